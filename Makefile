@@ -1,0 +1,105 @@
+# Two commands are enough on a bare machine: `make demo` and `make test`. Both set up first.
+# Wants GNU make 3.81, a POSIX shell, Python 3.11 or newer (its venv module, its pip).
+
+PYTHON ?= $(shell sh tools/find_python.sh host)
+PYTHON38 ?= $(shell sh tools/find_python.sh board)
+PIP_FLAGS ?=
+BIN := .venv/bin
+BOARD := .venv38/bin
+PIP := -m pip --disable-pip-version-check install --quiet $(PIP_FLAGS)
+CLEARED := build dist mobiletl.egg-info artifacts/demo artifacts/demo-run artifacts/digits \
+	.pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+
+# make export: flag by flag, only what was given; the folder is named after the model.
+OUT ?= artifacts/$(or $(MODEL),$(if $(filter demo,$(WEIGHTS)),mbv2-0.35,mbv2))
+EXPORT_FLAGS = --out $(OUT) \
+	$(if $(MODEL),--model $(MODEL)) \
+	$(if $(WEIGHTS),--weights $(WEIGHTS)) \
+	$(if $(METHOD),--method $(METHOD)) \
+	$(if $(BLOCKS),--blocks $(BLOCKS)) \
+	$(if $(RESOLUTION),--resolution $(RESOLUTION)) \
+	$(if $(OPTIMIZER),--optimizer $(OPTIMIZER))
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-host test-board lint export bench clean FORCE
+
+help: ## this list
+	@echo "make TARGET [VARIABLE=value ...]"
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r name text; do \
+		printf '  %-8s %s\n' "$$name" "$$text"; done
+	@echo "PYTHON=path picks the host's Python, PYTHON38=path the one for the board's tests;"
+	@echo "PIP_FLAGS='...' goes to every pip install (an index of CPU builds of PyTorch, say)."
+
+demo: build/host.installed ## set up, export, train on real pictures, predict
+	@$(BIN)/python tools/demo.py
+
+test: lint ## set up, lint, types, tests (on Python 3.8 too where there is one)
+	@$(MAKE) --no-print-directory test-board
+	@$(MAKE) --no-print-directory test-host
+
+test-host: build/host.installed
+	@echo "tests, host:"
+	@$(BIN)/python -m pytest -q
+
+ifeq ($(PYTHON38),)
+test-board:
+	@echo "tests, board: skipped, no python3.8 that runs on PATH or among pyenv's (PYTHON38=path names one)"
+else
+test-board: build/board.installed
+	@echo "tests, board: $$($(BOARD)/python --version), onnxruntime $$($(BOARD)/python -c \
+		'import onnxruntime; print(onnxruntime.__version__)'), no torch:"
+	@$(BOARD)/python -m pytest -q runtime_tests/test_device_*.py
+endif
+
+lint: build/host.installed ## style, format, strict types, import arrows
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy -p mobiletl.core -p mobiletl.export -p mobiletl.device
+	@$(BIN)/mypy tools
+	@$(BIN)/lint-imports --no-logo
+
+export: build/host.installed ## write a bundle: MODEL WEIGHTS METHOD BLOCKS RESOLUTION OPTIMIZER OUT
+	@$(BIN)/mobiletl export $(EXPORT_FLAGS)
+
+bench: build/host.installed ## training speed and memory beside PyTorch's
+	@$(BIN)/python -m runtime_tests.bench
+
+clean: ## remove caches, build outputs and the demo's files; bundles, runs/ and .venv stay
+	rm -rf $(CLEARED)
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# --- environments ------------------------------------------------------------------------------
+
+# A strict editable install (type checkers can follow it) lists its files once, at install time:
+# it is repeated when a file comes or goes. The stamps live in build/, where its links live.
+# setuptools is installed beside, not fetched for every build: the repetition needs no network.
+build/files.txt: FORCE
+	@mkdir -p build
+	@find core export device -type f ! -name '*.pyc' | LC_ALL=C sort > build/files.new
+	@cmp -s build/files.new $@ && rm build/files.new || mv build/files.new $@
+
+build/host.installed: .venv/pyvenv.cfg build/files.txt pyproject.toml constraints.txt
+	@echo "installing mobiletl and its tools into .venv (the first time takes minutes) ..."
+	@$(BIN)/python $(PIP) -c constraints.txt 'setuptools>=70.1'
+	@$(BIN)/python $(PIP) -c constraints.txt --no-build-isolation \
+		-e '.[dev]' --config-settings editable_mode=strict
+	@touch $@
+
+# As on a board: the base install, copied. build/lib would carry deleted files into the wheel.
+build/board.installed: .venv38/pyvenv.cfg build/files.txt pyproject.toml $(wildcard device/*.py)
+	@echo "installing mobiletl as on a board into .venv38 ..."
+	@rm -rf build/lib
+	@$(BOARD)/python $(PIP) 'setuptools>=70.1'
+	@$(BOARD)/python $(PIP) --no-build-isolation '.[test]'
+	@touch $@
+
+.venv/pyvenv.cfg:
+	@test -n "$(PYTHON)" || { echo "make: no Python 3.11 or newer on PATH; install one, or name it: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@echo "creating .venv with $(PYTHON) ..."
+	@$(PYTHON) -m venv .venv || { rm -rf .venv; \
+		echo "make: '$(PYTHON) -m venv' failed; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+
+.venv38/pyvenv.cfg:
+	@$(PYTHON38) -m venv .venv38 || { rm -rf .venv38; exit 1; }
+
+FORCE:

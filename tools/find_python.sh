@@ -1,0 +1,33 @@
+#!/bin/sh
+# Print a Python that runs: `host` 3.11 or newer, `board` exactly 3.8. Prints nothing where none is.
+# A name on PATH is not enough: pyenv's shims exist for versions that are not switched on.
+
+runs() { # candidate, condition on sys.version_info
+    "$1" -c "import sys; sys.exit(not ($2))" 2>/dev/null
+}
+
+first() { # condition, candidates by preference
+    condition=$1
+    shift
+    for candidate in "$@"; do
+        if runs "$candidate" "$condition"; then
+            echo "$candidate"
+            return
+        fi
+    done
+}
+
+pyenv_versions=${PYENV_ROOT:-$HOME/.pyenv}/versions
+case $1 in
+host)
+    first "sys.version_info >= (3, 11)" \
+        python3 python3.14 python3.13 python3.12 python3.11 "$pyenv_versions"/3.1[1-9]*/bin/python3
+    ;;
+board)
+    first "sys.version_info[:2] == (3, 8)" python3.8 python3 "$pyenv_versions"/3.8*/bin/python3
+    ;;
+*)
+    echo "usage: find_python.sh host|board" >&2
+    exit 2
+    ;;
+esac
