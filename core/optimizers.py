@@ -1,0 +1,119 @@
+"""Optimizers as pure functions, torch.optim's arithmetic to the letter.
+
+An optimizer owns slots (tensors shaped like the parameter they belong to) and may own scalars.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .errors import UnsupportedModel
+
+
+class Optimizer(ABC):
+    """One update rule. `slots` and `scalars` are names; all start at zero."""
+
+    name: str
+    slots: tuple[str, ...]
+    scalars: tuple[str, ...]
+    weight_decay: float
+    default_lr: float
+
+    @abstractmethod
+    def prepare(
+        self, scalars: tuple[Tensor, ...], lr: Tensor
+    ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """(new scalars, factors): what is computed once per step and serves every parameter."""
+
+    @abstractmethod
+    def update(
+        self,
+        parameter: Tensor,
+        gradient: Tensor,
+        slots: tuple[Tensor, ...],
+        factors: tuple[Tensor, ...],
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """(new parameter, new slots); `factors` are those that `prepare` returned."""
+
+
+@dataclass(frozen=True)
+class Sgd(Optimizer):
+    """v' = momentum v + g, p' = p - lr v' (torch.optim.SGD without dampening)."""
+
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+    default_lr: float = 0.01
+    name = "sgd"
+    slots = ("momentum",)
+    scalars = ()
+
+    def prepare(
+        self, scalars: tuple[Tensor, ...], lr: Tensor
+    ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        return (), (lr,)
+
+    def update(
+        self,
+        parameter: Tensor,
+        gradient: Tensor,
+        slots: tuple[Tensor, ...],
+        factors: tuple[Tensor, ...],
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        (velocity,), (lr,) = slots, factors
+        if self.weight_decay:
+            gradient = gradient + self.weight_decay * parameter
+        velocity = self.momentum * velocity + gradient
+        return parameter - lr * velocity, (velocity,)
+
+
+@dataclass(frozen=True)
+class Adam(Optimizer):
+    """Adam (Kingma and Ba, 2015, algorithm 1), epsilon outside the square root as in torch.optim."""
+
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+    weight_decay: float = 0.0
+    default_lr: float = 0.001
+    name = "adam"
+    slots = ("m", "v")
+    scalars = ("step",)
+
+    def prepare(
+        self, scalars: tuple[Tensor, ...], lr: Tensor
+    ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        step = scalars[0] + 1.0
+        correction1 = 1.0 - torch.pow(self.beta1, step)
+        correction2 = 1.0 - torch.pow(self.beta2, step)
+        return (step,), (lr / correction1, torch.sqrt(correction2))
+
+    def update(
+        self,
+        parameter: Tensor,
+        gradient: Tensor,
+        slots: tuple[Tensor, ...],
+        factors: tuple[Tensor, ...],
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        (m, v), (rate, root_correction) = slots, factors
+        if self.weight_decay:
+            gradient = gradient + self.weight_decay * parameter
+        m = self.beta1 * m + (1.0 - self.beta1) * gradient
+        v = self.beta2 * v + (1.0 - self.beta2) * (gradient * gradient)
+        denominator = torch.sqrt(v) / root_correction + self.epsilon
+        return parameter - rate * m / denominator, (m, v)
+
+
+OPTIMIZERS: tuple[type[Sgd | Adam], ...] = (Sgd, Adam)
+
+
+def find_optimizer(name: str) -> Sgd | Adam:
+    """The optimizer of that name with its default settings; UnsupportedModel lists the known ones."""
+    for optimizer in OPTIMIZERS:
+        if optimizer.name == name:
+            return optimizer()
+    known = ", ".join(optimizer.name for optimizer in OPTIMIZERS)
+    raise UnsupportedModel(f"no optimizer is called {name!r}, expected one of: {known}")
