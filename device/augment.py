@@ -1,0 +1,114 @@
+"""From an RGB picture to the tensor a network takes: crop, resize, flip, normalise.
+
+Training follows torchvision's RandomResizedCrop and RandomHorizontalFlip, evaluation its Resize and
+CenterCrop, both with Pillow's antialiased bilinear filter. Letters: H = W = resolution in pixels.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from PIL import Image
+
+from mobiletl.device.manifest import Input
+from mobiletl.device.session import Floats
+
+# Share of the picture's area and aspect ratio that a crop may have. 0.22 is the recipe of
+# TinyTL (Cai et al., NeurIPS 2020); the ratio is torchvision's default.
+AREA = (0.22, 1.0)
+RATIO = (3 / 4, 4 / 3)
+ATTEMPTS = 10
+FLIP_SHARE = 0.5
+
+# Where the streams of the pictures start, away from those of the order and the split.
+STREAM = 0x6175676D
+
+
+def training_short_side(size: Input) -> int:
+    """Pixels a picture's short side needs so that the smallest crop is not enlarged."""
+    return math.ceil(size.resolution / math.sqrt(AREA[0] * RATIO[0]))
+
+
+def evaluation_short_side(size: Input) -> int:
+    """Pixels a picture's short side needs at evaluation.
+
+    Twice the resized side: the decoder's own halving is a plain average, and with this reserve the
+    antialiasing filter decides how the result looks.
+    """
+    return 2 * size.resize
+
+
+def random_stream(seed: int, epoch: int, index: int) -> np.random.Generator:
+    """Return the draws of one picture in one epoch; they depend on nothing else.
+
+    So training can resume anywhere without having saved a generator.
+    """
+    return np.random.default_rng((STREAM, seed, epoch, index))
+
+
+def augmented(image: Image.Image, size: Input, stream: np.random.Generator, out: Floats) -> None:
+    """Write a random crop of `image`, perhaps mirrored, to `out` f32[3,H,W]."""
+    left, top, width, height = crop_box(image.width, image.height, stream)
+    side = size.resolution
+    patch = image.crop((left, top, left + width, top + height))
+    patch = patch.resize((side, side), Image.Resampling.BILINEAR)
+    if stream.random() < FLIP_SHARE:
+        patch = patch.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    _normalise(patch, size, out)
+
+
+def evaluated(image: Image.Image, size: Input, out: Floats) -> None:
+    """Write the central crop of `image` to `out` f32[3,H,W].
+
+    The same numbers as resizing the whole picture so that its short side is `size.resize` and
+    cropping then, but only the crop is computed: a picture of 2 x 10000 pixels takes no more memory
+    than any other.
+    """
+    short = min(image.width, image.height)
+    resized_width = int(size.resize * image.width / short)
+    resized_height = int(size.resize * image.height / short)
+    side = size.resolution
+    left = round((resized_width - side) / 2)
+    top = round((resized_height - side) / 2)
+    x_scale = image.width / resized_width
+    y_scale = image.height / resized_height
+    box = (
+        left * x_scale,
+        top * y_scale,
+        min((left + side) * x_scale, image.width),
+        min((top + side) * y_scale, image.height),
+    )
+    _normalise(image.resize((side, side), Image.Resampling.BILINEAR, box=box), size, out)
+
+
+def crop_box(width: int, height: int, stream: np.random.Generator) -> tuple[int, int, int, int]:
+    """Draw (left, top, width, height) of a crop, as torchvision's RandomResizedCrop does.
+
+    After ten draws that do not fit, which only long and narrow pictures see, the largest central
+    crop of an allowed ratio.
+    """
+    area = width * height
+    for _ in range(ATTEMPTS):
+        target = area * stream.uniform(*AREA)
+        ratio = math.exp(stream.uniform(math.log(RATIO[0]), math.log(RATIO[1])))
+        crop_width = round(math.sqrt(target * ratio))
+        crop_height = round(math.sqrt(target / ratio))
+        if 0 < crop_width <= width and 0 < crop_height <= height:
+            top = int(stream.integers(0, height - crop_height + 1))
+            left = int(stream.integers(0, width - crop_width + 1))
+            return left, top, crop_width, crop_height
+    crop_width, crop_height = width, height
+    if width / height < RATIO[0]:
+        crop_height = round(width / RATIO[0])
+    elif width / height > RATIO[1]:
+        crop_width = round(height * RATIO[1])
+    return (width - crop_width) // 2, (height - crop_height) // 2, crop_width, crop_height
+
+
+def _normalise(image: Image.Image, size: Input, out: Floats) -> None:
+    """(x / 255 - mean) / std per channel, in place."""
+    out[...] = np.asarray(image, np.uint8).transpose(2, 0, 1)
+    out /= np.float32(255)
+    out -= np.asarray(size.mean, np.float32)[:, None, None]
+    out /= np.asarray(size.std, np.float32)[:, None, None]

@@ -1,0 +1,187 @@
+"""What a run keeps in its folder, and how a stopped run finds its place again.
+
+state.safetensors   the state after the best epoch so far: what `predict` takes
+last.safetensors    the state of the last save, with the place to resume from
+metrics.jsonl       one line per epoch
+plot.png            loss and accuracy
+skipped.txt         files that were left out, if any
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Mapping
+
+import numpy as np
+
+from mobiletl.device.errors import BadState, Diverged
+from mobiletl.device.evaluation import Score
+from mobiletl.device.manifest import Manifest
+from mobiletl.device.printable import printable
+from mobiletl.device.session import Tensors
+from mobiletl.device.state_file import StateInfo, load_state, previous_generation, save_state
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What must be the same for a resumed run to end where the uninterrupted one would."""
+
+    epochs: int
+    batch: int
+    lr: float
+    seed: int
+    augment: bool
+    val_split: float
+    micro_batch: int
+    runtime: str
+    pictures: str
+    """Fingerprint of the data set."""
+
+
+# How a person names a setting, for the line that refuses a resume.
+FLAGS = {
+    "epochs": "--epochs",
+    "batch": "--batch",
+    "lr": "--lr",
+    "seed": "--seed",
+    "augment": "--augment",
+    "val_split": "--val-split",
+    "micro_batch": "--micro-batch",
+    "runtime": "--runtime",
+    "pictures": "the pictures",
+}
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best epoch so far; the higher accuracy, then the lower loss, then the earlier."""
+
+    epoch: int
+    score: Score
+
+
+@dataclass(frozen=True)
+class Position:
+    """How far a run is: `epoch` epochs are trained and evaluated, `step` steps are taken.
+
+    The other numbers belong to the epoch under way: sums over its pictures so far.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    loss_sum: float = 0.0
+    correct: int = 0
+    seen: int = 0
+    seconds: float = 0.0
+    before: Score | None = None
+    best: Best | None = None
+    latest: Score | None = None
+
+
+class RunFolder:
+    """Saves and loads the states of one run."""
+
+    def __init__(self, path: Path) -> None:
+        """Touch nothing yet."""
+        self.path = path
+        self.best = path / "state.safetensors"
+        self.last = path / "last.safetensors"
+        self.metrics = path / "metrics.jsonl"
+        self.plot = path / "plot.png"
+        self.skipped = path / "skipped.txt"
+
+    def holds_run(self) -> bool:
+        """Whether a run has saved a state here."""
+        states = (self.best, self.last)
+        return any(state.exists() or previous_generation(state).exists() for state in states)
+
+    def resumable(self) -> bool:
+        """Whether there is a place to resume from."""
+        return self.last.exists() or previous_generation(self.last).exists()
+
+
+class Checkpoints:
+    """Writes the states of one run; a state that is not finite never reaches the disk."""
+
+    def __init__(
+        self, folder: RunFolder, bundle_id: str, class_names: tuple[str, ...], settings: Settings
+    ) -> None:
+        """Write nothing yet."""
+        self.folder = folder
+        self._bundle_id = bundle_id
+        self._class_names = class_names
+        self._settings = settings
+
+    def save(self, path: Path, tensors: Tensors, position: Position) -> None:
+        """Save `tensors`; raises Diverged or NoSpace and leaves the former file as it was."""
+        broken = [name for name, tensor in tensors.items() if not np.isfinite(tensor).all()]
+        if broken:
+            raise Diverged(
+                f"{broken[0]} and {len(broken) - 1} more tensors are no longer finite after step "
+                f"{position.step}; {self.advice()}"
+            )
+        info = StateInfo(
+            bundle_id=self._bundle_id,
+            class_names=self._class_names,
+            epoch=position.epoch,
+            step=position.step,
+            seed=self._settings.seed,
+            best_accuracy=position.best.score.accuracy if position.best else None,
+            settings={"run": asdict(self._settings), "position": asdict(position)},
+        )
+        save_state(path, tensors, info)
+
+    def advice(self) -> str:
+        """What to do about numbers that have left the range, and what is left of the run."""
+        kept = "the last good state is kept" if self.folder.holds_run() else "nothing is saved yet"
+        where = printable(str(self.folder.path))
+        return f"try a lower --lr than {self._settings.lr:g} ({kept} in {where})"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A place to resume from."""
+
+    tensors: Tensors
+    class_names: tuple[str, ...]
+    settings: Settings
+    position: Position
+
+    def differences(self, settings: Mapping[str, Any], class_names: tuple[str, ...]) -> list[str]:
+        """Say which of `settings` (field name to value) and names the saved run has otherwise."""
+        saved = asdict(self.settings)
+        found = [
+            FLAGS[name]
+            if name == "pictures"
+            else f"{FLAGS[name]} ({saved[name]} then, {value} now)"
+            for name, value in settings.items()
+            if saved[name] != value
+        ]
+        return found + (["the class names"] if class_names != self.class_names else [])
+
+
+def load_checkpoint(folder: RunFolder, manifest: Manifest) -> Checkpoint:
+    """Read the place to resume from; raises BadState."""
+    tensors, info = load_state(folder.last, manifest)
+    try:
+        settings = Settings(**info.settings["run"])
+        position = _position(info.settings["position"])
+    except (KeyError, TypeError) as error:
+        raise BadState(
+            f"{printable(str(folder.last))} has no place to resume from ({error}); start afresh"
+        ) from error
+    return Checkpoint(tensors, info.class_names, settings, position)
+
+
+def _position(values: Mapping[str, Any]) -> Position:
+    fields: dict[str, Any] = dict(values)
+    best = fields["best"]
+    fields["best"] = best and Best(best["epoch"], _score(best["score"]))
+    fields["before"] = fields["before"] and _score(fields["before"])
+    fields["latest"] = fields["latest"] and _score(fields["latest"])
+    return Position(**fields)
+
+
+def _score(values: Mapping[str, Any]) -> Score:
+    return Score(values["loss"], tuple(values["class_correct"]), tuple(values["class_seen"]))

@@ -1,0 +1,133 @@
+"""The `mobiletl` command: a table of commands, and how a command's errors become one line.
+
+Every command is a module with `main(argv=None) -> int` that wraps its work in `guarded`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Callable, Sequence
+
+from mobiletl.device.errors import Interrupted, MissingDependency, UsageError
+
+EXPORT_HINT = 'pip install "mobiletl[export]"'
+# What `mobiletl export` imports from outside, and our own package: a copied folder lacks it.
+EXPORT_MODULES = ("torch", "onnx", "onnxscript", "onnx_ir", "mobiletl")
+
+
+@dataclass(frozen=True)
+class Command:
+    """One row. The module is a string, loaded when the command runs: none loads another's."""
+
+    name: str
+    module: str
+    summary: str
+    needs_host: bool = False
+
+
+COMMANDS: tuple[Command, ...] = (
+    Command(
+        "export",
+        "mobiletl.export.cli",
+        "turn a pretrained network into a bundle (needs PyTorch)",
+        needs_host=True,
+    ),
+    Command("train", "mobiletl.device.train_on_board", "fine-tune a bundle on a picture folder"),
+    Command("predict", "mobiletl.device.predict", "name what is in pictures"),
+    Command("inspect", "mobiletl.device.inspect_bundle", "show what is in a bundle"),
+)
+
+EXAMPLES = """\
+to paste:
+  mobiletl export --model mbv2 --out artifacts/mbv2
+  mobiletl inspect --bundle artifacts/mbv2
+  mobiletl train --bundle artifacts/mbv2 --data photos/ --epochs 10
+  mobiletl predict --bundle artifacts/mbv2 --state runs/first/state.safetensors picture.jpg
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `mobiletl COMMAND ...` and return its exit code (docs/exit-codes.md)."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    return guarded(lambda: _dispatch(arguments))
+
+
+def guarded(body: Callable[[], int]) -> int:
+    """Run `body`; turn an error raised on purpose into one line and its exit code.
+
+    Any other exception is a bug of ours and keeps its traceback, with which Python exits 1.
+    """
+    try:
+        return body()
+    except SystemExit as stop:  # argparse: 0 after --help, 2 after a wrong flag
+        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    except KeyboardInterrupt:
+        print("mobiletl: stopped", file=sys.stderr)
+        return Interrupted.exit_code
+    except BrokenPipeError:
+        # Whoever read our output (`| head`) has enough. Python would complain once more when it
+        # flushes on exit, so what is left goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        code = exit_code_of(error)
+        if code is None:
+            raise
+        print(f"mobiletl: {error}", file=sys.stderr)
+        return code
+
+
+def exit_code_of(error: BaseException) -> int | None:
+    """Return the exit code of an error raised on purpose, None for any other exception.
+
+    The host has its own tree of errors, which this part must not import. Both trees have a base
+    class of the same name with the same attribute, and this is the only place that relies on it.
+    """
+    bases = [kind.__name__ for kind in type(error).__mro__]
+    code = getattr(error, "exit_code", None)
+    return code if "MobileTLError" in bases and isinstance(code, int) else None
+
+
+def _dispatch(arguments: Sequence[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(usage())
+        return 0 if arguments else UsageError.exit_code
+    name, rest = arguments[0], arguments[1:]
+    for command in COMMANDS:
+        if command.name == name:
+            run: Callable[[Sequence[str]], int] = _load(command).main
+            return run(rest)
+    known = ", ".join(command.name for command in COMMANDS)
+    raise UsageError(f"there is no command {name!r}; the commands are {known}")
+
+
+def usage() -> str:
+    """Return the help: every command with a line."""
+    rows = [f"  {command.name:<10}{command.summary}" for command in COMMANDS]
+    return "\n".join(
+        [
+            "usage: mobiletl COMMAND [flags]",
+            "",
+            "commands (each has its own --help):",
+            *rows,
+            "",
+            EXAMPLES,
+        ]
+    )
+
+
+def _load(command: Command) -> ModuleType:
+    try:
+        return importlib.import_module(command.module)
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").split(".")[0]
+        if not command.needs_host or missing not in EXPORT_MODULES:
+            raise
+        raise MissingDependency(
+            f"`mobiletl {command.name}` needs {error.name}, which is not installed; "
+            f"on the host: {EXPORT_HINT}"
+        ) from error

@@ -1,0 +1,78 @@
+"""Every error the device part raises on purpose; the type says whose move it is.
+
+    MobileTLError
+    |-- InternalError        1  ours: a bug, please report it
+    |-- UsageError           2  yours: a flag or an argument
+    |-- BadPictures          3  yours: the picture folder
+    |-- BadBundle            4  yours: copy or export the bundle again
+    |-- BadState             5  yours: another state file, or a fresh start
+    |-- NoSpace              6  yours: free the disk, or choose another folder
+    |-- Diverged             7  yours: a smaller learning rate
+    |-- MissingDependency    8  yours: one `pip install`
+    `-- Interrupted        130  nobody's: stopped with Ctrl-C, the state is saved
+
+A message says what was found, what was expected and what to try, on one line. `exit_code` is the
+process's exit status; docs/exit-codes.md lists them together with the host's.
+"""
+
+from __future__ import annotations
+
+
+class MobileTLError(Exception):
+    """Base of all errors that end a command with one line instead of a traceback."""
+
+    exit_code = 1
+
+
+class InternalError(MobileTLError):
+    """A bug of ours: something the checks before it should have made impossible."""
+
+    exit_code = 1
+
+
+class UsageError(MobileTLError):
+    """A flag or an argument that makes no sense."""
+
+    exit_code = 2
+
+
+class BadPictures(MobileTLError):
+    """The picture folder holds nothing that can be used."""
+
+    exit_code = 3
+
+
+class BadBundle(MobileTLError):
+    """The bundle is missing, changed, malformed, or newer than this program."""
+
+    exit_code = 4
+
+
+class BadState(MobileTLError):
+    """The state file is damaged, belongs to another bundle, or has other tensors."""
+
+    exit_code = 5
+
+
+class NoSpace(MobileTLError):
+    """A file cannot be written: the disk is full or the folder is not writable."""
+
+    exit_code = 6
+
+
+class Diverged(MobileTLError):
+    """The loss is no longer a finite number."""
+
+    exit_code = 7
+
+
+class MissingDependency(MobileTLError):
+    """A package this command needs is not installed."""
+
+    exit_code = 8
+
+
+class Interrupted(MobileTLError):
+    """Stopped with Ctrl-C after the state was saved."""
+
+    exit_code = 130

@@ -1,0 +1,28 @@
+"""What the commands' flags share: their limits, and the bundle that is meant by default."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Mapping
+
+from mobiletl.device.errors import UsageError
+
+
+def below_least(flags: argparse.Namespace, least: Mapping[str, int]) -> list[str]:
+    """Say which flags are given and smaller than `least` allows."""
+    return [
+        f"--{name.replace('_', '-')} is {getattr(flags, name)}, expected at least {limit}"
+        for name, limit in least.items()
+        if getattr(flags, name) is not None and getattr(flags, name) < limit
+    ]
+
+
+def chosen_bundle(named: str | None) -> Path:
+    """Return the bundle a person named, else the one whose `device/` folder this file is in."""
+    if named is not None:
+        return Path(named)
+    above = Path(__file__).resolve().parent.parent
+    if (above / "manifest.json").is_file():
+        return above
+    raise UsageError("no bundle named; give the folder that `mobiletl export` wrote with --bundle")

@@ -1,0 +1,120 @@
+"""`mobiletl inspect`: print a bundle's model, method, parameters, MACs and memory plan."""
+
+from __future__ import annotations
+
+if not __package__:
+    import importlib
+
+    importlib.import_module("_script").register()
+
+import argparse
+import json
+from dataclasses import asdict
+from typing import Any, Sequence
+
+from mobiletl.device import memory
+from mobiletl.device.bundle import Bundle, open_bundle
+from mobiletl.device.commands import guarded
+from mobiletl.device.errors import UsageError
+
+EXAMPLES = """\
+to paste:
+  mobiletl inspect --bundle artifacts/mbv2
+  mobiletl inspect --bundle artifacts/mbv2 --batch 4 --classes 3
+  mobiletl inspect --bundle artifacts/mbv2 --json
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    return guarded(lambda: _inspect(_parser().parse_args(argv)))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="mobiletl inspect",
+        description="Check a bundle and print what is in it.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--bundle", required=True, metavar="DIR", help="folder of the bundle")
+    parser.add_argument("--batch", type=int, default=8, help="pictures in a step (default: 8)")
+    parser.add_argument("--classes", type=int, default=10, help="classes (default: 10)")
+    parser.add_argument(
+        "--micro-batch", type=int, default=1, help="pictures per pass of the prefix (default: 1)"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    return parser
+
+
+def _inspect(options: argparse.Namespace) -> int:
+    for name, least in (("batch", 1), ("classes", 2), ("micro_batch", 1)):
+        value = getattr(options, name)
+        if value < least:
+            raise UsageError(f"--{name.replace('_', '-')} is {value}, expected at least {least}")
+    bundle = open_bundle(options.bundle)
+    memory_plan = memory.plan(bundle.manifest, options.batch, options.classes, options.micro_batch)
+    document = describe(bundle, memory_plan, options.batch, options.classes)
+    if options.json:
+        print(json.dumps(document, indent=2))
+    else:
+        print(f"{_summary(document)}\n\n{memory.table(memory_plan)}")
+    return 0
+
+
+def describe(
+    bundle: Bundle, memory_plan: memory.MemoryPlan, batch: int, classes: int
+) -> dict[str, Any]:
+    """Return what `--json` prints; counts are for `classes` classes, MACs per picture."""
+    manifest = bundle.manifest
+    trainable = manifest.parameters.trainable.at(classes)
+    macs = {
+        "features": manifest.macs.features,
+        "train_step": manifest.macs.train_step.at(classes),
+        "predict": manifest.macs.predict.at(classes),
+    }
+    return {
+        "bundle": str(bundle.path),
+        "id": manifest.id,
+        "created_by": manifest.created_by,
+        "model": asdict(manifest.model),
+        "method": asdict(manifest.method),
+        "input": asdict(manifest.input),
+        "feature": asdict(manifest.feature),
+        "optimizer": asdict(manifest.optimizer),
+        "runtimes": sorted(manifest.runtimes),
+        "batch": batch,
+        "classes": classes,
+        "parameters": {"trainable": trainable, "frozen": manifest.parameters.frozen},
+        "macs_per_picture": macs,
+        "memory": {
+            "rows": [asdict(row) for row in memory_plan.rows],
+            "total_bytes": memory_plan.total_bytes,
+        },
+    }
+
+
+def _summary(document: dict[str, Any]) -> str:
+    model, method, optimizer = document["model"], document["method"], document["optimizer"]
+    side, macs = document["input"]["resolution"], document["macs_per_picture"]
+    rows = (
+        ("bundle", f"{document['bundle']} ({document['id'][:12]}, {document['created_by']})"),
+        ("model", f"{model['name']}, width {model['width']:g}, weights {model['weights']}"),
+        ("pictures", f"{side} x {side}, feature map {_sides(document['feature']['shape'])}"),
+        ("method", f"{method['name']}, {method['blocks']} of {model['blocks']} blocks"),
+        *(("trains" if index == 0 else "", part) for index, part in enumerate(method["trains"])),
+        ("optimizer", f"{optimizer['name']}, learning rate {optimizer['default_lr']:g} at batch 8"),
+        ("runtimes", ", ".join(document["runtimes"]) or "none"),
+        ("parameters", "{trainable:,} trained, {frozen:,} frozen".format(**document["parameters"])),
+        *((f"MACs, {name}", f"{count / 1e6:,.2f} M a picture") for name, count in macs.items()),
+        ("plan for", f"batch {document['batch']}, {document['classes']} classes"),
+    )
+    return "\n".join(f"{name:<18}{value}" for name, value in rows)
+
+
+def _sides(shape: Sequence[int]) -> str:
+    return " x ".join(str(side) for side in shape)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,224 @@
+"""The manifest of a bundle as frozen objects; `manifest_schema.py` checks it first.
+
+`docs/bundle.md` is the specification. Letters: K classes, C x h x w the feature map, N pictures.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Mapping
+
+from mobiletl.device.manifest_schema import checked_document
+
+
+@dataclass(frozen=True)
+class PerClass:
+    """A quantity that grows with the number of classes."""
+
+    fixed: int
+    per_class: int
+
+    def at(self, classes: int) -> int:
+        """Return the quantity for `classes` classes."""
+        return self.fixed + self.per_class * classes
+
+
+@dataclass(frozen=True)
+class Model:
+    """The backbone; `blocks` counts its inverted residual blocks."""
+
+    name: str
+    width: float
+    weights: str
+    blocks: int
+
+
+@dataclass(frozen=True)
+class Method:
+    """The transfer method; `trains` lists in words what it trains."""
+
+    name: str
+    blocks: int
+    trains: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Input:
+    """How a picture becomes a tensor: sides in pixels, mean and std per RGB channel in 0..1."""
+
+    resolution: int
+    resize: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Feature:
+    """The feature map of one picture, (C, h, w)."""
+
+    shape: tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """The optimizer inside `train_step`; `default_lr` is meant for batches of 8."""
+
+    name: str
+    momentum: float
+    weight_decay: float
+    default_lr: float
+
+
+@dataclass(frozen=True)
+class StateEntry:
+    """One tensor of the state; "K" in `shape` stands for the number of classes."""
+
+    name: str
+    role: str
+    shape: tuple[int | str, ...]
+    dtype: str
+    init: str
+
+    def shape_for(self, classes: int) -> tuple[int, ...]:
+        """Return the shape with K filled in."""
+        return tuple(side if isinstance(side, int) else classes for side in self.shape)
+
+
+@dataclass(frozen=True)
+class RuntimeFiles:
+    """The three functions of one runtime, as paths inside the bundle."""
+
+    features: str
+    train_step: str
+    predict: str
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """How many numbers are trained and how many are frozen."""
+
+    trainable: PerClass
+    frozen: int
+
+
+@dataclass(frozen=True)
+class Macs:
+    """Multiply-accumulates per picture; `train_step` counts forward and backward."""
+
+    features: int
+    train_step: PerClass
+    predict: PerClass
+
+
+@dataclass(frozen=True)
+class GraphMemory:
+    """What one function holds, in bytes; each row of `activations` is one moment of its run."""
+
+    weights: int
+    activations: tuple[tuple[int, int, int, int], ...]
+
+    def peak_bytes(self, batch: int, classes: int) -> int:
+        """Return the largest moment for N = `batch` and K = `classes`."""
+        return max(
+            fixed + per_n * batch + per_k * classes + per_nk * batch * classes
+            for fixed, per_n, per_k, per_nk in self.activations
+        )
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes one process needs; `runtime` is measured on the exporting host, the rest planned."""
+
+    features: GraphMemory
+    train_step: GraphMemory
+    predict: GraphMemory
+    state: PerClass
+    slots: PerClass
+    runtime: int
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """Size in bytes and SHA-256 of a file."""
+
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A checked manifest; `docs/bundle.md` says what each field means."""
+
+    id: str
+    version: int
+    created_by: str
+    model: Model
+    method: Method
+    input: Input
+    feature: Feature
+    optimizer: Optimizer
+    state: tuple[StateEntry, ...]
+    runtimes: Mapping[str, RuntimeFiles]
+    parameters: Parameters
+    macs: Macs
+    memory: Memory
+    files: Mapping[str, FileRecord]
+
+    def tensor_problems(self, tensors: Mapping[str, Any], classes: int) -> list[str]:
+        """Say in what `tensors` (arrays by name) differ from the state for `classes` classes."""
+        wanted = {entry.name: entry.shape_for(classes) for entry in self.state}
+        problems = [f"{name} is missing" for name in wanted if name not in tensors]
+        problems += [f"{name} is unknown" for name in tensors if name not in wanted]
+        for name, shape in wanted.items():
+            if name not in tensors:
+                continue
+            found = tensors[name]
+            if tuple(found.shape) != shape or str(found.dtype) != "float32":
+                problems.append(
+                    f"{name} is {found.dtype} {list(found.shape)}, not float32 {list(shape)}"
+                )
+        return problems
+
+
+def parse_manifest(content: str) -> Manifest:
+    """Check the text of a manifest and build it; raises BadBundle naming every problem."""
+    document = checked_document(content)
+    memory = document["memory"]
+    return Manifest(
+        id=document["id"],
+        version=document["version"],
+        created_by=document["created_by"],
+        model=_make(Model, document["model"]),
+        method=_make(Method, document["method"]),
+        input=_make(Input, document["input"]),
+        feature=_make(Feature, document["feature"]),
+        optimizer=_make(Optimizer, document["optimizer"]),
+        state=tuple(_make(StateEntry, entry) for entry in document["state"]),
+        runtimes={name: _make(RuntimeFiles, files) for name, files in document["runtimes"].items()},
+        parameters=Parameters(
+            _make(PerClass, document["parameters"]["trainable"]), document["parameters"]["frozen"]
+        ),
+        macs=Macs(
+            document["macs"]["features"],
+            _make(PerClass, document["macs"]["train_step"]),
+            _make(PerClass, document["macs"]["predict"]),
+        ),
+        memory=Memory(
+            features=_make(GraphMemory, memory["features"]),
+            train_step=_make(GraphMemory, memory["train_step"]),
+            predict=_make(GraphMemory, memory["predict"]),
+            state=_make(PerClass, memory["state"]),
+            slots=_make(PerClass, memory["slots"]),
+            runtime=memory["runtime"],
+        ),
+        files={path: _make(FileRecord, record) for path, record in document["files"].items()},
+    )
+
+
+def _make(kind: Any, values: Mapping[str, Any]) -> Any:
+    """Fill the dataclass `kind` from `values`, with tuples for lists."""
+    return kind(**{name: _frozen(values[name]) for name in kind.__dataclass_fields__})
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(_frozen(item) for item in value) if isinstance(value, list) else value

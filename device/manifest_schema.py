@@ -1,0 +1,174 @@
+"""What a manifest must look like, as a table, and the checks between its parts.
+
+`docs/bundle.md` is the specification this follows, key by key.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any, Mapping
+
+from mobiletl.device.errors import BadBundle
+from mobiletl.device.schema import (
+    either,
+    fields,
+    integer,
+    list_of,
+    mapping,
+    number,
+    one_of,
+    shown,
+    text,
+)
+
+FORMAT = "mobiletl-bundle"
+VERSION = 1
+STATE_FILE = "state.safetensors"
+FUNCTIONS = ("features", "train_step", "predict")
+RESERVED_NAMES = ("images", "h", "labels", "lr", "loss", "correct", "logits")
+
+_SHA256 = text(r"[0-9a-f]{64}", "64 lower-case hex digits")
+_POSITIVE = number(above=0.0)
+_PER_CLASS = fields({"fixed": integer(), "per_class": integer()})
+_GRAPH_MEMORY = fields(
+    {"weights": integer(), "activations": list_of(list_of(integer(), length=4), minimum=1)}
+)
+_STATE_ENTRY = fields(
+    {
+        "name": text(),
+        "role": one_of("parameter", "statistic", "slot"),
+        "shape": list_of(either(integer(minimum=1), one_of("K"), "an integer >= 1 or 'K'")),
+        "dtype": one_of("float32"),
+        "init": text(
+            r"file|zeros|normal:[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+)?",
+            "'file', 'zeros' or 'normal:STD'",
+        ),
+    }
+)
+_PATH = text(
+    r"(?!/)(?!.*(^|/)\.{0,2}(/|$))[^\\\x00-\x1f]+",
+    "a relative POSIX path without '.', '..' or empty parts",
+)
+
+SCHEMA = fields(
+    {
+        "format": one_of(FORMAT),
+        "version": integer(minimum=1),
+        "id": _SHA256,
+        "created_by": text(),
+        "model": fields(
+            {"name": text(), "width": _POSITIVE, "weights": text(), "blocks": integer()}
+        ),
+        "method": fields({"name": text(), "blocks": integer(), "trains": list_of(text())}),
+        "input": fields(
+            {
+                "resolution": integer(minimum=1),
+                "resize": integer(minimum=1),
+                "mean": list_of(number(), length=3),
+                "std": list_of(_POSITIVE, length=3),
+            }
+        ),
+        "feature": fields({"shape": list_of(integer(minimum=1), length=3)}),
+        "optimizer": fields(
+            {
+                "name": text(),
+                "momentum": number(minimum=0.0),
+                "weight_decay": number(minimum=0.0),
+                "default_lr": _POSITIVE,
+            }
+        ),
+        "state": list_of(_STATE_ENTRY, minimum=1),
+        "runtimes": mapping(text(), fields(dict.fromkeys(FUNCTIONS, _PATH))),
+        "parameters": fields({"trainable": _PER_CLASS, "frozen": integer()}),
+        "macs": fields({"features": integer(), "train_step": _PER_CLASS, "predict": _PER_CLASS}),
+        "memory": fields(
+            {
+                "features": _GRAPH_MEMORY,
+                "train_step": _GRAPH_MEMORY,
+                "predict": _GRAPH_MEMORY,
+                "state": _PER_CLASS,
+                "slots": _PER_CLASS,
+                "runtime": integer(),
+            }
+        ),
+        "files": mapping(_PATH, fields({"bytes": integer(), "sha256": _SHA256})),
+    }
+)
+
+
+def manifest_id(document: Mapping[str, Any]) -> str:
+    """Return the SHA-256 that `id` must hold: over the document itself with an empty `id`."""
+    canonical = json.dumps({**document, "id": ""}, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode("utf-8")).hexdigest()
+
+
+def checked_document(content: str) -> dict[str, Any]:
+    """Parse and check the text of a manifest; raises BadBundle naming every problem."""
+    document: dict[str, Any] = _load_json(content)
+    _refuse_newer(document)
+    problems: list[str] = []
+    SCHEMA(document, "", problems)
+    if not problems:
+        problems = _contradictions(document)
+    if problems:
+        raise BadBundle(
+            f"manifest.json has {len(problems)} problem(s): {'; '.join(problems)}. "
+            "Export or copy the bundle again"
+        )
+    return document
+
+
+def _load_json(content: str) -> Any:
+    def refuse(constant: str) -> float:
+        raise ValueError(f"{constant} is not JSON")
+
+    try:
+        return json.loads(content, parse_constant=refuse)
+    except (ValueError, RecursionError) as error:
+        raise BadBundle(
+            f"manifest.json is not valid JSON ({error}); export or copy the bundle again"
+        ) from error
+
+
+def _refuse_newer(document: Any) -> None:
+    """Look at the version first: a newer manifest may break every other rule."""
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        return
+    version = document.get("version")
+    if isinstance(version, int) and version > VERSION:
+        raise BadBundle(
+            f"the bundle has format version {version}, made by "
+            f"{shown(document.get('created_by', 'an unknown program'))}; this program reads up to "
+            f"version {VERSION}. Update mobiletl on this board, or export with an older one"
+        )
+
+
+def _contradictions(document: dict[str, Any]) -> list[str]:
+    """Return the problems between parts of a document that fits the schema."""
+    problems = []
+    names = [entry["name"] for entry in document["state"]]
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            problems.append(f"state[{index}].name: {shown(name)} occurs twice")
+        if name in RESERVED_NAMES or name.endswith(".next"):
+            problems.append(f"state[{index}].name: {shown(name)} is reserved")
+        if document["state"][index]["init"] == "file" and "K" in document["state"][index]["shape"]:
+            problems.append(f"state[{index}].init: 'file' needs a shape without 'K'")
+    for runtime, functions in document["runtimes"].items():
+        problems += [
+            f"runtimes.{runtime}.{function}: {shown(functions[function])} is not in files"
+            for function in FUNCTIONS
+            if functions[function] not in document["files"]
+        ]
+    from_file = any(entry["init"] == "file" for entry in document["state"])
+    if from_file and STATE_FILE not in document["files"]:
+        problems.append(f"files: {STATE_FILE} is missing, but state entries come from it")
+    if document["input"]["resize"] < document["input"]["resolution"]:
+        problems.append("input.resize: smaller than input.resolution")
+    expected = manifest_id(document)
+    if document["id"] != expected:
+        problems.append(
+            f"id: found {document['id'][:12]}..., the content hashes to {expected[:12]}..."
+        )
+    return problems

@@ -1,0 +1,90 @@
+"""One line of JSON per epoch, in a file that other programs can follow while it grows."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from mobiletl.device.errors import NoSpace
+from mobiletl.device.printable import printable
+
+
+@dataclass(frozen=True)
+class EpochMetrics:
+    """One epoch; epoch 0 is the state before training, which has no training figures.
+
+    Losses are mean cross-entropies, accuracies shares from 0 to 1. Training figures come from
+    forward passes while the state changes, validation figures from the state after the epoch.
+    """
+
+    epoch: int
+    step: int
+    train_loss: float | None
+    train_accuracy: float | None
+    val_loss: float
+    val_accuracy: float
+    lr: float | None
+    """Learning rate of the epoch's last step."""
+    pictures_per_s: float | None
+    """Training pictures per second, evaluation not counted."""
+    rss_bytes: int
+    peak_bytes: int
+    seconds: float
+    """Wall time of training and evaluating."""
+
+
+class MetricsFile:
+    """The lines of a run, in the order of the epochs."""
+
+    def __init__(self, path: Path) -> None:
+        """Touch nothing yet."""
+        self.path = path
+
+    def rows(self) -> list[EpochMetrics]:
+        """Read the lines; one that was cut off by a power loss is left out."""
+        if not self.path.exists():
+            return []
+        rows = []
+        for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
+            try:
+                values = json.loads(line)
+                rows.append(EpochMetrics(**{f.name: values[f.name] for f in fields(EpochMetrics)}))
+            except (ValueError, KeyError, TypeError):
+                continue
+        return rows
+
+    def keep_before(self, epoch: int) -> None:
+        """Drop `epoch` and later ones, which a resumed run is about to write again."""
+        kept = [row for row in self.rows() if row.epoch < epoch]
+        partial = self.path.with_name(self.path.name + ".partial")
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with partial.open("w", encoding="utf-8") as file:
+                file.writelines(_line(row) for row in kept)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(self.path)
+        except OSError as error:
+            raise self._no_space(error) from error
+
+    def append(self, row: EpochMetrics) -> None:
+        """Add a line, on the disk when this returns; raises NoSpace."""
+        try:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(_line(row))
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise self._no_space(error) from error
+
+    def _no_space(self, error: OSError) -> NoSpace:
+        return NoSpace(
+            f"the metrics cannot be written to {printable(str(self.path))} "
+            f"({error.strerror or error}); free space there, or choose another folder with --out"
+        )
+
+
+def _line(row: EpochMetrics) -> str:
+    return json.dumps(asdict(row), allow_nan=False) + "\n"

@@ -1,0 +1,247 @@
+"""The three functions on stock onnxruntime (1.16 to 1.31), with the state updated in place.
+
+Letters as in `session.py`. The state lives in NumPy arrays owned here. A step binds each entry's
+memory both as the input `<entry>` and as the output `<entry>.next`, which `docs/bundle.md` allows:
+a second copy of the state never exists.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Dict
+
+import numpy as np
+
+from mobiletl.device.bundle import Bundle
+from mobiletl.device.errors import BadBundle, InternalError, MissingDependency
+from mobiletl.device.manifest import Manifest
+from mobiletl.device.session import Floats, Labels, Session, StepResult, Tensors
+
+INSTALL_HINT = 'pip install "onnxruntime>=1.17.3"'
+LOG_ERRORS_ONLY = 3
+NEXT = ".next"
+
+Arrays = Dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Choices:
+    """How onnxruntime runs one function.
+
+    The arena keeps freed memory for later, and the memory pattern allocates for the largest run
+    at once; both trade resident memory for speed, and memory is what a board lacks.
+    """
+
+    optimised: bool
+    arena: bool = False
+    pattern: bool = False
+
+
+# The step runs in file order and unoptimised: any rewriting or reordering keeps floats alive that
+# the exporter packed into masks. The other two functions have no such order to lose.
+CHOICES = {
+    "features": Choices(optimised=True),
+    "train_step": Choices(optimised=False),
+    "predict": Choices(optimised=True),
+}
+
+
+def open_session(bundle: Bundle, classes: int, state: Tensors, threads: int) -> OnnxRuntimeSession:
+    """Open a session on `threads` threads; raises MissingDependency without onnxruntime."""
+    files = bundle.manifest.runtimes["onnxruntime"]
+    paths = {
+        "features": bundle.file(files.features),
+        "train_step": bundle.file(files.train_step),
+        "predict": bundle.file(files.predict),
+    }
+    return OnnxRuntimeSession(_import(), bundle.manifest, paths, classes, state, threads)
+
+
+class OnnxRuntimeSession(Session):
+    """Each function is loaded when it is first called, so predicting never loads the step."""
+
+    def __init__(
+        self,
+        onnxruntime: ModuleType,
+        manifest: Manifest,
+        paths: dict[str, Path],
+        classes: int,
+        state: Tensors,
+        threads: int,
+    ) -> None:
+        self._onnxruntime = onnxruntime
+        self._paths = paths
+        self._names = _expected_names(manifest)
+        self._feature_shape = manifest.feature.shape
+        self._classes = classes
+        self._threads = threads
+        self._state = {
+            entry.name: np.array(state[entry.name], np.float32, order="C")
+            for entry in manifest.state
+        }
+        self._updated = {name + NEXT: tensor for name, tensor in self._state.items()}
+        self._loss = np.zeros((), np.float32)
+        self._correct = np.zeros((), np.int64)
+        self._functions: dict[str, _Function] = {}
+
+    def features(self, images: Floats) -> Floats:
+        """See Session."""
+        h = np.empty((len(images), *self._feature_shape), np.float32)
+        self._function("features").run({"images": _own(images, np.float32)}, {"h": h})
+        return h
+
+    def train_step(self, h: Floats, labels: Labels, lr: float) -> StepResult:
+        """See Session."""
+        batch: Arrays = {
+            "h": _own(h, np.float32),
+            "labels": _own(labels, np.int64),
+            "lr": np.array(lr, np.float32),
+        }
+        results: Arrays = {"loss": self._loss, "correct": self._correct}
+        self._function("train_step").run({**self._state, **batch}, {**self._updated, **results})
+        return StepResult(float(self._loss), int(self._correct))
+
+    def predict(self, h: Floats) -> Floats:
+        """See Session."""
+        logits = np.empty((len(h), self._classes), np.float32)
+        inputs = {**self._state, "h": _own(h, np.float32)}
+        self._function("predict").run(inputs, {"logits": logits})
+        return logits
+
+    def state(self) -> Tensors:
+        """See Session."""
+        return {name: tensor.copy() for name, tensor in self._state.items()}
+
+    def close(self) -> None:
+        """See Session."""
+        self._functions.clear()
+
+    def _function(self, name: str) -> _Function:
+        if name not in self._functions:
+            self._functions[name] = _load(
+                self._onnxruntime,
+                self._paths[name],
+                CHOICES[name],
+                self._names[name],
+                self._threads,
+            )
+        return self._functions[name]
+
+
+@dataclass(frozen=True)
+class _Names:
+    """The names a graph may read and must write, by the manifest."""
+
+    inputs: set[str]
+    outputs: set[str]
+
+
+class _Function:
+    """A loaded graph that reads and writes the memory it is given and allocates no results."""
+
+    def __init__(self, session: Any, path: Path) -> None:
+        self._session = session
+        self._path = path
+        self._inputs = [node.name for node in session.get_inputs()]
+        self._binding = session.io_binding()
+
+    def run(self, inputs: Arrays, outputs: Arrays) -> None:
+        """Run on C-contiguous arrays; inputs that the graph does not declare are left out."""
+        try:
+            for name in self._inputs:
+                self._binding.bind_input(*_memory(name, inputs[name]))
+            for name, array in outputs.items():
+                self._binding.bind_output(*_memory(name, array))
+            self._session.run_with_iobinding(self._binding)
+        # onnxruntime's exceptions have no base class of their own.
+        except Exception as error:
+            raise InternalError(
+                f"{self._path.name} failed in onnxruntime ({_one_line(error)}); try a smaller "
+                "--batch if memory is short, otherwise please report this"
+            ) from error
+
+
+def _memory(name: str, array: Any) -> Any:
+    """Return what binds `name` to the memory of `array`."""
+    return name, "cpu", 0, array.dtype.type, list(array.shape), array.ctypes.data
+
+
+def _own(array: Any, dtype: Any) -> Any:
+    """Return `array` as C-contiguous memory of `dtype`, copied only where needed."""
+    return np.asarray(array, dtype, order="C")
+
+
+def _load(
+    onnxruntime: ModuleType, path: Path, choices: Choices, names: _Names, threads: int
+) -> _Function:
+    options = _options(onnxruntime, choices, threads)
+    try:
+        session = onnxruntime.InferenceSession(
+            str(path), sess_options=options, providers=["CPUExecutionProvider"]
+        )
+    except Exception as error:
+        raise BadBundle(
+            f"onnxruntime {onnxruntime.__version__} cannot load {path} ({_one_line(error)}); "
+            "the file is as exported, so try a newer onnxruntime or export the bundle again"
+        ) from error
+    _check_names(path, session, names)
+    return _Function(session, path)
+
+
+def _options(onnxruntime: ModuleType, choices: Choices, threads: int) -> Any:
+    levels = onnxruntime.GraphOptimizationLevel
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = (
+        levels.ORT_ENABLE_ALL if choices.optimised else levels.ORT_DISABLE_ALL
+    )
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    # Despite its name this is the order of the file; the default order goes backwards from outputs.
+    options.execution_order = onnxruntime.ExecutionOrder.PRIORITY_BASED
+    options.enable_cpu_mem_arena = choices.arena
+    options.enable_mem_pattern = choices.pattern
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = LOG_ERRORS_ONLY
+    return options
+
+
+def _expected_names(manifest: Manifest) -> dict[str, _Names]:
+    entries = [entry.name for entry in manifest.state]
+    lasting = {entry.name for entry in manifest.state if entry.role != "slot"}
+    return {
+        "features": _Names({"images"}, {"h"}),
+        "train_step": _Names(
+            {*entries, "h", "labels", "lr"}, {*(name + NEXT for name in entries), "loss", "correct"}
+        ),
+        "predict": _Names({*lasting, "h"}, {"logits"}),
+    }
+
+
+def _check_names(path: Path, session: Any, names: _Names) -> None:
+    """Refuse a graph that reads what we cannot give, or does not write exactly what we expect."""
+    unknown = {node.name for node in session.get_inputs()} - names.inputs
+    outputs = {node.name for node in session.get_outputs()}
+    if unknown or outputs != names.outputs:
+        raise BadBundle(
+            f"{path} does not fit the manifest: unknown inputs {sorted(unknown)}, "
+            f"missing outputs {sorted(names.outputs - outputs)}, "
+            f"unknown outputs {sorted(outputs - names.outputs)}; export the bundle again"
+        )
+
+
+def _import() -> ModuleType:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise MissingDependency(
+            f"onnxruntime cannot be imported ({error}); install it with {INSTALL_HINT}"
+        ) from error
+    module: ModuleType = onnxruntime
+    module.set_default_logger_severity(LOG_ERRORS_ONLY)
+    return module
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

@@ -1,0 +1,89 @@
+"""Decides for each part of a data set whether its feature maps are computed or read from disk."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Callable, Iterator, Sequence
+
+import numpy as np
+
+from mobiletl.device.checkpoints import Settings
+from mobiletl.device.dataset import Dataset, Picture
+from mobiletl.device.feature_cache import CachePlan, cache_path, open_cache
+from mobiletl.device.features import FeatureSource, LiveFeatures, OnUnreadable, Preparation
+from mobiletl.device.manifest import Manifest
+from mobiletl.device.session import Labels, Session
+from mobiletl.device.skipped import SkippedFiles
+
+
+@dataclass(frozen=True)
+class Part:
+    """Pictures to train or to validate on: their feature maps and labels [P], by row."""
+
+    source: FeatureSource
+    labels: Labels
+
+
+@dataclass(frozen=True)
+class SourcePlan:
+    """What both parts have in common; `cache` is the folder of the cache, None for none."""
+
+    session: Session
+    manifest: Manifest
+    settings: Settings
+    cache: Path | None
+    on_progress: Callable[[str, int, int], None]
+
+
+@contextlib.contextmanager
+def open_parts(
+    plan: SourcePlan, dataset: Dataset, skipped: SkippedFiles
+) -> Iterator[tuple[Part, Part]]:
+    """Open the training and the validation part; a missing cache is built on the way.
+
+    Augmented pictures differ in every epoch, so they are never cached; validation pictures
+    always can be.
+    """
+    with contextlib.ExitStack() as opened:
+        parts = []
+        for name, pictures, on_unreadable in (
+            ("train", dataset.train, skipped.train_row),
+            ("val", dataset.val, skipped.val_row),
+        ):
+            source = _open(plan, dataset.root, name, pictures, on_unreadable)
+            opened.callback(source.close)
+            labels = np.array([picture.label for picture in pictures], np.int64)
+            parts.append(Part(source, labels))
+        yield parts[0], parts[1]
+
+
+def _open(
+    plan: SourcePlan,
+    root: Path,
+    name: str,
+    pictures: Sequence[Picture],
+    on_unreadable: OnUnreadable,
+) -> FeatureSource:
+    settings = plan.settings
+    seed = settings.seed if settings.augment and name == "train" else None
+
+    def live(report: OnUnreadable) -> LiveFeatures:
+        return LiveFeatures(
+            plan.session,
+            lambda row: root / pictures[row].path,
+            Preparation(plan.manifest.input, seed),
+            report,
+            settings.micro_batch,
+        )
+
+    def show(done: int, total: int) -> None:
+        plan.on_progress(f"caching features, {name}", done, total)
+
+    if plan.cache is None or seed is not None:
+        return live(on_unreadable)
+    path = cache_path(plan.cache, name, plan.manifest.id, settings.runtime, pictures)
+    shape = plan.manifest.feature.shape
+    cached = CachePlan(len(pictures), shape, live, show, settings.micro_batch)
+    return open_cache(path, cached, on_unreadable)

@@ -1,0 +1,228 @@
+"""State on disk: safetensors, written so that a power cut never costs more than one generation.
+
+A write goes to a temporary file in the same folder, is flushed to the disk, and only then takes
+the name; the file that had the name becomes `<name>.previous.safetensors`. The metadata carry what
+a resumed run needs, and a SHA-256 of everything, because FAT has truncated renamed files to zero.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Mapping
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+from mobiletl.device.errors import BadState, NoSpace
+from mobiletl.device.manifest import Manifest
+from mobiletl.device.schema import fields, integer, list_of, number, one_of, text
+from mobiletl.device.session import Floats, Tensors
+
+FORMAT = "mobiletl-state"
+HEADER_ALIGNMENT = 8
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class StateInfo:
+    """What a state file says about itself, apart from its tensors."""
+
+    bundle_id: str
+    """`id` of the manifest the state belongs to."""
+    class_names: tuple[str, ...]
+    """The K classes, in the order of the logits."""
+    epoch: int
+    """Completed epochs."""
+    step: int
+    """Completed steps of the whole run."""
+    seed: int
+    best_accuracy: float | None = None
+    """Best validation accuracy so far, 0..1; None before the first evaluation."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """What the run was started with and must be resumed with; JSON values."""
+
+
+def previous_generation(path: Path) -> Path:
+    """Return where the state that `path` held before is kept."""
+    return path.with_name(f"{path.stem}.previous{path.suffix}")
+
+
+def save_state(path: str | Path, tensors: Tensors, info: StateInfo) -> None:
+    """Write a state; raises NoSpace, leaving the former generations as they were."""
+    target = Path(path)
+    arrays = {name: np.asarray(array, np.float32, order="C") for name, array in tensors.items()}
+    temporary = target.with_name(f".{target.name}.tmp")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            _write(temporary, arrays, info)
+            if target.exists():
+                target.replace(previous_generation(target))
+            temporary.replace(target)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+            raise
+        _sync_folder(target.parent)
+    except OSError as error:
+        raise NoSpace(
+            f"the state cannot be written to {target} ({error.strerror or error}); "
+            "free space there, or choose another folder"
+        ) from error
+
+
+def load_state(path: str | Path, manifest: Manifest) -> tuple[Tensors, StateInfo]:
+    """Read a state of the bundle `manifest` describes.
+
+    A missing or damaged newest generation is replaced by the previous one, with a warning in the
+    log. Raises BadState if neither can be read, or if the state is another bundle's.
+    """
+    target = Path(path)
+    try:
+        tensors, info = _read(target)
+    except _Damaged as damage:
+        previous = previous_generation(target)
+        if not previous.exists():
+            raise BadState(
+                f"{target} {damage} and there is no previous generation of it; "
+                "name another state file, or start afresh"
+            ) from damage
+        try:
+            tensors, info = _read(previous)
+        except _Damaged as older:
+            raise BadState(
+                f"{target} {damage} and {previous.name} {older}; "
+                "name another state file, or start afresh"
+            ) from older
+        logger.warning("%s %s; going on from %s", target, damage, previous.name)
+    _refuse_foreign(target, tensors, info, manifest)
+    return tensors, info
+
+
+class _Damaged(Exception):
+    """One generation cannot be used; the text continues a sentence that starts with its path."""
+
+
+_INFO = fields(
+    {
+        "bundle_id": text(),
+        "class_names": list_of(text(), minimum=2),
+        "epoch": integer(),
+        "step": integer(),
+        "seed": integer(),
+        "settings": fields({}),
+    }
+)
+_ACCURACY = number(minimum=0.0)
+_METADATA = fields({"format": one_of(FORMAT), "info": text(), "sha256": text(r"[0-9a-f]{64}")})
+
+
+def _write(path: Path, arrays: Mapping[str, Floats], info: StateInfo) -> None:
+    """Write the safetensors layout straight from the arrays' memory.
+
+    The library's own writer first copies all tensors, which would add a whole state to the
+    peak that the memory plan promises. Layout: header length as uint64, header, tensor bytes.
+    """
+    text_info = json.dumps(asdict(info))
+    header: dict[str, Any] = {
+        "__metadata__": {
+            "format": FORMAT,
+            "info": text_info,
+            "sha256": _digest(text_info, arrays),
+        }
+    }
+    offset = 0
+    for name, array in arrays.items():
+        header[name] = {
+            "dtype": "F32",
+            "shape": list(array.shape),
+            "data_offsets": [offset, offset + array.nbytes],
+        }
+        offset += array.nbytes
+    content = json.dumps(header).encode("utf-8")
+    content += b" " * (-len(content) % HEADER_ALIGNMENT)
+    with path.open("wb") as stream:
+        stream.write(len(content).to_bytes(8, "little"))
+        stream.write(content)
+        for array in arrays.values():
+            stream.write(array.data)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def _digest(info: str, arrays: Mapping[str, Floats]) -> str:
+    """Hash the info, and names with the bytes, so that swapped entries are noticed too."""
+    digest = hashlib.sha256(info.encode("utf-8"))
+    for name in sorted(arrays):
+        digest.update(json.dumps([name, list(arrays[name].shape)]).encode("utf-8"))
+        digest.update(arrays[name].data)
+    return digest.hexdigest()
+
+
+def _read(path: Path) -> tuple[Tensors, StateInfo]:
+    if not path.is_file():
+        raise _Damaged("does not exist")
+    try:
+        with safe_open(str(path), framework="np") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise _Damaged(f"is damaged ({error})") from error
+    problems: list[str] = []
+    _METADATA(metadata, "", problems)
+    if problems:
+        raise _Damaged(f"is not a state of mobiletl ({'; '.join(problems)})")
+    if _digest(metadata["info"], tensors) != metadata["sha256"]:
+        raise _Damaged("is damaged (its content has another SHA-256 than it states)")
+    return tensors, _parse_info(metadata["info"])
+
+
+def _parse_info(content: str) -> StateInfo:
+    try:
+        document = json.loads(content)
+    except ValueError as error:
+        raise _Damaged(f"is damaged (its info is not JSON: {error})") from error
+    problems: list[str] = []
+    _INFO(document, "", problems)
+    if not problems and document.get("best_accuracy") is not None:
+        _ACCURACY(document["best_accuracy"], "best_accuracy", problems)
+    if problems:
+        raise _Damaged(f"is damaged ({'; '.join(problems)})")
+    return StateInfo(
+        bundle_id=document["bundle_id"],
+        class_names=tuple(document["class_names"]),
+        epoch=document["epoch"],
+        step=document["step"],
+        seed=document["seed"],
+        best_accuracy=document.get("best_accuracy"),
+        settings=document["settings"],
+    )
+
+
+def _refuse_foreign(path: Path, tensors: Tensors, info: StateInfo, manifest: Manifest) -> None:
+    if info.bundle_id != manifest.id:
+        raise BadState(
+            f"{path} belongs to the bundle {info.bundle_id[:12]}..., not to {manifest.id[:12]}... "
+            f"({manifest.model.name}, {manifest.method.name}); name the bundle it was trained with"
+        )
+    problems = manifest.tensor_problems(tensors, len(info.class_names))
+    if problems:
+        raise BadState(f"{path} does not fit its bundle: {'; '.join(problems)}; start afresh")
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the renames themselves durable, where the system lets a folder be opened."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    descriptor = os.open(str(folder), os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

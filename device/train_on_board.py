@@ -1,0 +1,171 @@
+"""`mobiletl train`: fine-tune a bundle on a folder of pictures."""
+
+from __future__ import annotations
+
+if not __package__:
+    import importlib
+
+    importlib.import_module("_script").register()
+
+import argparse
+import json
+import math
+import sys
+import time
+from pathlib import Path
+from typing import Sequence
+
+from mobiletl.device import memory
+from mobiletl.device.checkpoints import RunFolder
+from mobiletl.device.commands import guarded
+from mobiletl.device.errors import Interrupted, UsageError
+from mobiletl.device.flags import below_least, chosen_bundle
+from mobiletl.device.paste import command_line
+from mobiletl.device.printable import printable
+from mobiletl.device.report import report_json, report_text
+from mobiletl.device.stop import StopFlag, StopRequested
+from mobiletl.device.training import DEFAULTS, Options, train
+
+EXAMPLES = """\
+to paste:
+  mobiletl train --bundle artifacts/mbv2 --data photos/ --epochs 10
+  mobiletl train --bundle artifacts/mbv2 --data photos/ --no-augment --out runs/first
+  mobiletl train --bundle artifacts/mbv2 --data photos/ --resume runs/first
+  python artifacts/mbv2/device/train_on_board.py --data photos/
+"""
+SETTINGS = ("epochs", "batch", "lr", "seed", "augment", "val_split", "micro_batch", "runtime")
+# The least a flag may be.
+LEAST = {"epochs": 1, "batch": 1, "seed": 0, "micro_batch": 1, "threads": 0, "save_every": 1}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    return guarded(lambda: _train(_parser().parse_args(argv)))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="mobiletl train",
+        description="Fine-tune a bundle on a folder with one folder of pictures per class, or "
+        "with train/ and val/ of such folders.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--bundle", metavar="DIR", help="default: the folder above this script, if it is one")
+    add("--data", metavar="DIR", required=True, help="folder of pictures")
+    add("--out", metavar="DIR", help="folder of the run (default: runs/<date>-<time>)")
+    add("--resume", metavar="DIR", help="go on with the stopped run in this folder")
+    add("--epochs", type=int, help=f"default: {DEFAULTS['epochs']}")
+    add("--batch", type=int, help=f"pictures in a step (default: {DEFAULTS['batch']})")
+    add("--lr", type=float, help="first learning rate (default: the bundle's)")
+    add("--seed", type=int, help=f"of order, crops, split and head (default: {DEFAULTS['seed']})")
+    add(
+        "--val-split",
+        type=float,
+        help="share that validates where there is no val/ folder "
+        f"(default: {DEFAULTS['val_split']})",
+    )
+    augment = parser.add_mutually_exclusive_group()
+    augment.add_argument(
+        "--augment", action="store_true", default=None, help="random crops and flips (default)"
+    )
+    augment.add_argument(
+        "--no-augment",
+        action="store_false",
+        dest="augment",
+        help="central crops, the same in every epoch; with the cache much faster",
+    )
+    cache = parser.add_mutually_exclusive_group()
+    cache.add_argument(
+        "--cache",
+        metavar="DIR",
+        help="keep the feature cache in this folder (default: in the run's, until it ends)",
+    )
+    cache.add_argument("--no-cache", action="store_true", help="keep no feature cache on disk")
+    add(
+        "--micro-batch",
+        type=int,
+        help="pictures per pass of the frozen prefix (default: 1); more is more memory",
+    )
+    add("--threads", type=int, default=0, help="default: 0, all cores")
+    add(
+        "--save-every",
+        type=int,
+        default=200,
+        metavar="STEPS",
+        help="steps between saves inside an epoch (default: 200)",
+    )
+    add("--runtime", help="default: the first that the bundle serves")
+    add("--json", action="store_true", help="print one JSON object; progress goes to stderr")
+    return parser
+
+
+def _train(flags: argparse.Namespace) -> int:
+    options = _options(flags)
+    with StopFlag() as stop:
+        try:
+            outcome = train(options, sys.stderr, stop)
+        except StopRequested:
+            raise Interrupted(_stopped(flags, options)) from None
+    peak = memory.peak_bytes()
+    arguments = ["--bundle", str(options.bundle), "--state", str(outcome.folder.best)]
+    picture = str(options.data / outcome.dataset.val[0].path)
+    predict = command_line("predict", [*arguments, picture])
+    if flags.json:
+        print(json.dumps(report_json(outcome, peak, predict)))
+    else:
+        text = report_text(outcome, peak, predict)
+        print("\n".join(printable(line, sys.stdout.encoding) for line in text.splitlines()))
+    return 0
+
+
+def _options(flags: argparse.Namespace) -> Options:
+    _check(flags)
+    if flags.resume is not None:
+        run = Path(flags.resume)
+    elif flags.out is not None:
+        run = Path(flags.out)
+    else:
+        run = Path("runs") / time.strftime("%Y%m%d-%H%M%S")
+    named = {name: getattr(flags, name) for name in SETTINGS}
+    return Options(
+        bundle=chosen_bundle(flags.bundle),
+        data=Path(flags.data),
+        run=run,
+        resume=flags.resume is not None,
+        given={name: value for name, value in named.items() if value is not None},
+        use_cache=not flags.no_cache,
+        cache=None if flags.cache is None else Path(flags.cache),
+        threads=flags.threads,
+        save_every=flags.save_every,
+    )
+
+
+def _check(flags: argparse.Namespace) -> None:
+    """Report every flag out of range at once."""
+    problems = below_least(flags, LEAST)
+    if flags.lr is not None and not (math.isfinite(flags.lr) and flags.lr > 0):
+        problems.append(f"--lr is {flags.lr}, expected a positive number")
+    if flags.val_split is not None and not 0 < flags.val_split < 1:
+        problems.append(f"--val-split is {flags.val_split}, expected a share between 0 and 1")
+    if flags.resume is not None and flags.out is not None:
+        problems.append("--out and --resume both name the run's folder; give one of them")
+    if problems:
+        raise UsageError("; ".join(problems))
+
+
+def _stopped(flags: argparse.Namespace, options: Options) -> str:
+    if not RunFolder(options.run).resumable():
+        return "stopped before there was anything to save; run the same command again"
+    arguments = ["--bundle", str(options.bundle), "--data", flags.data]
+    arguments += ["--resume", str(options.run)]
+    for name in ("cache", "threads", "save_every"):
+        if getattr(flags, name) not in (None, _parser().get_default(name)):
+            arguments += [f"--{name.replace('_', '-')}", str(getattr(flags, name))]
+    arguments += ["--no-cache"] * flags.no_cache + ["--json"] * flags.json
+    return f"stopped, the state is saved; go on with: {command_line('train', arguments)}"
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

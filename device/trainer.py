@@ -1,0 +1,172 @@
+"""The training loop: steps, evaluation after each epoch, saves, and stopping anywhere.
+
+Everything a step depends on follows from the seed, the epoch and the step (`schedule`, `augment`)
+or is in the state, so a run resumed from any save ends with the bytes of the uninterrupted one.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass, replace
+
+from mobiletl.device.checkpoints import Best, Checkpoints, Position
+from mobiletl.device.errors import Diverged
+from mobiletl.device.evaluation import Score, evaluate
+from mobiletl.device.memory import peak_bytes, resident_bytes
+from mobiletl.device.metrics import EpochMetrics, MetricsFile
+from mobiletl.device.progress import Progress
+from mobiletl.device.schedule import Schedule
+from mobiletl.device.session import Floats, Session
+from mobiletl.device.sources import Part
+from mobiletl.device.stop import StopFlag, StopRequested
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a trainer works with; `buffer` f32[N,C,h,w] is the only batch in memory."""
+
+    session: Session
+    train: Part
+    val: Part
+    schedule: Schedule
+    classes: int
+    buffer: Floats
+    checkpoints: Checkpoints
+    save_every: int
+    """Steps between saves inside an epoch; every epoch ends with one anyway."""
+
+
+class Trainer:
+    """Takes a job from `position` to the end of its schedule."""
+
+    def __init__(self, job: Job, position: Position, progress: Progress, stop: StopFlag) -> None:
+        """`position` is where the session's state stands: Position() for a fresh one."""
+        self.position = position
+        self._job = job
+        self._progress = progress
+        self._stop = stop
+        self._metrics = MetricsFile(job.checkpoints.folder.metrics)
+
+    def run(self) -> Position:
+        """Train to the end and return the final position.
+
+        Raises StopRequested after saving the place to resume from, Diverged, NoSpace.
+        """
+        try:
+            self._metrics.keep_before(self.position.epoch + (self.position.before is not None))
+            if self.position.before is None:
+                self._score_before()
+            while self.position.epoch < self._job.schedule.epochs:
+                self._train_epoch(self.position.epoch + 1)
+                self._close_epoch(self.position.epoch + 1)
+        except StopRequested:
+            self._save_last()
+            raise
+        return self.position
+
+    def _score_before(self) -> None:
+        """Score the state nothing was trained on yet: the first row of the metrics."""
+        started = time.monotonic()
+        score = self._score()
+        self.position = replace(self.position, before=score, latest=score)
+        self._report(0, score, time.monotonic() - started)
+
+    def _train_epoch(self, epoch: int) -> None:
+        """Take the steps of `epoch` that are left."""
+        schedule = self._job.schedule
+        first = self.position.step - self.position.epoch * schedule.steps_per_epoch
+        for rows in schedule.rows(epoch)[first:]:
+            self._step(epoch, rows)
+            self._progress.step(epoch, self.position)
+            if self._stop:
+                raise StopRequested
+            if self.position.step % self._job.save_every == 0:
+                self._save_last()
+
+    def _step(self, epoch: int, rows: list[int]) -> None:
+        """Take one step, or none where unreadable files left less than a batch of two."""
+        started = time.monotonic()
+        job, position = self._job, self.position
+        written = job.train.source.fill(rows, epoch, job.buffer)
+        if len(written) >= min(2, job.schedule.batch):
+            result = job.session.train_step(
+                job.buffer[: len(written)],
+                job.train.labels[written],
+                job.schedule.rate(position.step),
+            )
+            if not math.isfinite(result.loss):
+                raise Diverged(
+                    f"the loss is {result.loss} at step {position.step + 1} of epoch {epoch}; "
+                    f"{job.checkpoints.advice()}"
+                )
+            position = replace(
+                position,
+                loss_sum=position.loss_sum + result.loss * len(written),
+                correct=position.correct + result.correct,
+                seen=position.seen + len(written),
+            )
+        seconds = position.seconds + time.monotonic() - started
+        self.position = replace(position, step=position.step + 1, seconds=seconds)
+
+    def _close_epoch(self, epoch: int) -> None:
+        """Score the epoch, keep it if it is the best, save, and start the sums afresh.
+
+        In this order: whatever a crash cuts off here is done again, with the same result.
+        """
+        started = time.monotonic()
+        score = self._score()
+        if not math.isfinite(score.loss):
+            raise Diverged(
+                f"the validation loss is {score.loss} after epoch {epoch}; "
+                f"{self._job.checkpoints.advice()}"
+            )
+        ended = replace(self.position, epoch=epoch, latest=score)
+        best = ended.best
+        if best is None or _rank(score) > _rank(best.score):
+            ended = replace(ended, best=Best(epoch, score))
+            checkpoints = self._job.checkpoints
+            checkpoints.save(checkpoints.folder.best, self._job.session.state(), ended)
+        self._report(epoch, score, time.monotonic() - started)
+        self.position = replace(ended, loss_sum=0.0, correct=0, seen=0, seconds=0.0)
+        self._save_last()
+
+    def _score(self) -> Score:
+        job = self._job
+        return evaluate(
+            job.session, job.val.source, job.val.labels, job.classes, job.buffer, self._evaluating
+        )
+
+    def _evaluating(self, done: int, total: int) -> None:
+        if self._stop:
+            raise StopRequested
+        self._progress.part("evaluating", done, total)
+
+    def _report(self, epoch: int, score: Score, score_seconds: float) -> None:
+        """Write and show the figures of an epoch; `position` still holds its sums."""
+        position, schedule = self.position, self._job.schedule
+        seen = position.seen
+        row = EpochMetrics(
+            epoch=epoch,
+            step=position.step,
+            train_loss=position.loss_sum / seen if seen else None,
+            train_accuracy=position.correct / seen if seen else None,
+            val_loss=score.loss,
+            val_accuracy=score.accuracy,
+            lr=schedule.rate(position.step - 1) if position.step else None,
+            pictures_per_s=seen / max(position.seconds, 1e-9) if seen else None,
+            rss_bytes=resident_bytes(),
+            peak_bytes=peak_bytes(),
+            seconds=position.seconds + score_seconds,
+        )
+        self._metrics.append(row)
+        self._progress.epoch(row, score_seconds)
+
+    def _save_last(self) -> None:
+        checkpoints = self._job.checkpoints
+        checkpoints.save(checkpoints.folder.last, self._job.session.state(), self.position)
+
+
+def _rank(score: Score) -> tuple[float, float]:
+    """Order scores: by accuracy, and where that is equal by loss."""
+    return score.accuracy, -score.loss

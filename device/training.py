@@ -1,0 +1,241 @@
+"""One training run from options to result: opens everything, trains, leaves the folder tidy."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Mapping, TextIO
+
+import numpy as np
+
+from mobiletl.device import memory
+from mobiletl.device.bundle import Bundle, open_bundle
+from mobiletl.device.checkpoints import (
+    Checkpoint,
+    Checkpoints,
+    Position,
+    RunFolder,
+    Settings,
+    load_checkpoint,
+)
+from mobiletl.device.dataset import Dataset, open_dataset
+from mobiletl.device.errors import BadState, NoSpace, UsageError
+from mobiletl.device.metrics import MetricsFile
+from mobiletl.device.printable import printable
+from mobiletl.device.progress import Progress
+from mobiletl.device.runtimes import RUNTIMES, open_session
+from mobiletl.device.schedule import Schedule
+from mobiletl.device.session import Session, Tensors
+from mobiletl.device.skipped import SkippedFiles
+from mobiletl.device.sources import SourcePlan, open_parts
+from mobiletl.device.stop import StopFlag
+from mobiletl.device.trainer import Job, Trainer
+
+# What a run does that is told nothing; the learning rate is the bundle's.
+DEFAULTS: Mapping[str, Any] = {
+    "epochs": 10,
+    "batch": 8,
+    "seed": 0,
+    "augment": True,
+    "val_split": 0.2,
+    "micro_batch": 1,
+}
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to train; `given` are the settings (checkpoints.Settings) a person has named."""
+
+    bundle: Path
+    data: Path
+    run: Path
+    resume: bool
+    given: Mapping[str, Any]
+    use_cache: bool = True
+    cache: Path | None = None
+    """Folder of the feature cache; None is the run's own, emptied at the end."""
+    threads: int = 0
+    save_every: int = 200
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A finished run."""
+
+    bundle: Bundle
+    folder: RunFolder
+    dataset: Dataset
+    settings: Settings
+    position: Position
+    plan: memory.MemoryPlan
+    skipped: SkippedFiles
+    seconds: float
+
+
+def train(options: Options, stream: TextIO, stop: StopFlag) -> Outcome:
+    """Train as `options` say, showing progress on `stream`.
+
+    Raises MobileTLError, and StopRequested once `stop` is set and the state is saved.
+    """
+    started = time.monotonic()
+    bundle = open_bundle(options.bundle)
+    folder = RunFolder(options.run)
+    checkpoint = _open_run(options, folder, bundle)
+    settings, dataset = _settle(options, bundle, checkpoint)
+    run = _Run(options, bundle, folder, settings, dataset, SkippedFiles(dataset))
+    plan = memory.plan(
+        bundle.manifest, settings.batch, len(dataset.class_names), settings.micro_batch
+    )
+    _make_folder(folder.path)
+    progress = Progress(stream, run.schedule())
+    _introduce(progress, dataset, plan)
+    position = checkpoint.position if checkpoint else Position()
+    state = checkpoint.tensors if checkpoint else run.initial_state()
+    # The session has its own copy; what is still held here would come on top of the plan.
+    checkpoint = None
+    session = run.open_session(state)
+    del state
+    try:
+        position = run.train(session, position, progress, stop)
+    finally:
+        session.close()
+        run.leave_reports()
+    if options.cache is None:
+        _remove_cache(folder)
+    seconds = time.monotonic() - started
+    return Outcome(bundle, folder, dataset, settings, position, plan, run.skipped, seconds)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """The parts of a run that are settled before its session opens."""
+
+    options: Options
+    bundle: Bundle
+    folder: RunFolder
+    settings: Settings
+    dataset: Dataset
+    skipped: SkippedFiles
+
+    def schedule(self) -> Schedule:
+        settings = self.settings
+        return Schedule(
+            len(self.dataset.train), settings.batch, settings.epochs, settings.lr, settings.seed
+        )
+
+    def initial_state(self) -> Tensors:
+        return self.bundle.initial_state(len(self.dataset.class_names), self.settings.seed)
+
+    def open_session(self, state: Tensors) -> Session:
+        return open_session(
+            self.bundle,
+            len(self.dataset.class_names),
+            state,
+            self.options.threads,
+            self.settings.runtime or None,
+        )
+
+    def train(
+        self, session: Session, position: Position, progress: Progress, stop: StopFlag
+    ) -> Position:
+        manifest, options = self.bundle.manifest, self.options
+
+        def show(name: str, done: int, total: int) -> None:
+            stop.raise_if_requested()
+            progress.part(name, done, total)
+
+        cache = (options.cache or self.folder.path) if options.use_cache else None
+        sources = SourcePlan(session, manifest, self.settings, cache, show)
+        with open_parts(sources, self.dataset, self.skipped) as (train_part, val_part):
+            job = Job(
+                session=session,
+                train=train_part,
+                val=val_part,
+                schedule=self.schedule(),
+                classes=len(self.dataset.class_names),
+                buffer=np.empty((self.settings.batch, *manifest.feature.shape), np.float32),
+                checkpoints=Checkpoints(
+                    self.folder, manifest.id, self.dataset.class_names, self.settings
+                ),
+                save_every=options.save_every,
+            )
+            return Trainer(job, position, progress, stop).run()
+
+    def leave_reports(self) -> None:
+        """Write what a person looks at, also after a stop or an error."""
+        self.skipped.write(self.folder.skipped)
+        rows = MetricsFile(self.folder.metrics).rows()
+        if rows:
+            # Late: fonts and drawing are no part of what training needs in memory.
+            from mobiletl.device.plot import draw_plot
+
+            model, method = self.bundle.manifest.model, self.bundle.manifest.method
+            title = f"{model.name}, {method.name} {method.blocks}: {self.folder.path.name}"
+            draw_plot(self.folder.plot, rows, title)
+
+
+def _open_run(options: Options, folder: RunFolder, bundle: Bundle) -> Checkpoint | None:
+    """Return the place to resume from; refuse to write over another run."""
+    shown = printable(str(folder.path))
+    if options.resume:
+        if not folder.resumable():
+            raise BadState(
+                f"{shown} holds no run to resume; name the folder of one, or start afresh"
+            )
+        return load_checkpoint(folder, bundle.manifest)
+    if folder.holds_run():
+        raise UsageError(
+            f"{shown} holds a run already; go on with it by --resume {shown}, "
+            "or choose another folder with --out"
+        )
+    return None
+
+
+def _settle(
+    options: Options, bundle: Bundle, checkpoint: Checkpoint | None
+) -> tuple[Settings, Dataset]:
+    """Return settings (named, else saved, else default) and the pictures; refuse a changed run."""
+    served = [row.name for row in RUNTIMES if row.name in bundle.manifest.runtimes]
+    values = {
+        **DEFAULTS,
+        "lr": bundle.manifest.optimizer.default_lr,
+        "runtime": served[0] if served else "",
+        **({} if checkpoint is None else asdict(checkpoint.settings)),
+        **options.given,
+    }
+    dataset = open_dataset(options.data, values["val_split"], values["seed"])
+    values["pictures"] = dataset.fingerprint()
+    if checkpoint is not None:
+        differences = checkpoint.differences(values, dataset.class_names)
+        if differences:
+            raise UsageError(
+                f"{printable(str(options.run))} was started otherwise: {', '.join(differences)}; "
+                "resume it as it was, or start afresh with --out"
+            )
+    return Settings(**values), dataset
+
+
+def _introduce(progress: Progress, dataset: Dataset, plan: memory.MemoryPlan) -> None:
+    counts = f"{len(dataset.train)} pictures to train on, {len(dataset.val)} to validate on"
+    progress.note(f"{len(dataset.class_names)} classes, {counts}, {len(dataset.skipped)} skipped")
+    for note in dataset.notes:
+        progress.note(f"note: {note}")
+    for line in memory.table(plan).splitlines():
+        progress.note(line)
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise NoSpace(
+            f"folder {printable(str(path))} cannot be made ({error.strerror or error}); "
+            "choose another with --out"
+        ) from error
+
+
+def _remove_cache(folder: RunFolder) -> None:
+    """Free the disk: nothing reads a finished run's own cache any more."""
+    for file in folder.path.glob("features-*.cache"):
+        file.unlink()
