@@ -1,0 +1,1 @@
+"""Lowering a traced graph to what a runtime reads: one module per format."""

@@ -1,0 +1,346 @@
+"""One rule per aten operator: the ONNX nodes that compute it.
+
+A rule takes the builder, the graph node and its arguments with tensors replaced by ONNX values.
+Sizes are ints or SymInts. Only the default domain is used, opset 18.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from onnxscript import ir
+from torch import fx
+
+from mobiletl.core.masks import BITS_PER_BYTE
+
+from .onnx_builder import ONNX_TYPES, OnnxBuilder
+
+aten = torch.ops.aten
+Size = int | torch.SymInt
+Rule = Callable[..., Any]
+
+
+def _meta(node: Any) -> torch.Tensor:
+    value: torch.Tensor = node.meta["val"]
+    return value
+
+
+def _operand(b: OnnxBuilder, value: Any, like: torch.dtype) -> ir.Value:
+    """A tensor, a number or a size as an operand of arithmetic in type `like`."""
+    if isinstance(value, ir.Value):
+        return value
+    if isinstance(value, torch.SymInt):
+        return b.op("Cast", b.size(value), to=ONNX_TYPES[like])
+    return b.constant(value, np.int64 if like == torch.int64 else np.float32)
+
+
+def _binary(kind: str) -> Rule:
+    def rule(b: OnnxBuilder, node: fx.Node, left: Any, right: Any) -> ir.Value:
+        dtype = _meta(node).dtype
+        return b.op(kind, _operand(b, left, dtype), _operand(b, right, dtype))
+
+    return rule
+
+
+def _equal(b: OnnxBuilder, _node: fx.Node, left: ir.Value, right: ir.Value) -> ir.Value:
+    return b.op("Equal", left, right)
+
+
+def _unary(kind: str) -> Rule:
+    return lambda b, _node, x: b.op(kind, x)
+
+
+def _rsqrt(b: OnnxBuilder, _node: fx.Node, x: ir.Value) -> ir.Value:
+    return b.op("Reciprocal", b.op("Sqrt", x))
+
+
+def _power(b: OnnxBuilder, _node: fx.Node, base: float, exponent: ir.Value) -> ir.Value:
+    return b.op("Pow", b.number(base), exponent)
+
+
+def _reversed_sub(b: OnnxBuilder, node: fx.Node, x: ir.Value, number: float) -> ir.Value:
+    return b.op("Sub", _operand(b, number, _meta(node).dtype), x)
+
+
+def _clip(b: OnnxBuilder, _node: fx.Node, x: ir.Value, low: float, high: float) -> ir.Value:
+    return b.op("Clip", x, b.number(low), b.number(high))
+
+
+def _clip_backward(
+    b: OnnxBuilder, _node: fx.Node, grad: ir.Value, a: ir.Value, low: float, high: float
+) -> ir.Value:
+    inside = b.op("And", b.op("Greater", a, b.number(low)), b.op("Less", a, b.number(high)))
+    return b.op("Where", inside, grad, b.number(0.0))
+
+
+def _reduce(kind: str) -> Rule:
+    def rule(
+        b: OnnxBuilder,
+        _node: fx.Node,
+        x: ir.Value,
+        axes: Sequence[int] | None = None,
+        keepdim: bool = False,
+    ) -> ir.Value:
+        inputs = [x] if axes is None else [x, b.integers(axes)]
+        return b.op(kind, *inputs, keepdims=int(keepdim))
+
+    return rule
+
+
+def _sum_all(b: OnnxBuilder, node: fx.Node, x: ir.Value) -> ir.Value:
+    source = node.args[0]
+    if _meta(source).dtype == torch.bool:
+        x = b.op("Cast", x, to=ir.DataType.INT64)
+    return b.op("ReduceSum", x, keepdims=0)
+
+
+def _shape(b: OnnxBuilder, sizes: Sequence[Size]) -> ir.Value:
+    """A shape vector, computed where a size is symbolic."""
+    if all(isinstance(s, int) for s in sizes):
+        return b.integers([int(s) for s in sizes])
+    one = b.integers([1])
+    return b.op("Concat", *(b.op("Reshape", b.size(s), one) for s in sizes), axis=0)
+
+
+def _view(b: OnnxBuilder, node: fx.Node, x: ir.Value, _sizes: Sequence[Size]) -> ir.Value:
+    sizes = _meta(node).shape
+    symbolic = [index for index, s in enumerate(sizes) if not isinstance(s, int)]
+    if len(symbolic) > 1:
+        return b.op("Reshape", x, _shape(b, sizes))
+    return b.op("Reshape", x, b.integers([s if isinstance(s, int) else -1 for s in sizes]))
+
+
+def _expand(b: OnnxBuilder, node: fx.Node, x: ir.Value, _sizes: Sequence[Size]) -> ir.Value:
+    if all(reader.target in BROADCASTING for reader in node.users):
+        return x  # every reader broadcasts by itself
+    return b.op("Expand", x, _shape(b, _meta(node).shape))
+
+
+def _unsqueeze(b: OnnxBuilder, _node: fx.Node, x: ir.Value, axis: int) -> ir.Value:
+    return b.op("Unsqueeze", x, b.integers([axis]))
+
+
+def _permute(b: OnnxBuilder, _node: fx.Node, x: ir.Value, order: Sequence[int]) -> ir.Value:
+    return b.op("Transpose", x, perm=list(order))
+
+
+def _transpose(b: OnnxBuilder, node: fx.Node, x: ir.Value, one: int, other: int) -> ir.Value:
+    order = list(range(_meta(node).dim()))
+    order[one], order[other] = order[other], order[one]
+    return b.op("Transpose", x, perm=order)
+
+
+def _t(b: OnnxBuilder, node: fx.Node, x: ir.Value) -> ir.Value:
+    if all(reader.target in MATRIX_PRODUCTS for reader in node.users):
+        return x  # `Gemm` transposes by a flag, see `_flags`
+    return b.op("Transpose", x, perm=[1, 0])
+
+
+def _flags(node: fx.Node, first: int) -> dict[str, int]:
+    """Whether the two factors at `first` and `first + 1` were passed on untransposed by `_t`."""
+    flags = {}
+    for name, factor in zip(("transA", "transB"), node.args[first : first + 2], strict=True):
+        assert isinstance(factor, fx.Node)
+        skipped = factor.target is aten.t.default and all(
+            reader.target in MATRIX_PRODUCTS for reader in factor.users
+        )
+        flags[name] = int(skipped)
+    return flags
+
+
+def _mm(b: OnnxBuilder, node: fx.Node, left: ir.Value, right: ir.Value) -> ir.Value:
+    return b.op("Gemm", left, right, **_flags(node, 0))
+
+
+def _addmm(
+    b: OnnxBuilder, node: fx.Node, bias: ir.Value, left: ir.Value, right: ir.Value
+) -> ir.Value:
+    return b.op("Gemm", left, right, bias, **_flags(node, 1))
+
+
+def _bmm(b: OnnxBuilder, _node: fx.Node, left: ir.Value, right: ir.Value) -> ir.Value:
+    return b.op("MatMul", left, right)
+
+
+def _slice(
+    b: OnnxBuilder, _node: fx.Node, x: ir.Value, axis: int, start: int, end: int
+) -> ir.Value:
+    return b.op("Slice", x, b.integers([start]), b.integers([end]), b.integers([axis]))
+
+
+def _select(b: OnnxBuilder, _node: fx.Node, x: ir.Value, axis: int, index: int) -> ir.Value:
+    return b.op("Gather", x, b.constant(index, np.int64), axis=axis)
+
+
+def _pad(
+    b: OnnxBuilder, node: fx.Node, x: ir.Value, widths: Sequence[int], value: float = 0.0
+) -> ir.Value:
+    rank = _meta(node).dim()
+    before, after = [0] * rank, [0] * rank
+    for pair in range(len(widths) // 2):  # aten counts axes from the last one
+        before[rank - 1 - pair], after[rank - 1 - pair] = widths[2 * pair : 2 * pair + 2]
+    return b.op("Pad", x, b.integers([*before, *after]), b.number(value))
+
+
+def _stack(b: OnnxBuilder, _node: fx.Node, parts: Sequence[ir.Value], axis: int) -> ir.Value:
+    where = b.integers([axis])
+    return b.op("Concat", *(b.op("Unsqueeze", part, where) for part in parts), axis=axis)
+
+
+def _convolution(
+    b: OnnxBuilder,
+    node: fx.Node,
+    x: ir.Value,
+    weight: ir.Value,
+    bias: ir.Value | None,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    transposed: bool,
+    output_padding: Sequence[int],
+    groups: int,
+) -> ir.Value:
+    shape = [s if isinstance(s, int) else 0 for s in _meta(node.args[1]).shape[2:]]
+    attributes: dict[str, Any] = {
+        "strides": list(stride),
+        "pads": [*padding, *padding],
+        "dilations": list(dilation),
+        "group": groups,
+        "kernel_shape": shape,
+    }
+    inputs = [x, weight] if bias is None else [x, weight, bias]
+    if transposed:
+        return b.op("ConvTranspose", *inputs, output_padding=list(output_padding), **attributes)
+    return b.op("Conv", *inputs, **attributes)
+
+
+def _batch_norm_inference(
+    b: OnnxBuilder,
+    _node: fx.Node,
+    x: ir.Value,
+    weight: ir.Value,
+    bias: ir.Value,
+    mean: ir.Value,
+    var: ir.Value,
+    _momentum: float,
+    eps: float,
+) -> tuple[ir.Value]:
+    return (b.op("BatchNormalization", x, weight, bias, mean, var, epsilon=eps),)
+
+
+def _log_softmax_backward(
+    b: OnnxBuilder, _node: fx.Node, grad: ir.Value, y: ir.Value, axis: int, _dtype: torch.dtype
+) -> ir.Value:
+    total = b.op("ReduceSum", grad, b.integers([axis]), keepdims=1)
+    return b.op("Sub", grad, b.op("Mul", b.op("Exp", y), total))
+
+
+def _ones_like(b: OnnxBuilder, node: fx.Node, x: ir.Value, **_options: Any) -> ir.Value:
+    dtype = _meta(node).dtype
+    if _meta(node).dim() == 0:
+        return _operand(b, 1, dtype)
+    return b.op("Expand", _operand(b, 1, dtype), b.op("Shape", x))
+
+
+def _cumsum(b: OnnxBuilder, _node: fx.Node, x: ir.Value, axis: int) -> ir.Value:
+    return b.op("CumSum", x, b.constant(axis, np.int64))
+
+
+def _cast(b: OnnxBuilder, _node: fx.Node, x: ir.Value, dtype: torch.dtype) -> ir.Value:
+    return b.op("Cast", x, to=ONNX_TYPES[dtype])
+
+
+def _argmax(b: OnnxBuilder, _node: fx.Node, x: ir.Value, axis: int) -> ir.Value:
+    return b.op("ArgMax", x, axis=axis, keepdims=0)
+
+
+def _pack_mask(b: OnnxBuilder, node: fx.Node, a: ir.Value) -> ir.Value:
+    """Eight rows of 0 and 1 times (1, 2, 4, ... 128): an integer product packs a byte per column."""
+    bits = b.op("Cast", b.op("GreaterOrEqual", a, b.number(0.0)), to=ir.DataType.UINT8)
+    rows = b.op("Reshape", _pad_to_bytes(b, node, bits), b.integers([BITS_PER_BYTE, -1]))
+    powers = b.constant([[1 << k for k in range(BITS_PER_BYTE)]], np.uint8)
+    packed = b.op("Cast", b.op("MatMulInteger", powers, rows), to=ir.DataType.UINT8)
+    return b.op("Reshape", packed, b.integers([-1]))
+
+
+def _pad_to_bytes(b: OnnxBuilder, node: fx.Node, bits: ir.Value) -> ir.Value:
+    """Zeros behind the last element where the element count is no multiple of 8."""
+    source = node.args[0]
+    missing = -_meta(source).numel() % BITS_PER_BYTE
+    if isinstance(missing, int) and missing == 0:
+        return bits
+    flat = b.op("Reshape", bits, b.integers([-1]))
+    end = b.op("Reshape", b.size(missing), b.integers([1]))
+    pads = b.op("Concat", b.integers([0]), end, axis=0)
+    return b.op("Pad", flat, pads, b.constant(0, np.uint8))
+
+
+def _apply_mask(b: OnnxBuilder, node: fx.Node, packed: ir.Value, grad: ir.Value) -> ir.Value:
+    """Every byte against 1, 2, 4, ... 128 gives eight rows, which are the mask in order."""
+    powers = b.constant([[1 << k] for k in range(BITS_PER_BYTE)], np.uint8)
+    rows = b.op("BitwiseAnd", b.op("Reshape", packed, b.integers([1, -1])), powers)
+    shape = _meta(node).shape
+    chosen = b.op("Cast", rows, to=ir.DataType.BOOL)
+    if (_meta(node).numel() % BITS_PER_BYTE) != 0:
+        chosen = b.op("Reshape", chosen, b.integers([-1]))
+        count = b.op("Reshape", b.size(_meta(node).numel()), b.integers([1]))
+        chosen = b.op("Slice", chosen, b.integers([0]), count)
+    mask = b.op("Reshape", chosen, b.integers([s if isinstance(s, int) else -1 for s in shape]))
+    return b.op("Where", mask, grad, b.number(0.0))
+
+
+MATRIX_PRODUCTS = (aten.mm.default, aten.addmm.default)
+BROADCASTING = (aten.mul.Tensor, torch.ops.mobiletl.apply_mask.default)
+
+RULES: dict[Any, Rule] = {
+    aten.add.Tensor: _binary("Add"),
+    aten.sub.Tensor: _binary("Sub"),
+    aten.mul.Tensor: _binary("Mul"),
+    aten.div.Tensor: _binary("Div"),
+    aten.div.Scalar: _binary("Div"),
+    aten.rsub.Scalar: _reversed_sub,
+    aten.pow.Scalar: _power,
+    aten.neg.default: _unary("Neg"),
+    aten.sqrt.default: _unary("Sqrt"),
+    aten.rsqrt.default: _rsqrt,
+    aten.eq.Tensor: _equal,
+    aten.clamp.default: _clip,
+    aten.hardtanh.default: _clip,
+    aten.hardtanh_backward.default: _clip_backward,
+    aten.sum.dim_IntList: _reduce("ReduceSum"),
+    aten.sum.default: _sum_all,
+    aten.mean.dim: _reduce("ReduceMean"),
+    aten.mean.default: _reduce("ReduceMean"),
+    aten.view.default: _view,
+    aten._unsafe_view.default: _view,
+    aten.expand.default: _expand,
+    aten.unsqueeze.default: _unsqueeze,
+    aten.permute.default: _permute,
+    aten.transpose.int: _transpose,
+    aten.t.default: _t,
+    aten.mm.default: _mm,
+    aten.addmm.default: _addmm,
+    aten.bmm.default: _bmm,
+    aten.slice.Tensor: _slice,
+    aten.select.int: _select,
+    aten.constant_pad_nd.default: _pad,
+    aten.stack.default: _stack,
+    aten.convolution.default: _convolution,
+    aten._native_batch_norm_legit_no_training.default: _batch_norm_inference,
+    aten._log_softmax.default: lambda b, _n, x, axis, _half: b.op("LogSoftmax", x, axis=axis),
+    aten._log_softmax_backward_data.default: _log_softmax_backward,
+    aten.ones_like.default: _ones_like,
+    aten.cumsum.default: _cumsum,
+    aten._to_copy.default: _cast,
+    aten.argmax.default: _argmax,
+    aten.detach.default: lambda _b, _n, x, **_options: x,
+    aten.clone.default: lambda _b, _n, x, **_options: x,
+    aten.lift_fresh_copy.default: lambda _b, _n, x: x,
+    operator.getitem: lambda _b, _n, values, index: values[index],
+    torch.ops.mobiletl.pack_mask.default: _pack_mask,
+    torch.ops.mobiletl.apply_mask.default: _apply_mask,
+}

@@ -1,0 +1,196 @@
+"""Pretrained weights from where a person has them, checked against the network they are for.
+
+| source     | what |
+|------------|------|
+| `imagenet` | torchvision's published file, for width 1.0 |
+| `demo`     | the small backbone that the package ships |
+| `none`     | nothing: the network keeps its random start |
+| a path     | `.safetensors`, or a `.pth` of torchvision or timm |
+
+No pickle code is run: `.pth` files go through torch's restricted reader. The classifier of a file
+is dropped, whatever its classes: a board makes its own head.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from pickle import UnpicklingError
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from mobiletl.core.errors import BadWeights, UnsupportedModel, UsageError
+from mobiletl.core.mobilenetv2 import MobileNetV2
+from mobiletl.export.weight_download import PublishedFile, cache_folder, fetch
+from mobiletl.export.weight_names import from_timm, is_timm
+
+# IMAGENET1K_V2 in torchvision; the name carries the first digits of the SHA-256.
+IMAGENET = PublishedFile(
+    "https://download.pytorch.org/models/mobilenet_v2-7ebf99e0.pth", sha256_prefix="7ebf99e0"
+)
+IMAGENET_WIDTH = 1.0
+EMBEDDED = Path(__file__).parent / "assets" / "mbv2-0.35-cifar10.safetensors"
+EMBEDDED_WIDTH = 0.35
+
+_TORCH_SUFFIXES = (".pth", ".pt", ".bin")
+# Training scripts wrap the tensors: timm's and many others', torchvision's reference scripts.
+_WRAPPERS = ("state_dict", "model")
+_PARALLEL_PREFIX = "module."
+# Counts batches; norms with a fixed momentum, as here, never read it.
+_COUNTER = "num_batches_tracked"
+_MALFORMED = (
+    UnpicklingError,
+    SafetensorError,
+    RuntimeError,
+    EOFError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+)
+_SHOWN = 3
+
+
+def load_weights(source: str, model_name: str) -> dict[str, Tensor] | None:
+    """float32 tensors for every key of the network but the classifier's; None for `none`.
+
+    `model_name` is `mbv2` or `mbv2-WIDTH`. Fits
+    `MobileNetV2(...).load_state_dict(weights, strict=False)`, which then misses the classifier
+    only. Raises UsageError where the named weights are of another width, BadWeights for a file
+    that can't be read or holds another network, NoNetwork if a download fails.
+    """
+    width = _width(model_name)
+    if source == "none":
+        return None
+    if source == "imagenet":
+        _require_width(source, IMAGENET_WIDTH, width, "mbv2", model_name)
+        path = fetch(IMAGENET, cache_folder())
+    elif source == "demo":
+        _require_width(source, EMBEDDED_WIDTH, width, "mbv2-0.35", model_name)
+        path = EMBEDDED
+    else:
+        path = Path(source)
+    return _fitted(_read(path), width, f"{path}: not the weights of {model_name}")
+
+
+def _width(model_name: str) -> float:
+    """`mbv2` -> 1.0, `mbv2-0.35` -> 0.35."""
+    family, dash, multiplier = model_name.partition("-")
+    try:
+        width = float(multiplier) if dash else 1.0
+    except ValueError:
+        width = 0.0
+    if family != "mbv2" or not 0.0 < width < float("inf"):
+        raise UnsupportedModel(
+            f"no model {model_name!r}; there are mbv2 and mbv2-WIDTH (mbv2-0.35)"
+        )
+    return width
+
+
+def _require_width(
+    source: str, expected: float, width: float, expected_name: str, model_name: str
+) -> None:
+    if width != expected:
+        raise UsageError(
+            f"--weights {source} is for --model {expected_name}, not {model_name}; "
+            "use that model, --weights none or --weights PATH"
+        )
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    """The tensors of a file under torchvision's names, as they were stored."""
+    if not path.is_file():
+        raise BadWeights(f"{path}: no such file; --weights takes imagenet, demo, none or a path")
+    try:
+        if path.suffix == ".safetensors":
+            content: object = load_file(path)
+        elif path.suffix in _TORCH_SUFFIXES:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+        else:
+            raise BadWeights(f"{path}: {path.suffix or 'no suffix'}; expected .safetensors or .pth")
+    except OSError as error:
+        raise BadWeights(f"{path}: can't be read ({error.strerror or error})") from error
+    except _MALFORMED as error:
+        reason = str(error).partition("\n")[0]
+        raise BadWeights(
+            f"{path}: not a readable weights file ({reason}); "
+            "save the state_dict alone: tensors by name, no other objects"
+        ) from error
+    tensors = _unwrapped(content, path)
+    return from_timm(tensors) if is_timm(tensors) else tensors
+
+
+def _unwrapped(content: object, path: Path) -> dict[str, Tensor]:
+    """The dictionary of tensors inside what training scripts put around it."""
+    for wrapper in _WRAPPERS:
+        if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
+            content = content[wrapper]
+    if not isinstance(content, Mapping):
+        raise BadWeights(f"{path}: holds {type(content).__name__}, expected tensors by name")
+    tensors = {}
+    for key, value in content.items():
+        if not isinstance(key, str) or not isinstance(value, Tensor):
+            raise BadWeights(
+                f"{path}: {key!r} is {type(value).__name__}, expected tensors by name; "
+                "save the state_dict alone"
+            )
+        tensors[key.removeprefix(_PARALLEL_PREFIX)] = value
+    return tensors
+
+
+def _fitted(tensors: Mapping[str, Tensor], width: float, blame: str) -> dict[str, Tensor]:
+    """`tensors` as float32, if they are exactly those of the network; counters start at zero."""
+    with torch.device("meta"):  # shapes without memory or random numbers
+        expected = {
+            key: tensor.shape
+            for key, tensor in MobileNetV2(classes=1, width=width).state_dict().items()
+            if not key.startswith("classifier.")
+        }
+    needed = {key for key in expected if not key.endswith(_COUNTER)}
+    found = {
+        key: tensor
+        for key, tensor in tensors.items()
+        if not key.startswith("classifier.") and not key.endswith(_COUNTER)
+    }
+    problems = [
+        _listed("missing", (key for key in expected if key in needed - found.keys())),
+        _listed("unexpected", (key for key in found if key not in needed)),
+        _listed(
+            "of another shape",
+            (
+                f"{key} {list(found[key].shape)}, expected {list(expected[key])}"
+                for key in expected
+                if key in found and found[key].shape != expected[key]
+            ),
+        ),
+        _listed("unusable", _unusable(found)),
+    ]
+    if any(problems):
+        raise BadWeights(f"{blame}: {'; '.join(filter(None, problems))}")
+    return {
+        key: found[key].to(torch.float32) if key in needed else torch.zeros((), dtype=torch.int64)
+        for key in expected
+    }
+
+
+def _unusable(tensors: Mapping[str, Tensor]) -> Iterable[str]:
+    """Each tensor no network can compute with, and why."""
+    for key, tensor in tensors.items():
+        if not tensor.is_floating_point() or tensor.layout != torch.strided:
+            yield f"{key} is {tensor.dtype}, expected dense floating point"
+            continue
+        values = tensor.to(torch.float32)
+        if not values.isfinite().all():
+            yield f"{key} holds NaN or infinity"
+        elif key.endswith("running_var") and (values < 0).any():
+            yield f"{key} holds a negative variance"
+
+
+def _listed(kind: str, items: Iterable[str]) -> str:
+    """`3 missing (a, b, ...)`, empty for none."""
+    rows = list(items)
+    shown = ", ".join(rows[:_SHOWN]) + (", ..." if len(rows) > _SHOWN else "")
+    return f"{len(rows)} {kind} ({shown})" if rows else ""
