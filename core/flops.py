@@ -58,6 +58,19 @@ def macs(module: nn.Module, input_shape: tuple[int, ...]) -> int:
     return int(counter.get_total_flops()) // FLOPS_PER_MAC
 
 
+def training_macs(module: nn.Module, input_shape: tuple[int, ...]) -> int:
+    """Multiply-adds of one forward and backward pass over an input that needs no gradient.
+
+    Every parameter that requires a gradient gets one; updates and losses are not counted.
+    """
+    shapes_only = _without_data(module)
+    x = torch.empty(input_shape, device="meta")
+    with FlopCounterMode(display=False) as forward:
+        y = shapes_only(x)
+    flops = int(forward.get_total_flops()) + _backward_flops(shapes_only, x, y)
+    return flops // FLOPS_PER_MAC
+
+
 def component_flops(model: MobileNetV2, batch: int, resolution: int) -> tuple[ComponentFlops, ...]:
     """FLOPs of one training step for each entry of `features`, and for the classifier.
 

@@ -1,7 +1,7 @@
 """The layers that MobileTL trains differently: norms of which only the shift moves.
 
-Chiang et al., AAAI 2023, section "MobileTL": in a trained block the inner norms keep their scale and
-statistics, d(loss)/d(shift) is a sum of the incoming gradient and needs no stored activation.
+Chiang et al., AAAI 2023, section "MobileTL": in a trained block the inner norms keep their scale
+and statistics, d(loss)/d(shift) is a sum of the incoming gradient and needs no stored activation.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .masks import masked_relu6
-from .mobilenetv2 import ConvNormActivation
+from mobiletl.core.masks import masked_relu6
+from mobiletl.core.mobilenetv2 import ConvNormActivation
 
 
 class ShiftOnlyNorm(nn.Module):

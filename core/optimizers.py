@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .errors import UnsupportedModel
+from mobiletl.core.errors import UnsupportedModel
 
 
 class Optimizer(ABC):
@@ -72,7 +72,7 @@ class Sgd(Optimizer):
 
 @dataclass(frozen=True)
 class Adam(Optimizer):
-    """Adam (Kingma and Ba, 2015, algorithm 1), epsilon outside the square root as in torch.optim."""
+    """Adam (Kingma and Ba, 2015, algorithm 1), epsilon outside the root as in torch.optim."""
 
     beta1: float = 0.9
     beta2: float = 0.999
@@ -111,7 +111,7 @@ OPTIMIZERS: tuple[type[Sgd | Adam], ...] = (Sgd, Adam)
 
 
 def find_optimizer(name: str) -> Sgd | Adam:
-    """The optimizer of that name with its default settings; UnsupportedModel lists the known ones."""
+    """The optimizer of that name as it is by default; UnsupportedModel lists the known ones."""
     for optimizer in OPTIMIZERS:
         if optimizer.name == name:
             return optimizer()

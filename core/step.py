@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.func import functional_call
 from torch.nn import functional
 
-from .optimizers import Optimizer
-from .transfer import TransferTop, trained_norms
+from mobiletl.core.optimizers import Optimizer
+from mobiletl.core.transfer import TransferTop, trained_norms
 
 CLASSIFIER_WEIGHT = "classifier.1.weight"
 CLASSIFIER_BIAS = "classifier.1.bias"
@@ -23,7 +23,8 @@ CLASSIFIER_BIAS = "classifier.1.bias"
 @dataclass(frozen=True)
 class Entry:
     """One tensor of the state. `role` is parameter, statistic or slot; of a slot, `owner` is the
-    parameter's name, or the empty string for a scalar."""
+    parameter's name, or the empty string for a scalar.
+    """
 
     name: str
     role: str
@@ -39,9 +40,9 @@ class Entry:
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """Mean cross-entropy of logits [N,K] and labels i64 [N], a scalar.
 
-    Written as a sum over a one-hot comparison: the library's gathers an index, whose backward pass is
-    a scatter that small runtimes lack. Classes are counted by a running sum because `arange` would
-    fix K in a traced graph.
+    Written as a sum over a one-hot comparison: the library's gathers an index, whose backward pass
+    is a scatter that small runtimes lack. Classes are counted by a running sum because `arange`
+    would fix K in a traced graph.
     """
     log_probabilities = functional.log_softmax(logits, dim=1)
     classes = torch.ones_like(logits, dtype=torch.int64).cumsum(dim=1) - 1
@@ -108,9 +109,7 @@ class TrainingStep:
         for name, gradient in gradients.items():
             slot_names = [f"{prefix}.{slot}/{name}" for slot in self.optimizer.slots]
             slots = tuple(current[n] for n in slot_names)
-            updated[name], slots = self.optimizer.update(
-                current[name], gradient, slots, factors
-            )
+            updated[name], slots = self.optimizer.update(current[name], gradient, slots, factors)
             updated.update(zip(slot_names, slots, strict=True))
         return updated
 
@@ -124,7 +123,9 @@ class TrainingStep:
 
 def _entries(top: TransferTop, optimizer: Optimizer) -> list[Entry]:
     parameters = [
-        Entry(name, "parameter", p.detach()) for name, p in top.named_parameters() if p.requires_grad
+        Entry(name, "parameter", p.detach())
+        for name, p in top.named_parameters()
+        if p.requires_grad
     ]
     statistics = [
         Entry(f"{name}.{key}", "statistic", getattr(norm, key).detach())

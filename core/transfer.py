@@ -12,14 +12,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import fuse_conv_bn_eval
 
-from .errors import UnsupportedModel
-from .mobilenetv2 import TOTAL_STRIDE, ConvNormActivation, InvertedResidual, MobileNetV2
+from mobiletl.core.errors import UnsupportedModel
+from mobiletl.core.mobilenetv2 import (
+    TOTAL_STRIDE,
+    ConvNormActivation,
+    InvertedResidual,
+    MobileNetV2,
+)
 
 
 class TransferTop(nn.Module):
     """The trained layers. Maps a feature map [N,C,h,w] to logits [N,K].
 
-    `features` keeps the layers' numbers in the backbone, so that state-dict keys stay torchvision's.
+    `features` keeps the layers' numbers in the backbone, so that state-dict keys stay
+    torchvision's.
     """
 
     def __init__(self, features: Mapping[str, nn.Module], classifier: nn.Linear) -> None:
@@ -79,7 +85,7 @@ def split(model: MobileNetV2, blocks: int | None) -> Transfer:
 
 
 def _frozen(layer: nn.Module) -> nn.Module:
-    """The layer with every norm folded into the convolution before it; same function in eval mode."""
+    """The layer in eval mode, every norm folded into the convolution before it."""
     layer.eval()
     if isinstance(layer, ConvNormActivation):
         conv, norm, activation = layer

@@ -21,6 +21,9 @@ RATIO = (3 / 4, 4 / 3)
 ATTEMPTS = 10
 FLIP_SHARE = 0.5
 
+# Longer pictures than this, long side to short side, are cut before they are resized.
+LONGEST = 4
+
 # Where the streams of the pictures start, away from those of the order and the split.
 STREAM = 0x6175676D
 
@@ -61,25 +64,16 @@ def augmented(image: Image.Image, size: Input, stream: np.random.Generator, out:
 def evaluated(image: Image.Image, size: Input, out: Floats) -> None:
     """Write the central crop of `image` to `out` f32[3,H,W].
 
-    The same numbers as resizing the whole picture so that its short side is `size.resize` and
-    cropping then, but only the crop is computed: a picture of 2 x 10000 pixels takes no more memory
-    than any other.
+    The picture is resized so that its short side is `size.resize`, then cropped. Of a very long
+    picture only the middle is resized: the crop shows no more, and 1 x 20000 pixels would become
+    256 x 5120000.
     """
-    short = min(image.width, image.height)
-    resized_width = int(size.resize * image.width / short)
-    resized_height = int(size.resize * image.height / short)
-    side = size.resolution
-    left = round((resized_width - side) / 2)
-    top = round((resized_height - side) / 2)
-    x_scale = image.width / resized_width
-    y_scale = image.height / resized_height
-    box = (
-        left * x_scale,
-        top * y_scale,
-        min((left + side) * x_scale, image.width),
-        min((top + side) * y_scale, image.height),
-    )
-    _normalise(image.resize((side, side), Image.Resampling.BILINEAR, box=box), size, out)
+    if max(image.size) > LONGEST * min(image.size):
+        image = _central(image, *(min(side, LONGEST * min(image.size)) for side in image.size))
+    short = min(image.size)
+    width, height = (int(size.resize * side / short) for side in image.size)
+    resized = image.resize((width, height), Image.Resampling.BILINEAR)
+    _normalise(_central(resized, size.resolution, size.resolution), size, out)
 
 
 def crop_box(width: int, height: int, stream: np.random.Generator) -> tuple[int, int, int, int]:
@@ -104,6 +98,12 @@ def crop_box(width: int, height: int, stream: np.random.Generator) -> tuple[int,
     elif width / height > RATIO[1]:
         crop_width = round(height * RATIO[1])
     return (width - crop_width) // 2, (height - crop_height) // 2, crop_width, crop_height
+
+
+def _central(image: Image.Image, width: int, height: int) -> Image.Image:
+    """Cut out the middle, placed as torchvision's CenterCrop places it."""
+    left, top = round((image.width - width) / 2), round((image.height - height) / 2)
+    return image.crop((left, top, left + width, top + height))
 
 
 def _normalise(image: Image.Image, size: Input, out: Floats) -> None:

@@ -169,8 +169,8 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _eight_bits(grey: npt.NDArray[np.uint16]) -> npt.NDArray[np.uint8]:
-    """Return grey / 257 to the nearest integer, in 16-bit arithmetic: no float copy."""
-    return ((grey - (grey >> 8) + 127) >> 8).astype(np.uint8)
+    """Return grey / 257, rounded; there are no ties, 257 is odd."""
+    return ((grey.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
 def _stretched(grey: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:

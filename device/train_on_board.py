@@ -9,7 +9,6 @@ if not __package__:
 
 import argparse
 import json
-import math
 import sys
 import time
 from pathlib import Path
@@ -34,6 +33,8 @@ to paste:
   python artifacts/mbv2/device/train_on_board.py --data photos/
 """
 SETTINGS = ("epochs", "batch", "lr", "seed", "augment", "val_split", "micro_batch", "runtime")
+# What a 32-bit float holds: a step takes its rate as one.
+LARGEST_LR = 3.4e38
 # The least a flag may be.
 LEAST = {"epochs": 1, "batch": 1, "seed": 0, "micro_batch": 1, "threads": 0, "save_every": 1}
 
@@ -56,6 +57,15 @@ def _parser() -> argparse.ArgumentParser:
     add("--data", metavar="DIR", required=True, help="folder of pictures")
     add("--out", metavar="DIR", help="folder of the run (default: runs/<date>-<time>)")
     add("--resume", metavar="DIR", help="go on with the stopped run in this folder")
+    _add_settings(parser)
+    _add_resources(parser)
+    add("--json", action="store_true", help="print one JSON object; progress goes to stderr")
+    return parser
+
+
+def _add_settings(parser: argparse.ArgumentParser) -> None:
+    """Add what decides the outcome; a resumed run keeps it."""
+    add = parser.add_argument
     add("--epochs", type=int, help=f"default: {DEFAULTS['epochs']}")
     add("--batch", type=int, help=f"pictures in a step (default: {DEFAULTS['batch']})")
     add("--lr", type=float, help="first learning rate (default: the bundle's)")
@@ -76,6 +86,16 @@ def _parser() -> argparse.ArgumentParser:
         dest="augment",
         help="central crops, the same in every epoch; with the cache much faster",
     )
+    add(
+        "--micro-batch",
+        type=int,
+        help="pictures per pass of the frozen prefix (default: 1); more is more memory",
+    )
+    add("--runtime", help="default: the first that the bundle serves")
+
+
+def _add_resources(parser: argparse.ArgumentParser) -> None:
+    """Add what decides the way there; it may change when a run is resumed."""
     cache = parser.add_mutually_exclusive_group()
     cache.add_argument(
         "--cache",
@@ -83,11 +103,7 @@ def _parser() -> argparse.ArgumentParser:
         help="keep the feature cache in this folder (default: in the run's, until it ends)",
     )
     cache.add_argument("--no-cache", action="store_true", help="keep no feature cache on disk")
-    add(
-        "--micro-batch",
-        type=int,
-        help="pictures per pass of the frozen prefix (default: 1); more is more memory",
-    )
+    add = parser.add_argument
     add("--threads", type=int, default=0, help="default: 0, all cores")
     add(
         "--save-every",
@@ -96,9 +112,6 @@ def _parser() -> argparse.ArgumentParser:
         metavar="STEPS",
         help="steps between saves inside an epoch (default: 200)",
     )
-    add("--runtime", help="default: the first that the bundle serves")
-    add("--json", action="store_true", help="print one JSON object; progress goes to stderr")
-    return parser
 
 
 def _train(flags: argparse.Namespace) -> int:
@@ -145,7 +158,7 @@ def _options(flags: argparse.Namespace) -> Options:
 def _check(flags: argparse.Namespace) -> None:
     """Report every flag out of range at once."""
     problems = below_least(flags, LEAST)
-    if flags.lr is not None and not (math.isfinite(flags.lr) and flags.lr > 0):
+    if flags.lr is not None and not 0 < flags.lr <= LARGEST_LR:
         problems.append(f"--lr is {flags.lr}, expected a positive number")
     if flags.val_split is not None and not 0 < flags.val_split < 1:
         problems.append(f"--val-split is {flags.val_split}, expected a share between 0 and 1")

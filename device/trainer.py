@@ -123,7 +123,7 @@ class Trainer:
             )
         ended = replace(self.position, epoch=epoch, latest=score)
         best = ended.best
-        if best is None or _rank(score) > _rank(best.score):
+        if best is None or rank(score) > rank(best.score):
             ended = replace(ended, best=Best(epoch, score))
             checkpoints = self._job.checkpoints
             checkpoints.save(checkpoints.folder.best, self._job.session.state(), ended)
@@ -167,6 +167,6 @@ class Trainer:
         checkpoints.save(checkpoints.folder.last, self._job.session.state(), self.position)
 
 
-def _rank(score: Score) -> tuple[float, float]:
+def rank(score: Score) -> tuple[float, float]:
     """Order scores: by accuracy, and where that is equal by loss."""
     return score.accuracy, -score.loss

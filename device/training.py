@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from mobiletl.device.checkpoints import (
     load_checkpoint,
 )
 from mobiletl.device.dataset import Dataset, open_dataset
-from mobiletl.device.errors import BadState, NoSpace, UsageError
+from mobiletl.device.errors import BadState, MobileTLError, NoSpace, UsageError
 from mobiletl.device.metrics import MetricsFile
 from mobiletl.device.printable import printable
 from mobiletl.device.progress import Progress
@@ -29,7 +30,7 @@ from mobiletl.device.schedule import Schedule
 from mobiletl.device.session import Session, Tensors
 from mobiletl.device.skipped import SkippedFiles
 from mobiletl.device.sources import SourcePlan, open_parts
-from mobiletl.device.stop import StopFlag
+from mobiletl.device.stop import StopFlag, StopRequested
 from mobiletl.device.trainer import Job, Trainer
 
 # What a run does that is told nothing; the learning rate is the bundle's.
@@ -94,13 +95,14 @@ def train(options: Options, stream: TextIO, stop: StopFlag) -> Outcome:
     state = checkpoint.tensors if checkpoint else run.initial_state()
     # The session has its own copy; what is still held here would come on top of the plan.
     checkpoint = None
-    session = run.open_session(state)
-    del state
-    try:
-        position = run.train(session, position, progress, stop)
-    finally:
-        session.close()
-        run.leave_reports()
+    with run.open_session(state) as session:
+        del state
+        try:
+            position = run.train(session, position, progress, stop)
+        except (StopRequested, MobileTLError):
+            run.leave_reports()
+            raise
+    run.leave_reports()
     if options.cache is None:
         _remove_cache(folder)
     seconds = time.monotonic() - started
@@ -238,4 +240,5 @@ def _make_folder(path: Path) -> None:
 def _remove_cache(folder: RunFolder) -> None:
     """Free the disk: nothing reads a finished run's own cache any more."""
     for file in folder.path.glob("features-*.cache"):
-        file.unlink()
+        with contextlib.suppress(OSError):
+            file.unlink()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, fx
@@ -86,6 +87,6 @@ def _fake(mode: FakeTensorMode, declared: Input) -> Tensor:
     kinds = [
         DimDynamic.DYNAMIC if isinstance(d, str) else DimDynamic.STATIC for d in declared.shape
     ]
-    context = StatelessSymbolicContext(dynamic_sizes=kinds)
+    context: StatelessSymbolicContext[Any, Any] = StatelessSymbolicContext(dynamic_sizes=kinds)
     real = torch.zeros(sizes, dtype=declared.dtype)
     return mode.from_tensor(real, symbolic_context=context)

@@ -13,7 +13,9 @@ is dropped, whatever its classes: a board makes its own head.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
 
@@ -22,7 +24,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from mobiletl.core.errors import BadWeights, UnsupportedModel, UsageError
+from mobiletl.core.backbones import find_backbone
+from mobiletl.core.errors import BadWeights, UsageError
 from mobiletl.core.mobilenetv2 import MobileNetV2
 from mobiletl.export.weight_download import PublishedFile, cache_folder, fetch
 from mobiletl.export.weight_names import from_timm, is_timm
@@ -34,6 +37,21 @@ IMAGENET = PublishedFile(
 IMAGENET_WIDTH = 1.0
 EMBEDDED = Path(__file__).parent / "assets" / "mbv2-0.35-cifar10.safetensors"
 EMBEDDED_WIDTH = 0.35
+
+
+@dataclass(frozen=True)
+class EmbeddedFacts:
+    """The network of the weights that come along, and the picture side they were trained at."""
+
+    model: str
+    resolution: int
+
+
+def embedded_facts() -> EmbeddedFacts:
+    """Read from the page beside the embedded weights."""
+    facts = json.loads(EMBEDDED.with_suffix(".json").read_text("utf-8"))
+    return EmbeddedFacts(facts["model"], facts["resolution"])
+
 
 _TORCH_SUFFIXES = (".pth", ".pt", ".bin")
 # Training scripts wrap the tensors: timm's and many others', torchvision's reference scripts.
@@ -62,7 +80,7 @@ def load_weights(source: str, model_name: str) -> dict[str, Tensor] | None:
     only. Raises UsageError where the named weights are of another width, BadWeights for a file
     that can't be read or holds another network, NoNetwork if a download fails.
     """
-    width = _width(model_name)
+    width = find_backbone(model_name).width
     if source == "none":
         return None
     if source == "imagenet":
@@ -74,20 +92,6 @@ def load_weights(source: str, model_name: str) -> dict[str, Tensor] | None:
     else:
         path = Path(source)
     return _fitted(_read(path), width, f"{path}: not the weights of {model_name}")
-
-
-def _width(model_name: str) -> float:
-    """`mbv2` -> 1.0, `mbv2-0.35` -> 0.35."""
-    family, dash, multiplier = model_name.partition("-")
-    try:
-        width = float(multiplier) if dash else 1.0
-    except ValueError:
-        width = 0.0
-    if family != "mbv2" or not 0.0 < width < float("inf"):
-        raise UnsupportedModel(
-            f"no model {model_name!r}; there are mbv2 and mbv2-WIDTH (mbv2-0.35)"
-        )
-    return width
 
 
 def _require_width(

@@ -395,6 +395,16 @@ def test_cache_folder_follows_xdg(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert cache_folder() == tmp_path / "elsewhere" / "mobiletl"
 
 
+def test_embedded_weights_fit_and_are_small() -> None:
+    loaded = load_weights("demo", "mbv2-0.35")
+    assert loaded is not None
+    missing, _ = MobileNetV2(10, 0.35).load_state_dict(loaded, strict=False)
+    assert set(missing) == {"classifier.1.weight", "classifier.1.bias"}
+    # Trained: a norm's statistics start at 0 and 1.
+    assert loaded["features.18.1.running_mean"].abs().max() > 0
+    assert weights.EMBEDDED.stat().st_size <= 2_000_000
+
+
 def test_real_imagenet_weights_of_width_one() -> None:
     path = shared("weights/mobilenet_v2-imagenet.safetensors")
     loaded = load_weights(str(path), "mbv2")

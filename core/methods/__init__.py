@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ..errors import UnsupportedModel
-from ..mobilenetv2 import MobileNetV2
-from ..transfer import Transfer, split
-from .exact import train_exactly
-from .mobiletl import train_shifts
+from mobiletl.core.errors import UnsupportedModel
+from mobiletl.core.methods.exact import train_exactly
+from mobiletl.core.methods.mobiletl import train_shifts
+from mobiletl.core.mobilenetv2 import MobileNetV2
+from mobiletl.core.transfer import Transfer, split
 
 __all__ = ["METHODS", "Method", "find_method"]
 
@@ -21,8 +21,8 @@ __all__ = ["METHODS", "Method", "find_method"]
 class Method:
     """One way to fine-tune a backbone.
 
-    `apply` rewrites the layers of the trained top in place; `default_blocks` is None for a method that
-    trains no block at all.
+    `apply` rewrites the layers of the trained top in place; `default_blocks` is None for a method
+    that trains no block at all.
     """
 
     name: str
@@ -37,8 +37,10 @@ class Method:
         count where the method takes none.
         """
         if self.default_blocks is None and blocks is not None:
-            raise UnsupportedModel(f"{self.name} trains no blocks, but {blocks} were asked for; "
-                                   "leave --blocks out or choose another method")
+            raise UnsupportedModel(
+                f"{self.name} trains no blocks, but {blocks} were asked for; "
+                "leave --blocks out or choose another method"
+            )
         transfer = split(model, self.default_blocks if blocks is None else blocks)
         self.apply(transfer)
         return transfer

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..transfer import Transfer, trained_norms
+from mobiletl.core.transfer import Transfer, trained_norms
 
 
 def train_exactly(transfer: Transfer) -> None:

@@ -1,19 +1,20 @@
 """MobileTL (Chiang et al., AAAI 2023): shift-only inner norms and masked activations.
 
-In each trained block: convolutions as usual; each norm with an activation behind it trains its shift
-only, and the activation stores one bit per element; the last norm of the block trains scale, shift
-and statistics. The paper leaves open how the head convolution's norm is treated. It sits before an
-activation as inner norms do and its map is the widest of the top, so here it is one of them.
+In each trained block: convolutions as usual; each norm with an activation behind it trains its
+shift only, and the activation stores one bit per element; the last norm of the block trains scale,
+shift and statistics. The paper leaves open how the head convolution's norm is treated. It sits
+before an activation as inner norms do and its map is the widest of the top, so here it is one of
+them.
 """
 
 from __future__ import annotations
 
 from torch import nn
 
-from ..layers import ShiftNormActivation
-from ..mobilenetv2 import ConvNormActivation
-from ..transfer import Transfer
-from .exact import train_exactly
+from mobiletl.core.layers import ShiftNormActivation
+from mobiletl.core.methods.exact import train_exactly
+from mobiletl.core.mobilenetv2 import ConvNormActivation
+from mobiletl.core.transfer import Transfer
 
 
 def train_shifts(transfer: Transfer) -> None:

@@ -10,15 +10,15 @@ from torch import fx
 from torch.fx.node import map_aggregate
 
 from mobiletl.core.errors import UnsupportedModel
-
-from ..trace import Traced
-from .onnx_builder import IR_VERSION, ONNX_TYPES, OPSET, OnnxBuilder
-from .onnx_rules import RULES
+from mobiletl.export.lowering.onnx_builder import IR_VERSION, ONNX_TYPES, OPSET, OnnxBuilder
+from mobiletl.export.lowering.onnx_rules import RULES
+from mobiletl.export.trace import Traced
 
 
 def lower_to_onnx(traced: Traced, name: str) -> ir.Model:
     """An ONNX model with the traced function's inputs and outputs; raises UnsupportedModel for an
-    operator without a rule."""
+    operator without a rule.
+    """
     return _Lowering(traced).model(name)
 
 
@@ -89,9 +89,8 @@ class _Lowering:
 
     def _annotate(self, value: ir.Value, meta: torch.Tensor) -> None:
         """Types and shapes that let a runtime see which tensors are of one size."""
-        skipped_transpose = value.shape is not None
-        if value.producer() is None or skipped_transpose:
-            return
+        if value.shape is not None:
+            return  # the rule passed an earlier value on
         value.type = ir.TensorType(ONNX_TYPES[meta.dtype])
         value.shape = ir.Shape([self._builder.dimension(s) for s in meta.shape])
 

@@ -104,7 +104,9 @@ class OnnxBuilder:
             return self.op("Gather", shape, self.constant(axis, np.int64), axis=0)
         kinds = {sympy.Add: "Add", sympy.Mul: "Mul"}
         if expression.func not in kinds:
-            raise UnsupportedModel(f"the size {expression} has no ONNX form, expected sums and products")
+            raise UnsupportedModel(
+                f"the size {expression} has no ONNX form, expected sums and products"
+            )
         first, *rest = (self._expression(term) for term in expression.args)
         for term in rest:
             first = self.op(kinds[expression.func], first, term)

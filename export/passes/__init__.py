@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..trace import Traced
-from .channel_major import channel_major
-from .rematerialise import rematerialise_kernels
-from .shrink_expand import shrink_expand
+from mobiletl.export.passes.channel_major import channel_major
+from mobiletl.export.passes.rematerialise import rematerialise_kernels
+from mobiletl.export.passes.shrink_expand import shrink_expand
+from mobiletl.export.trace import Traced
 
 __all__ = ["TRAINING_PASSES", "run_passes"]
 

@@ -1,7 +1,7 @@
 """Batch norm in training mode as sums and products, on channel-major maps [C,N,H,W].
 
-torch.onnx writes a training-mode batch norm as an inference one, so it is taken apart here. With m the mean
-and v the biased variance over N, H, W, r = 1/sqrt(v + eps), x^ = (x - m) r:
+torch.onnx writes a training-mode batch norm as an inference one, so it is taken apart here. With m
+the mean and v the biased variance over N, H, W, r = 1/sqrt(v + eps), x^ = (x - m) r:
 
     y  = x (w r) + (b - m w r)
     dw = sum(g x^), db = sum(g)

@@ -1,9 +1,9 @@
 """Store every activation as [C,N,H,W] and take convolutions and norms apart.
 
-Match: every operator that reads or writes a map of four dimensions, one rule each in `RULES`.
-In channel-major order a 1x1 convolution and both its gradients are single matrix products over
-[C, N*H*W], per-channel sums run over contiguous memory, and no gradient needs a permuted copy.
-Kernels keep their [C',C,k,k] order. Whatever has no rule is executed on plain tensors; a map is permuted
+Match: every operator that reads or writes a map of four dimensions, one rule each in `RULES`. In
+channel-major order a 1x1 convolution and both its gradients are single matrix products over [C,
+N*H*W], per-channel sums run over contiguous memory, and no gradient needs a permuted copy. Kernels
+keep their [C',C,k,k] order. Whatever has no rule is executed on plain tensors; a map is permuted
 back for it, so an unknown operator costs time, never correctness.
 """
 
@@ -18,9 +18,9 @@ import torch
 from torch import Tensor, fx
 from torch.fx.node import Argument, Target, map_aggregate
 
-from ..trace import Traced, retrace
-from . import batch_norm, convolution
-from .convolution import Geometry
+from mobiletl.export.passes import batch_norm, convolution
+from mobiletl.export.passes.convolution import Geometry
+from mobiletl.export.trace import Traced, retrace
 
 aten = torch.ops.aten
 
@@ -165,8 +165,11 @@ class _ChannelMajor(fx.Interpreter):
 
     def _batch_norm(self, node: fx.Node) -> tuple[Value, Tensor, Tensor]:
         """The operator also writes the new running statistics into its arguments 3 and 4, so those
-        nodes get new values here and every later reader sees them."""
-        x, weight, bias, old_mean, old_var, _, momentum, eps = self.fetch_args_kwargs_from_env(node)[0]
+        nodes get new values here and every later reader sees them.
+        """
+        x, weight, bias, old_mean, old_var, _, momentum, eps = self.fetch_args_kwargs_from_env(
+            node
+        )[0]
         values = major(x)
         y, mean, variance, inverse_std = batch_norm.forward(values, weight, bias, eps)
         unbiased = batch_norm.unbiased(variance, values)

@@ -15,8 +15,7 @@ import torch
 from torch import Tensor
 
 from mobiletl.core.errors import UnsupportedModel
-
-from . import depthwise
+from mobiletl.export.passes import depthwise
 
 
 @dataclass(frozen=True)
@@ -40,8 +39,9 @@ class Geometry:
         square = len(set(stride)) == 1 and len(set(padding)) == 1
         if transposed or not square or set(dilation) != {1}:
             raise UnsupportedModel(
-                f"a trained convolution of stride {stride}, padding {padding}, dilation {dilation}, "
-                f"transposed={transposed} has no training rule; train fewer blocks"
+                f"a trained convolution of stride {stride}, padding {padding}, "
+                f"dilation {dilation}, transposed={transposed} has no training rule; "
+                "train fewer blocks"
             )
         return cls(stride[0], padding[0], groups)
 
@@ -96,6 +96,6 @@ def bias_gradient(grad: Tensor) -> Tensor:
 def _require_depthwise(weight: Tensor, geometry: Geometry) -> None:
     if not geometry.is_depthwise(weight):
         raise UnsupportedModel(
-            f"a trained convolution with kernel {list(weight.shape)} in {geometry.groups} groups has "
-            "no training rule, expected 1x1 or depthwise; train fewer blocks"
+            f"a trained convolution with kernel {list(weight.shape)} in {geometry.groups} groups "
+            "has no training rule, expected 1x1 or depthwise; train fewer blocks"
         )

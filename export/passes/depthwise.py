@@ -1,13 +1,15 @@
 """Depthwise convolutions and their gradients, on channel-major maps [C,N,H,W].
 
 A runtime's grouped convolution handles one channel of one picture at a time; on a 7x7 map that is
-bookkeeping more than arithmetic. Where stride is 1 and the map is narrow, rows are multiplied by a band
-matrix instead: B[c,dy] is [W,W'] and holds the kernel row dy of channel c along its diagonals,
+bookkeeping more than arithmetic. Where stride is 1 and the map is narrow, rows are multiplied by a
+band matrix instead: B[c,dy] is [W,W'] and holds the kernel row dy of channel c along its
+diagonals,
 
     y[c, n, h, :] = sum over dy of  x[c, n, h + dy - p, :] @ B[c, dy]
 
-which is one batched matrix product per kernel row. It spends W/k times the multiplications, so wider
-maps and strides take the general way: permute to [N,C,H,W] and use the runtime's convolution.
+which is one batched matrix product per kernel row. It spends W/k times the multiplications, so
+wider maps and strides take the general way: permute to [N,C,H,W] and use the runtime's
+convolution.
 """
 
 from __future__ import annotations
@@ -26,9 +28,7 @@ def forward(x: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
     """x [C,N,H,W], weight [C,1,k,k] -> [C,N,H',W']."""
     if _fits_band(x, weight, stride, padding):
         return _correlate_rows(x, _bands(weight, x.shape[3], transposed=False), padding)
-    y = functional.conv2d(
-        x.transpose(0, 1), weight, None, stride, padding, groups=weight.shape[0]
-    )
+    y = functional.conv2d(x.transpose(0, 1), weight, None, stride, padding, groups=weight.shape[0])
     return y.transpose(0, 1)
 
 

@@ -1,9 +1,9 @@
 """Recompute a scaled kernel where it is read, instead of keeping it from forward to backward.
 
-A trained convolution whose frozen norm scale is multiplied into the kernel reads s*W twice: in the forward
-pass and for the gradient of its input. One multiplication over a kernel is cheap next to the convolution;
-keeping the product alive would cost as much memory as the masks save. Declined for products with
-a single reader, and for those that involve more than graph inputs and constants.
+A trained convolution whose frozen norm scale is multiplied into the kernel reads s*W twice: in the
+forward pass and for the gradient of its input. One multiplication over a kernel is cheap next to
+the convolution; keeping the product alive would cost as much memory as the masks save. Declined
+for products with a single reader, and for those that involve more than graph inputs and constants.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import fx
 
-from ..trace import Traced, retrace
+from mobiletl.export.trace import Traced, retrace
 
 aten = torch.ops.aten
 _VIEWS = (aten.detach.default, aten.view.default)

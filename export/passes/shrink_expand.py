@@ -1,8 +1,8 @@
 """div(expand(x), c) -> expand(div(x, c)): the backward of a mean, done while it is small.
 
-Autograd spreads the gradient of the global average over the map and then divides. Both orders give the
-same bits, because the division is elementwise. Declined when someone else reads the spread map, or
-when c is a tensor.
+Autograd spreads the gradient of the global average over the map and then divides. Both orders give
+the same bits, because the division is elementwise. Declined when someone else reads the spread
+map, or when c is a tensor.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import fx
 
-from ..trace import Traced, retrace
+from mobiletl.export.trace import Traced, retrace
 
 aten = torch.ops.aten
 

@@ -1,0 +1,103 @@
+"""`mobiletl export`: a pretrained network in, a bundle out."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from mobiletl.core.methods import METHODS
+from mobiletl.core.optimizers import OPTIMIZERS
+from mobiletl.export.pipeline import Request, export_bundle
+from mobiletl.export.weights import embedded_facts
+
+DEFAULT_RESOLUTION = 224
+EXAMPLES = """\
+to paste:
+  mobiletl export --model mbv2 --out artifacts/mbv2
+  mobiletl export --weights demo --out artifacts/demo
+  mobiletl export --model mbv2 --weights mobilenet_v2.pth --method mobiletl --blocks 5
+  mobiletl export --model mbv2-0.35 --weights none --resolution 96 --optimizer adam
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Export a bundle; errors of core/errors.py are the caller's to print."""
+    flags = _parser().parse_args(argv)
+    request = _request(flags)
+    out = export_bundle(request)
+    manifest = json.loads((out / "manifest.json").read_text("utf-8"))
+    if flags.json:
+        print(json.dumps({"bundle": str(out), "manifest": manifest}))
+    else:
+        _report(out, manifest)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="mobiletl export",
+        description="Write a bundle: everything a board needs to fine-tune a pretrained network.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--model",
+        help="mbv2, or mbv2-WIDTH such as mbv2-0.35 (default mbv2; mbv2-0.35 for --weights demo)",
+    )
+    parser.add_argument(
+        "--weights",
+        default="imagenet",
+        help="imagenet (downloaded), demo (comes along), none, or a .safetensors or "
+        ".pth file (default imagenet)",
+    )
+    parser.add_argument(
+        "--method",
+        default="mobiletl",
+        choices=[m.name for m in METHODS],
+        help="what is trained, and how (default mobiletl)",
+    )
+    parser.add_argument("--blocks", type=int, help="how many top blocks to train (default 3)")
+    parser.add_argument(
+        "--resolution",
+        type=int,
+        help="side of the square pictures, a multiple of 32 (default 224; "
+        "for --weights demo what they were trained at)",
+    )
+    parser.add_argument(
+        "--optimizer",
+        default="sgd",
+        choices=[o.name for o in OPTIMIZERS],
+        help="sgd with momentum 0.9, or adam (default sgd)",
+    )
+    parser.add_argument("--out", type=Path, help="the folder to write (default artifacts/MODEL)")
+    parser.add_argument("--json", action="store_true", help="print the manifest as JSON")
+    return parser
+
+
+def _request(flags: argparse.Namespace) -> Request:
+    facts = embedded_facts() if flags.weights == "demo" else None
+    model = flags.model or (facts.model if facts else "mbv2")
+    resolution = flags.resolution or (facts.resolution if facts else DEFAULT_RESOLUTION)
+    return Request(
+        model=model,
+        weights=flags.weights,
+        method=flags.method,
+        blocks=flags.blocks,
+        resolution=resolution,
+        optimizer=flags.optimizer,
+        out=flags.out or Path("artifacts") / model,
+    )
+
+
+def _report(out: Path, manifest: dict[str, object]) -> None:
+    size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
+    print(f"wrote {out} ({size / 1e6:.1f} MB). See what is in it, then train on a board:")
+    print(f"  mobiletl inspect --bundle {out}")
+    print(f"  python {out}/device/train_on_board.py --data photos/ --epochs 10")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
