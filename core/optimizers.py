@@ -46,7 +46,7 @@ class Sgd(Optimizer):
 
     momentum: float = 0.9
     weight_decay: float = 0.0
-    default_lr: float = 0.01
+    default_lr: float = 0.002
     name = "sgd"
     slots = ("momentum",)
     scalars = ()
@@ -78,7 +78,7 @@ class Adam(Optimizer):
     beta2: float = 0.999
     epsilon: float = 1e-8
     weight_decay: float = 0.0
-    default_lr: float = 0.001
+    default_lr: float = 0.0003
     name = "adam"
     slots = ("m", "v")
     scalars = ("step",)

@@ -32,8 +32,8 @@ from mobiletl.device.state_file import load_state
 EXAMPLES = """\
 to paste:
   mobiletl predict --bundle artifacts/mbv2 --state runs/first/state.safetensors picture.jpg
-  mobiletl predict --bundle artifacts/mbv2 --state runs/first/state.safetensors --top 3 folder/
   python artifacts/mbv2/device/predict.py --state runs/first/state.safetensors --json folder/
+  mobiletl predict --bundle artifacts/mbv2 --state runs/first/state.safetensors --top 3 folder/
 """
 
 

@@ -28,9 +28,9 @@ from mobiletl.device.training import DEFAULTS, Options, train
 EXAMPLES = """\
 to paste:
   mobiletl train --bundle artifacts/mbv2 --data photos/ --epochs 10
+  python artifacts/mbv2/device/train_on_board.py --data photos/
   mobiletl train --bundle artifacts/mbv2 --data photos/ --no-augment --out runs/first
   mobiletl train --bundle artifacts/mbv2 --data photos/ --resume runs/first
-  python artifacts/mbv2/device/train_on_board.py --data photos/
 """
 SETTINGS = ("epochs", "batch", "lr", "seed", "augment", "val_split", "micro_batch", "runtime")
 # What a 32-bit float holds: a step takes its rate as one.

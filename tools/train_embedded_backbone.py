@@ -65,7 +65,7 @@ def accuracy(model: nn.Module, pictures: Tensor, labels: Tensor, resolution: int
     """Share of pictures whose largest logit is their label, one view each."""
     model.eval()
     hits = 0
-    for p, y in zip(pictures.split(250), labels.split(250), strict=True):
+    for p, y in zip(torch.split(pictures, 250), torch.split(labels, 250), strict=True):
         hits += int((model(prepare(p, resolution)).argmax(1) == y).sum())
     return hits / len(labels)
 
@@ -76,7 +76,8 @@ def train(args: argparse.Namespace) -> None:
     torch.set_num_threads(args.threads)
     generator = torch.Generator().manual_seed(args.seed)
     pictures, labels, classes = read_split(args.data / "train")
-    model = MobileNetV2(len(classes), WIDTH).to(memory_format=torch.channels_last)
+    model = MobileNetV2(len(classes), WIDTH)
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     steps = args.epochs * (len(labels) // args.batch)
     optimizer = torch.optim.SGD(
         model.parameters(), args.rate, momentum=0.9, nesterov=True, weight_decay=args.decay
@@ -88,7 +89,7 @@ def train(args: argparse.Namespace) -> None:
         model.train()
         start, total = time.monotonic(), 0.0
         order = torch.randperm(len(labels), generator=generator)
-        batches = order[: len(order) // args.batch * args.batch].split(args.batch)
+        batches = torch.split(order[: len(order) // args.batch * args.batch], args.batch)
         for chosen in batches:
             logits = model(prepare(augment(pictures[chosen], generator), args.resolution))
             loss = functional.cross_entropy(logits, labels[chosen], label_smoothing=0.1)
