@@ -25,11 +25,11 @@ def pack_mask(a: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 def apply_mask(packed: NDArray[np.uint8], grad: NDArray[Any]) -> NDArray[Any]:
-    """`grad` where its bit is set, +0.0 elsewhere; shape and type of `grad`."""
+    """`grad` times its bits; shape and type of `grad`."""
     flat = grad.flatten(order="C")
-    result = np.zeros_like(flat)
+    bits = np.zeros_like(flat)
     for index in range(flat.size):
         k, j = divmod(index, packed.size)
-        if packed[j] // 2**k % 2 == 1:
-            result[index] = flat[index]
-    return result.reshape(grad.shape)
+        bits[index] = packed[j] // 2**k % 2
+    with np.errstate(invalid="ignore"):  # infinity times zero
+        return (flat * bits).reshape(grad.shape)

@@ -84,7 +84,7 @@ def _clip_backward(
     b: OnnxBuilder, _node: fx.Node, grad: ir.Value, a: ir.Value, low: float, high: float
 ) -> ir.Value:
     inside = b.op("And", b.op("Greater", a, b.number(low)), b.op("Less", a, b.number(high)))
-    return b.op("Where", inside, grad, b.number(0.0))
+    return b.op("Mul", b.op("Cast", inside, to=ir.DataType.FLOAT), grad)
 
 
 def _reduce(kind: str) -> Rule:
@@ -281,8 +281,9 @@ def _apply_mask(b: OnnxBuilder, node: fx.Node, packed: ir.Value, grad: ir.Value)
     powers = b.constant([[1 << k] for k in range(BITS_PER_BYTE)], np.uint8)
     rows = b.op("BitwiseAnd", b.op("Reshape", packed, b.integers([1, -1])), powers)
     sizes = [s if isinstance(s, int) else -1 for s in _meta(node).shape]
-    mask = b.op("Reshape", b.op("Cast", rows, to=ir.DataType.BOOL), b.integers(sizes))
-    return b.op("Where", mask, grad, b.number(0.0))
+    # Through bool, which makes every power of two a 1.
+    bits = b.op("Cast", b.op("Cast", rows, to=ir.DataType.BOOL), to=ir.DataType.FLOAT)
+    return b.op("Mul", b.op("Reshape", bits, b.integers(sizes)), grad)
 
 
 def _require_whole_bytes(a: torch.Tensor) -> None:
@@ -343,6 +344,7 @@ RULES: dict[Any, Rule] = {
     aten.cumsum.default: _cumsum,
     aten._to_copy.default: _cast,
     aten.argmax.default: _argmax,
+    aten.alias.default: lambda _b, _n, x: x,  # a slice of everything
     aten.detach.default: lambda _b, _n, x, **_options: x,
     aten.clone.default: lambda _b, _n, x, **_options: x,
     aten.lift_fresh_copy.default: lambda _b, _n, x: x,
