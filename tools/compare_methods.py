@@ -3,8 +3,8 @@
     python tools/compare_methods.py --data cifar10-8k --weights mobilenet_v2.safetensors \\
         --resolution 128 --epochs 8 --seeds 3
 
-Every run is the board's own loop with features cached (no augmentation), so a method's rows differ
-only by the seed of head, order and nothing else. Accuracy is on the validation folder after the last
+Every run is the board's own loop with features cached (no augmentation), so a method's runs differ
+by the seed of head and order alone. Accuracy is on the validation folder after the last
 epoch: nothing is chosen by it.
 """
 
