@@ -12,8 +12,8 @@ ors. `masks_reference.py` says the same in NumPy.
 Values at the edges:
 
 - `a >= 0` is true for 0.0 and for -0.0, false for NaN: nothing flows back through a NaN.
-- `apply_mask` multiplies by 0.0 or 1.0, as the formula says: a masked negative gradient is -0.0,
-  a masked NaN or infinity is NaN, so that a step gone wrong is seen. (A selection would hide it, and
+- `apply_mask` multiplies by 0.0 or 1.0, as the formula says: a masked negative gradient is -0.0, a
+  masked NaN or infinity is NaN, so that a step gone wrong is seen. (A selection would hide it, and
   costs onnxruntime two more tensors of the gradient's size.)
 
 Both operators are custom ops, so a traced graph holds each of them as a single node
