@@ -6,6 +6,7 @@ Letters: N pictures in a batch, K classes, n pictures in a micro-batch, C x h x 
 
 from __future__ import annotations
 
+import ctypes
 import math
 import sys
 from dataclasses import dataclass
@@ -86,6 +87,13 @@ def resident_bytes() -> int:
 def peak_bytes() -> int:
     """Return the most memory this process ever held, or 0 where the system does not tell."""
     return _from_status("VmHWM") or _from_rusage()
+
+
+def return_freed() -> None:
+    """Give memory that is free inside the C library's heap back to the system, where it can."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's own
+    if trim is not None:
+        trim(0)
 
 
 def _from_status(key: str) -> int:

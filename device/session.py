@@ -49,7 +49,11 @@ class Session(ABC):
 
     @abstractmethod
     def state(self) -> Tensors:
-        """Return a copy of every state entry (float32), in the manifest's order."""
+        """Return every state entry (float32), in the manifest's order, read-only.
+
+        The memory stays the session's and the next `train_step` overwrites it: copy what is to
+        last. A copy made here would add a whole state to the peak of every save.
+        """
 
     @abstractmethod
     def close(self) -> None:
@@ -65,3 +69,11 @@ class Session(ABC):
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def read_only(tensors: Tensors) -> Tensors:
+    """The same memory, without the permission to write to it."""
+    views = {name: tensor.view() for name, tensor in tensors.items()}
+    for view in views.values():
+        view.flags.writeable = False
+    return views

@@ -12,7 +12,7 @@ import numpy as np
 from mobiletl.device.bundle import Bundle
 from mobiletl.device.errors import BadBundle
 from mobiletl.device.manifest import Manifest
-from mobiletl.device.session import Floats, Labels, Session, StepResult, Tensors
+from mobiletl.device.session import Floats, Labels, Session, StepResult, Tensors, read_only
 
 
 def open_session(bundle: Bundle, classes: int, state: Tensors, threads: int) -> FakeSession:
@@ -61,7 +61,7 @@ class FakeSession(Session):
 
     def state(self) -> Tensors:
         """See Session."""
-        return {name: tensor.copy() for name, tensor in self._state.items()}
+        return read_only(self._state)
 
     def close(self) -> None:
         """Nothing is held outside Python."""

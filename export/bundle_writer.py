@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from mobiletl.core.errors import NoSpace, UsageError
 
@@ -63,8 +63,9 @@ def write_bundle(
 
 
 def _require_replaceable(out: Path) -> None:
-    if out.is_file():
-        raise UsageError(f"--out {out} is a file, expected a folder to write the bundle to")
+    for place in (out, *out.parents):
+        if place.is_file():
+            raise UsageError(f"--out {out}: {place} is a file, expected a folder for the bundle")
     if out.is_dir() and any(out.iterdir()) and not (out / MANIFEST).is_file():
         raise UsageError(
             f"--out {out} holds something that is no bundle; choose a new folder or a bundle"
@@ -78,7 +79,8 @@ def _fill(
         target = folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(content)
-    save_file(dict(state), folder / STATE)
+    # Written here, because a full disk has to be an OSError: safetensors raises its own.
+    (folder / STATE).write_bytes(save(dict(state)))
     runner = Path(__file__).parent.parent / "device"
     shutil.copytree(runner, folder / "device", ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "requirements.txt").write_text(_REQUIREMENTS_HEAD + _requirements(), "utf-8")

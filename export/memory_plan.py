@@ -4,7 +4,7 @@ Letters: N pictures in a batch, K classes. Bytes throughout. What is counted: ev
 runtime allocates during the run. What is not: graph inputs, constants, and `<entry>.next`, which
 the caller binds to memory it has (docs/bundle.md).
 
-How onnxruntime treats the output of a node, without arena and memory pattern:
+How onnxruntime treats the output of a node, without memory pattern and memory reuse:
 
 - `ALIASES` give their input another shape and allocate nothing;
 - `IN_PLACE` operators write over an input of the same size that nobody reads afterwards;
@@ -12,7 +12,8 @@ How onnxruntime treats the output of a node, without arena and memory pattern:
 - a tensor is freed after the node that reads it last.
 
 A tensor is alive from its node to its last reader, both ends included. An operator that is in
-none of the three tables is an error, never zero bytes.
+none of the three tables is an error, never zero bytes. `Where` is left out on purpose: while it
+runs, onnxruntime takes two more pieces as large as its output.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ ALLOCATES = frozenset(
         "And", "ArgMax", "BatchNormalization", "BitwiseAnd", "Cast", "Concat", "Conv",
         "ConvTranspose", "CumSum", "Equal", "Expand", "Gather", "Gemm", "GlobalAveragePool",
         "Greater", "GreaterOrEqual", "Less", "LogSoftmax", "MatMul", "MatMulInteger", "Pad", "Pow",
-        "ReduceMean", "ReduceSum", "Shape", "Slice", "Transpose", "Where",
+        "ReduceMean", "ReduceSum", "Shape", "Slice", "Transpose",
     }
 )  # fmt: skip
 

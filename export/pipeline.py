@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import subprocess
-import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +28,7 @@ from mobiletl.export.functions import (
 )
 from mobiletl.export.memory_plan import GraphPlan, plan_graph
 from mobiletl.export.plan_verifier import verify_plan
+from mobiletl.export.runtime_at_rest import runtime_at_rest
 from mobiletl.export.trace import EXAMPLE_SIZE
 from mobiletl.export.weights import load_weights
 
@@ -81,9 +80,11 @@ def export_bundle(request: Request) -> Path:
         "predict": export_predict(parts.step, parts.feature_shape),
     }
     plans = {name: _plan(model) for name, model in graphs.items()}
-    manifest = _manifest(request, parts, plans)
+    contents = {name: model.SerializeToString() for name, model in graphs.items()}
+    at_rest = runtime_at_rest(contents, sum(plan.weights for plan in plans.values()))
+    manifest = _manifest(request, parts, plans, at_rest)
     state = {e.name: e.value.numpy() for e in parts.step.entries if _initial(e) == "file"}
-    files = {_path(name): model.SerializeToString() for name, model in graphs.items()}
+    files = {_path(name): content for name, content in contents.items()}
     write_bundle(request.out, manifest, files, _contiguous(state))
     return request.out
 
@@ -112,7 +113,9 @@ def _plan(model: onnx.ModelProto) -> GraphPlan:
     return plan
 
 
-def _manifest(request: Request, parts: _Parts, plans: dict[str, GraphPlan]) -> dict[str, Any]:
+def _manifest(
+    request: Request, parts: _Parts, plans: dict[str, GraphPlan], at_rest: int
+) -> dict[str, Any]:
     optimizer: Optimizer = parts.step.optimizer
     trained = list(parts.transfer.top.features.children())
     blocks = max(0, len(trained) - 1)  # the head convolution is no block
@@ -164,7 +167,7 @@ def _manifest(request: Request, parts: _Parts, plans: dict[str, GraphPlan]) -> d
             },
             "state": _bytes(parts.step.entries, ("parameter", "statistic")),
             "slots": _bytes(parts.step.entries, ("slot",)),
-            "runtime": _runtime_at_rest(),
+            "runtime": at_rest,
         },
     }
 
@@ -243,19 +246,6 @@ def _macs(request: Request, parts: _Parts) -> dict[str, Any]:
         },
         "predict": {"fixed": macs(top, shape) - classes * per_class, "per_class": per_class},
     }
-
-
-def _runtime_at_rest() -> int:
-    """Resident bytes of a process that has imported what a board needs and done nothing."""
-    program = (
-        "import numpy, onnxruntime, safetensors.numpy, PIL.Image, PIL.ImageDraw\n"
-        "for line in open('/proc/self/status'):\n"
-        "    if line.startswith('VmRSS'): print(int(line.split()[1]) * 1024)\n"
-    )
-    result = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True
-    )
-    return int(result.stdout)
 
 
 def _contiguous(

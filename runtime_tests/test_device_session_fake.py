@@ -74,13 +74,15 @@ def test_the_step_follows_the_numerical_gradient(bundle: Bundle) -> None:
     assert moved[1, 2] == pytest.approx(-rate * slope, rel=1e-3)
 
 
-def test_state_is_a_copy_and_sessions_do_not_share_it(bundle: Bundle) -> None:
+def test_a_session_trains_a_copy_of_the_state_it_was_given(bundle: Bundle) -> None:
     start = bundle.initial_state(3, 0)
     with open_session(bundle, 3, start, runtime="fake") as session:
         images, labels = coloured(3)
-        before = session.state()
+        before = {name: array.copy() for name, array in session.state().items()}
         session.train_step(session.features(images), labels, 1.0)
         assert (session.state()[BIAS] != before[BIAS]).any()
+        with pytest.raises(ValueError, match="read-only"):
+            session.state()[BIAS][0] = 1.0
     assert not start[BIAS].any()
     assert not before[BIAS].any()
 

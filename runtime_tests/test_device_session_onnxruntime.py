@@ -89,7 +89,7 @@ def test_steps_in_place_equal_numpy(bundle: Bundle, classes: int) -> None:
 def test_the_state_is_written_over_itself(bundle: Bundle) -> None:
     with opened(bundle) as session:
         places = {name: array.ctypes.data for name, array in session._state.items()}
-        before = session.state()
+        before = {name: array.copy() for name, array in session.state().items()}
         session.train_step(*batch(4, 3), 0.5)
         assert {name: array.ctypes.data for name, array in session._state.items()} == places
         assert all((session.state()[name] != before[name]).any() for name in before)

@@ -196,7 +196,7 @@ def _pad(
     return b.op("Pad", x, b.integers([*before, *after]), b.number(value))
 
 
-def _stack(b: OnnxBuilder, _node: fx.Node, parts: Sequence[ir.Value], axis: int) -> ir.Value:
+def _stack(b: OnnxBuilder, _node: fx.Node, parts: Sequence[ir.Value], axis: int = 0) -> ir.Value:
     where = b.integers([axis])
     return b.op("Concat", *(b.op("Unsqueeze", part, where) for part in parts), axis=axis)
 

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, fx
 from torch.fx.node import Argument, Target, map_aggregate
 
+from mobiletl.core import masks
 from mobiletl.export.passes import batch_norm, convolution
 from mobiletl.export.passes.convolution import Geometry
 from mobiletl.export.trace import Traced, retrace
@@ -63,13 +64,13 @@ def _inner(value: Value) -> Value:
 
 
 def _pack_mask(a: Value) -> Tensor:
-    packed: Tensor = torch.ops.mobiletl.pack_mask(_inner(a))
+    packed: Tensor = masks.pack_mask(_inner(a))
     return packed
 
 
 def _apply_mask(packed: Tensor, grad: Value) -> Value:
     # Masks are packed from channel-major maps, so the gradient must be in that order too.
-    return Major(torch.ops.mobiletl.apply_mask(packed, major(grad)))
+    return Major(masks.apply_mask(packed, major(grad)))
 
 
 def _convolution(

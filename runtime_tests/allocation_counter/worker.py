@@ -1,0 +1,65 @@
+"""Run with the counter preloaded: worker.py BUNDLE BATCH CLASSES prints bytes as JSON.
+
+The arena is off: it takes one large piece from malloc and hides what the tensors take of it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from mobiletl.device import session_onnxruntime
+from mobiletl.device.bundle import open_bundle
+from mobiletl.device.runtimes import open_session
+
+THREADS = 2
+
+
+def _measured(call: Callable[[], object]) -> int:
+    """The peak of one call above the level before it; what a first call sets up is not counted."""
+    counter = ctypes.CDLL(None)
+    counter.counter_live.restype = counter.counter_peak.restype = ctypes.c_int64
+    call()
+    before = counter.counter_live()
+    counter.counter_reset()
+    call()
+    return int(counter.counter_peak() - before)
+
+
+def _main(folder: str, batch: int, classes: int) -> None:
+    choices = session_onnxruntime.CHOICES
+    session_onnxruntime.CHOICES = {
+        name: replace(choice, arena=False) for name, choice in choices.items()
+    }
+    bundle = open_bundle(Path(folder))
+    memory, side = bundle.manifest.memory, bundle.manifest.input.resolution
+    noise = np.random.default_rng(0)
+    images = noise.standard_normal((1, 3, side, side), np.float32)
+    labels = np.arange(batch) % classes
+    with open_session(bundle, classes, bundle.initial_state(classes, 0), THREADS) as session:
+        h = np.repeat(session.features(images), batch, axis=0)
+        found = {
+            "features": (
+                _measured(lambda: session.features(images)),
+                memory.features.peak_bytes(1, classes),
+            ),
+            "train_step": (
+                _measured(lambda: session.train_step(h, labels, 1e-4)),
+                memory.train_step.peak_bytes(batch, classes),
+            ),
+            "predict": (
+                _measured(lambda: session.predict(h)),
+                memory.predict.peak_bytes(batch, classes),
+            ),
+        }
+    print(json.dumps({k: {"measured": m, "planned": p} for k, (m, p) in found.items()}))
+
+
+if __name__ == "__main__":
+    _main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
