@@ -98,8 +98,9 @@ SCHEMA = fields(
 
 
 def manifest_id(document: Mapping[str, Any]) -> str:
-    """Return the SHA-256 that `id` must hold: over the document itself with an empty `id`."""
-    canonical = json.dumps({**document, "id": ""}, sort_keys=True, separators=(",", ":"))
+    """Return the SHA-256 that `id` must hold: of all but itself and the measured figure."""
+    unmeasured = {**document, "id": "", "memory": {**document["memory"], "runtime": 0}}
+    canonical = json.dumps(unmeasured, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode("utf-8")).hexdigest()
 
 

@@ -42,9 +42,11 @@ def test_every_field_arrives(document: Any) -> None:
 
 
 def test_id_is_the_one_the_specification_defines(document: Any) -> None:
+    measured_here = manifest_id(document)
     document["id"] = ""
+    document["memory"]["runtime"] = 0
     text = json.dumps(document, sort_keys=True, separators=(",", ":"))
-    assert manifest_id(document) == hashlib.sha256(text.encode()).hexdigest()
+    assert measured_here == hashlib.sha256(text.encode()).hexdigest()
 
 
 def test_unknown_keys_are_ignored_but_hashed(document: Any) -> None:
