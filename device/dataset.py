@@ -29,6 +29,8 @@ from mobiletl.device.pictures import UnreadablePicture, check_header
 from mobiletl.device.printable import printable
 
 TRAIN_FOLDER = "train"
+# Class folders that one message names.
+MOST_NAMED = 3
 VALIDATION_FOLDERS = ("val", "validation", "valid", "test")
 
 
@@ -167,9 +169,11 @@ class _Finder:
             pictures += self._pictures_in(folder / name, label)
             if len(pictures) == before:
                 skipped = len(self.skipped) - skipped_before
-                counts[name] = f"{skipped} unreadable files" if skipped else "it is empty"
+                counts[name] = f"unreadable files: {skipped}" if skipped else "it is empty"
         if counts:
-            listed = ", ".join(f"{_quoted(name)} ({why})" for name, why in counts.items())
+            shown = [f"{_quoted(name)} ({why})" for name, why in counts.items()]
+            more = f" and {len(shown) - MOST_NAMED} more" if len(shown) > MOST_NAMED else ""
+            listed = ", ".join(shown[:MOST_NAMED]) + more
             raise BadPictures(
                 f"no picture in class folder {listed} of {_shown(folder)}; "
                 "put pictures in or remove the folder"

@@ -144,11 +144,19 @@ def test_empty_class_is_named(tmp_path: Path) -> None:
         open_dataset(tmp_path, 0.2, 0)
 
 
+def test_many_empty_classes_are_counted_not_listed(tmp_path: Path) -> None:
+    for name in "abcdefgh":
+        (tmp_path / name).mkdir()
+    with pytest.raises(BadPictures, match=r"'a' .*'b' .*'c' .* and 5 more of") as raised:
+        open_dataset(tmp_path, 0.2, 0)
+    assert "'d'" not in str(raised.value)
+
+
 def test_class_of_unreadable_files_is_named_with_their_number(tmp_path: Path) -> None:
     write_pictures(tmp_path, {"a": 2, "b": 2})
     for name in ("000.png", "001.png"):
         (tmp_path / "b" / name).write_text("no picture")
-    with pytest.raises(BadPictures, match=r"class folder 'b' \(2 unreadable files\)"):
+    with pytest.raises(BadPictures, match=r"class folder 'b' \(unreadable files: 2\)"):
         open_dataset(tmp_path, 0.2, 0)
 
 
