@@ -43,7 +43,7 @@ def write_bundle(
     is replaced once the new one is complete. Raises UsageError if `out` holds anything else,
     NoSpace if the disk is full or read-only.
     """
-    _require_replaceable(out)
+    require_replaceable(out)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as scratch:
@@ -62,7 +62,8 @@ def write_bundle(
         raise
 
 
-def _require_replaceable(out: Path) -> None:
+def require_replaceable(out: Path) -> None:
+    """Raise UsageError if `out` is neither free, nor an empty folder, nor a bundle."""
     for place in (out, *out.parents):
         if place.is_file():
             raise UsageError(f"--out {out}: {place} is a file, expected a folder for the bundle")

@@ -14,7 +14,7 @@ from mobiletl.core.methods import find_method
 from mobiletl.core.optimizers import find_optimizer
 from mobiletl.core.step import TrainingStep
 from mobiletl.core.transfer import check_resolution
-from mobiletl.export.bundle_writer import write_bundle
+from mobiletl.export.bundle_writer import require_replaceable, write_bundle
 from mobiletl.export.functions import export_features, export_predict, export_train_step
 from mobiletl.export.manifest import RUNTIME, describe, initial
 from mobiletl.export.memory_plan import GraphPlan, plan_graph
@@ -35,6 +35,7 @@ def export_bundle(request: Request) -> Path:
     Raises UnsupportedModel, BadWeights, NoNetwork, UsageError or NoSpace (core/errors.py); nothing
     is left at `request.out` then but what was there before.
     """
+    require_replaceable(request.out)  # before the work, not after it
     parts = _prepare(request)
     graphs = {
         "features": export_features(parts.transfer, request.resolution),

@@ -1,0 +1,271 @@
+"""Every rule against PyTorch, in onnxruntime and in ONNX's own reference evaluator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from numpy.typing import NDArray
+from onnx.reference import ReferenceEvaluator
+from onnxscript import ir
+from torch import Tensor
+from torch.nn import functional
+
+from mobiletl.core import masks, masks_reference
+from mobiletl.core.errors import UnsupportedModel
+from mobiletl.export.lowering.onnx import lower_to_onnx
+from mobiletl.export.lowering.onnx_builder import OPSET
+from mobiletl.export.lowering.onnx_rules import RULES
+from mobiletl.export.trace import Input, Traced, trace
+
+aten = torch.ops.aten
+Array = NDArray[np.generic]
+# float32: another library's exp, sqrt, convolution and order of sums.
+TOLERANCE = {"rtol": 2e-6, "atol": 2e-6}
+N, K = 4, 7  # not what is traced with, so a size taken as a constant shows
+
+
+@dataclass(frozen=True)
+class Example:
+    """A function of tensors that uses the operators of one rule or few."""
+
+    function: Callable[..., Tensor | tuple[Tensor, ...]]
+    inputs: Sequence[Input] = field(default=(Input("x", ("N", 3)),))
+
+
+def f32(*shapes: tuple[int | str, ...]) -> tuple[Input, ...]:
+    return tuple(Input(name, shape) for name, shape in zip("xyzuv", shapes, strict=False))
+
+
+MAP = f32(("N", 3, 6, 5))
+PAIR = f32(("N", 3), ("N", 3))
+INTEGERS = (Input("x", ("N", "K"), torch.int64),)
+
+
+def label_pairs(x: Tensor, y: Tensor) -> tuple[Tensor, ...]:
+    return (x == y).to(torch.float32), (x == y).sum()
+
+
+def softmax_backward(x: Tensor, y: Tensor) -> Tensor:
+    log_probabilities = functional.log_softmax(x, 1)
+    result: Tensor = aten._log_softmax_backward_data(y, log_probabilities, 1, torch.float32)
+    return result
+
+
+def norm(x: Tensor, y: Tensor, z: Tensor, u: Tensor, v: Tensor) -> Tensor:
+    """In inference mode, as a prediction has it."""
+    return functional.batch_norm(x, u, v * v + 1, y, z, eps=1e-3)
+
+
+def mask(x: Tensor, y: Tensor) -> tuple[Tensor, ...]:
+    packed = masks.pack_mask(x)
+    return packed, masks.apply_mask(packed, y)
+
+
+def convolutions(x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, ...]:
+    """Dense with a bias, and one kernel to a channel: plain, dilated, transposed."""
+    dense = functional.conv2d(x, y, z, 2, 1)
+    single = y[:3, :1]
+    dilated = functional.conv2d(x, single, None, 1, 1, 2, 3)
+    return dense, dilated, functional.conv_transpose2d(x, single, None, 2, 1, 1, 3)
+
+
+def expansions(x: Tensor, y: Tensor) -> tuple[Tensor, ...]:
+    """Read by a product, which broadcasts by itself, and as a result."""
+    return y * x.expand(y.shape[0], 3), x.expand(y.shape[0], 3)
+
+
+def pads(x: Tensor) -> tuple[Tensor, ...]:
+    return functional.pad(x, (1, 0, 2, 1)), functional.pad(x, (0, 0, 1, 1), value=2.0)
+
+
+def orders(x: Tensor) -> tuple[Tensor, ...]:
+    return x.permute(1, 0, 3, 2).contiguous(), x.transpose(0, 1).contiguous()
+
+
+def class_numbers(x: Tensor) -> Tensor:
+    return torch.ones_like(x, dtype=torch.int64).cumsum(1)
+
+
+LABELS = (*INTEGERS, Input("y", ("N", 1), torch.int64))
+LOGITS = f32(("N", "K"))
+MASKED = f32(("N", 3, 8), ("N", 3, 8))
+EXAMPLES = {
+    "arithmetic": Example(lambda x, y: (x + y, x - y, x * y, x / (y + 9), -x), PAIR),
+    "numbers": Example(lambda x: (x + 2, x - 0.5, x * 3, x / 4, aten.div.Scalar(x, 4.0), 1 - x)),
+    "scalar tensor": Example(lambda x, y: x * y, f32(("N", 3, 1, 1), ())),
+    "reversed subtraction": Example(lambda x: aten.rsub.Scalar(x, 1.0)),
+    "sizes": Example(lambda x: (x / x.shape[0], x * (x.shape[0] + 1), x / x.numel())),
+    "roots": Example(lambda x: (torch.sqrt(x * x + 1), torch.rsqrt(x * x + 1))),
+    "power": Example(lambda x: torch.pow(0.9, x), f32(())),
+    "label pairs": Example(label_pairs, LABELS),
+    "clamp": Example(lambda x: (x.clamp(0.0, 1.0), functional.relu6(x * 6))),
+    "relu6 backward": Example(lambda x, y: aten.hardtanh_backward(y, x * 6, 0.0, 6.0), PAIR),
+    "sums": Example(lambda x: (x.sum(dim=(1, 3)), x.sum(dim=(2,), keepdim=True), x.sum()), MAP),
+    "means": Example(lambda x: (x.mean(dim=(2, 3)), x.mean()), MAP),
+    "view": Example(lambda x: (x.view(-1, 5), x.view(x.shape[0], -1)), MAP),
+    "view of two sizes": Example(lambda x: x.view(x.shape[1], x.shape[0]), LOGITS),
+    "unsafe view": Example(lambda x: aten._unsafe_view(x * 1, [x.shape[0], 90]), MAP),
+    "expand": Example(expansions, f32((1, 3), ("N", 3))),
+    "unsqueeze": Example(lambda x: x.unsqueeze(1)),
+    "permute": Example(orders, MAP),
+    "t": Example(lambda x: x.t() + 1),
+    "products": Example(lambda x, y: (x @ y.t(), x.t() @ y, x.t() @ y.t().t()), PAIR),
+    "product with bias": Example(
+        lambda x, y, z: torch.addmm(z, x, y.t()), f32(("N", 3), ("K", 3), ("K",))
+    ),
+    "t with other readers": Example(lambda x: ((t := x.t()) @ x, t + 1)),
+    "batched product": Example(torch.bmm, f32((2, "N", 3), (2, 3, 4))),
+    "slice": Example(lambda x: (x[:, 1:3], x[:, :, -2:], aten.alias(x) + 1), MAP),
+    "select": Example(lambda x: x[:, 1], MAP),
+    "pad": Example(pads, MAP),
+    "stack": Example(lambda x, y: (torch.stack([x, y], 1), torch.stack([x, y])), PAIR),
+    "convolutions": Example(convolutions, f32(("N", 3, 6, 5), (4, 3, 3, 3), (4,))),
+    "norm": Example(norm, f32(("N", 3, 6, 5), (3,), (3,), (3,), (3,))),
+    "softmax": Example(lambda x: functional.log_softmax(x * 5, 1), LOGITS),
+    "softmax backward": Example(softmax_backward, f32(("N", "K"), ("N", "K"))),
+    "class numbers": Example(class_numbers, LOGITS),
+    "one": Example(lambda x: torch.ones_like(x.sum()) + x),
+    "cast": Example(lambda x: x.to(torch.float32) * 0.5, INTEGERS),
+    "argmax": Example(lambda x: x.argmax(1), LOGITS),
+    "copies": Example(lambda x: (x.clone(), x.detach() + 1)),
+    "constant": Example(lambda x: x + torch.tensor([1.0, 2.0, 3.0])),
+    "mask": Example(mask, MASKED),
+}
+
+
+def traced(example: Example) -> Traced:
+    def function(*arguments: Tensor) -> Sequence[Tensor]:
+        result = example.function(*arguments)
+        return result if isinstance(result, tuple) else (result,)
+
+    count = len(function(*(tensor for tensor in arguments(example))))
+    return trace(function, example.inputs, [f"out{index}" for index in range(count)])
+
+
+def arguments(example: Example) -> list[Tensor]:
+    """Real tensors for the inputs, with N and K that differ from those traced with."""
+    generator = torch.Generator().manual_seed(0)
+    sizes = {"N": N, "K": K}
+    tensors = []
+    for declared in example.inputs:
+        shape = [sizes[d] if isinstance(d, str) else d for d in declared.shape]
+        if declared.dtype == torch.int64:
+            tensors.append(torch.randint(3, shape, generator=generator))
+        else:
+            tensors.append(torch.randn(shape, generator=generator))
+    return tensors
+
+
+def proto(graph: Traced) -> onnx.ModelProto:
+    model = ir.to_proto(lower_to_onnx(graph, "example"))
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def in_onnxruntime(model: onnx.ModelProto, feeds: dict[str, Array]) -> list[Array]:
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    results: list[Array] = session.run(None, feeds)
+    return results
+
+
+def in_reference(model: onnx.ModelProto, feeds: dict[str, Array]) -> list[Array]:
+    results: list[Array] = ReferenceEvaluator(model).run(None, feeds)  # type: ignore[assignment]
+    return results
+
+
+@pytest.mark.parametrize("run", [in_onnxruntime, in_reference])
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_rule_computes_what_pytorch_computes(
+    name: str, run: Callable[[onnx.ModelProto, dict[str, Array]], list[Array]]
+) -> None:
+    example = EXAMPLES[name]
+    tensors = arguments(example)
+    model = proto(traced(example))
+    declared = {value.name for value in model.graph.input}
+    feeds = {
+        i.name: t.numpy()
+        for i, t in zip(example.inputs, tensors, strict=True)
+        if i.name in declared
+    }
+    expected = example.function(*tensors)
+    wanted = expected if isinstance(expected, tuple) else (expected,)
+    for found, tensor in zip(run(model, feeds), wanted, strict=True):
+        assert found.dtype == tensor.numpy().dtype
+        np.testing.assert_allclose(found, tensor.numpy(), **TOLERANCE)
+
+
+def test_examples_cover_every_rule() -> None:
+    used = {n.target for e in EXAMPLES.values() for n in traced(e).graph.graph.nodes}
+    # Copies and aliases are gone once a graph is traced over.
+    silent = {aten.detach.default, aten.clone.default, aten.lift_fresh_copy.default}
+    assert RULES.keys() - used - silent == set()
+
+
+@pytest.mark.parametrize("batch", [1, 2, 5])
+def test_masks_are_those_of_the_reference_byte_for_byte(batch: int) -> None:
+    model = proto(traced(EXAMPLES["mask"]))
+    generator = np.random.default_rng(batch)
+    a = generator.normal(size=(batch, 3, 8)).astype(np.float32)
+    grad = generator.normal(size=a.shape).astype(np.float32)
+    edges = np.array([0.0, -0.0, np.nan, np.inf, -np.inf, -1e-45], np.float32)
+    a.flat[:6] = edges
+    grad.flat[6:12] = [0.0, -0.0, 1e-45, -1e-45, 3e38, -3e38]
+    feeds: dict[str, Array] = {"x": a, "y": grad}
+    packed, masked = in_onnxruntime(model, feeds)
+    expected = masks_reference.pack_mask(a)
+    assert packed.dtype == np.uint8
+    assert packed.nbytes == a.size // 8
+    assert packed.tobytes() == expected.tobytes()
+    assert masked.tobytes() == masks_reference.apply_mask(expected, grad).tobytes()
+
+
+def test_mask_that_is_no_whole_number_of_bytes_is_refused() -> None:
+    example = Example(masks.pack_mask, f32(("N", 3, 5)))
+    with pytest.raises(UnsupportedModel, match=r"15 elements per picture.*multiple of 8"):
+        lower_to_onnx(traced(example), "odd")
+
+
+def test_operator_without_a_rule_is_named() -> None:
+    with pytest.raises(UnsupportedModel, match=r"aten\.erf\.default \(node erf\)"):
+        lower_to_onnx(traced(Example(torch.erf)), "erf")
+
+
+def test_size_that_is_no_sum_of_products_is_named() -> None:
+    example = Example(lambda x: x / (x.shape[0] // 2 + 1))
+    with pytest.raises(UnsupportedModel, match="no ONNX form, expected sums and products"):
+        lower_to_onnx(traced(example), "half")
+
+
+def test_only_the_default_domain_at_one_opset() -> None:
+    model = proto(traced(EXAMPLES["mask"]))
+    assert [(o.domain, o.version) for o in model.opset_import] == [("", OPSET)]
+    assert {node.domain for node in model.graph.node} == {""}
+
+
+def test_dimensions_are_called_n_and_k() -> None:
+    model = proto(traced(EXAMPLES["product with bias"]))
+    shapes = {
+        v.name: [d.dim_param or d.dim_value for d in v.type.tensor_type.shape.dim]
+        for v in (*model.graph.input, *model.graph.output)
+    }
+    assert shapes == {"x": ["N", 3], "y": ["K", 3], "z": ["K"], "out0": ["N", "K"]}
+
+
+def test_equal_constants_are_written_once() -> None:
+    model = proto(traced(Example(lambda x: x * 2 + 2)))
+    assert len(model.graph.initializer) == 1
+
+
+def test_input_passed_through_gets_a_node() -> None:
+    model = proto(traced(Example(lambda x: (x, x + 1))))
+    assert sorted(node.op_type for node in model.graph.node) == ["Add", "Identity"]

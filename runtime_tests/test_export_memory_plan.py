@@ -1,0 +1,239 @@
+"""The memory plan of graphs small enough to add up by hand, and the verifier's view of them.
+
+Letters: N pictures, K classes. x is f32 [N,4], 16 N bytes.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from onnx import TensorProto, helper, numpy_helper
+
+from mobiletl.core.errors import UnsupportedModel
+from mobiletl.export.memory_plan import Bytes, plan_graph
+from mobiletl.export.plan_verifier import verify_plan
+
+Shape = list[int | str]
+X: dict[str, Shape] = {"x": ["N", 4]}
+
+
+def node(kind: str, inputs: str, output: str, **attributes: object) -> onnx.NodeProto:
+    return helper.make_node(kind, inputs.split(), [output], name=output, **attributes)
+
+
+def copy(source: str, output: str) -> onnx.NodeProto:
+    """A node that allocates as much as it reads."""
+    return node("Transpose", source, output, perm=[0, 1])
+
+
+def model(
+    nodes: list[onnx.NodeProto],
+    outputs: dict[str, Shape],
+    inputs: dict[str, Shape] | None = None,
+    **constants: np.ndarray,
+) -> onnx.ModelProto:
+    def values(shapes: dict[str, Shape]) -> list[onnx.ValueInfoProto]:
+        return [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in shapes.items()]
+
+    weights = [numpy_helper.from_array(value, name) for name, value in constants.items()]
+    graph = helper.make_graph(nodes, "hand", values(inputs or X), values(outputs), weights)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+
+
+SQUARE: dict[str, Shape] = {"out": ["N", 4]}
+DOUBLE: dict[str, Shape] = {"out": ["N", 8]}
+SHAPE = np.array([-1, 2, 2])
+BACK = np.array([-1, 4])
+CASES = {
+    # a and b, then b and out: the one that is read and the one that is written overlap.
+    "touching lifetimes": (model([copy("x", "a"), copy("a", "b"), copy("b", "out")], SQUARE), 32),
+    # a, b and the 32 N of out.
+    "equal lifetimes": (
+        model([copy("x", "a"), copy("x", "b"), node("Concat", "a b", "out", axis=1)], DOUBLE),
+        64,
+    ),
+    # a lives from the first node to the last, b and c inside of it.
+    "nested lifetimes": (
+        model(
+            [copy("x", "a"), copy("x", "b"), copy("b", "c"), node("Concat", "a c", "out", axis=1)],
+            DOUBLE,
+        ),
+        64,
+    ),
+    # unread is freed after its own node; a + out is the peak, not unread + a + out.
+    "never read": (model([copy("x", "unread"), copy("x", "a"), copy("a", "out")], SQUARE), 32),
+    # Alive at its own node all the same: a + unread.
+    "never read at the peak": (
+        model(
+            [copy("x", "a"), copy("a", "unread"), node("ReduceSum", "a", "out", keepdims=0)],
+            {"out": []},
+        ),
+        32,
+    ),
+    # r and s are a by other names; a may not be freed before out has read s.
+    "alias chain": (
+        model(
+            [
+                copy("x", "a"),
+                node("Reshape", "a shape", "r"),
+                node("Reshape", "r back", "s"),
+                copy("x", "b"),
+                node("Concat", "s b", "out", axis=1),
+            ],
+            DOUBLE,
+            shape=SHAPE,
+            back=BACK,
+        ),
+        64,
+    ),
+    # An alias of an input needs nothing; out is all there is.
+    "alias of an input": (
+        model([node("Reshape", "x back", "r"), copy("r", "out")], SQUARE, back=BACK),
+        16,
+    ),
+    # b and c are written over a.
+    "in place": (
+        model(
+            [copy("x", "a"), node("Neg", "a", "b"), node("Exp", "b", "c"), copy("c", "out")],
+            SQUARE,
+        ),
+        32,
+    ),
+    # a is read once more, so b needs memory of its own.
+    "in place but read later": (
+        model(
+            [copy("x", "a"), node("Neg", "a", "b"), node("Concat", "a b", "out", axis=1)], DOUBLE
+        ),
+        64,
+    ),
+    # An input belongs to the caller: b is new, c is written over b.
+    "in place but an input": (
+        model([node("Neg", "x", "b"), node("Neg", "b", "c"), copy("c", "out")], SQUARE),
+        32,
+    ),
+    # A result is new memory, too.
+    "in place but a result": (model([copy("x", "a"), node("Neg", "a", "out")], SQUARE), 32),
+    # The first operand is too small to write the sum over, the second fits: small + b, then out.
+    "in place over the second operand": (
+        model(
+            [
+                node("ReduceSum", "x", "small", keepdims=0),
+                copy("x", "b"),
+                node("Add", "small b", "c"),
+                copy("c", "out"),
+            ],
+            SQUARE,
+        ),
+        32,
+    ),
+    # In place over an alias: the memory is a's.
+    "in place over an alias": (
+        model(
+            [
+                copy("x", "a"),
+                node("Reshape", "a shape", "r"),
+                node("Neg", "r", "n"),
+                node("Reshape", "n back", "s"),
+                copy("s", "out"),
+            ],
+            SQUARE,
+            shape=SHAPE,
+            back=BACK,
+        ),
+        32,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_peak_is_the_sum_made_by_hand(name: str) -> None:
+    graph, per_picture = CASES[name]
+    plan = plan_graph(graph)
+    # `small` is 4 bytes beside a and out of 16 N each, freed before out is written.
+    assert [plan.peak(batch, 2) for batch in (1, 3, 50)] == [per_picture * n for n in (1, 3, 50)]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_verifier_agrees(name: str) -> None:
+    graph, _ = CASES[name]
+    plan = plan_graph(graph)
+    for batch in (1, 3):
+        verify_plan(graph, plan, batch, 2)
+
+
+def test_output_bound_to_its_entry_is_not_counted() -> None:
+    nodes = [copy("x", "g"), node("Sub", "w g", "w.next"), copy("g", "out")]
+    graph = model(nodes, {"w.next": ["N", 4], **SQUARE}, {"w": ["N", 4], **X})
+    assert plan_graph(graph).peak(1, 2) == 32
+    verify_plan(graph, plan_graph(graph), 3, 2)
+
+
+def test_formula_in_pictures_and_classes() -> None:
+    """logits and their log-softmax, 4 N K bytes each; the constant is no activation."""
+    nodes = [node("MatMul", "x w", "logits"), node("LogSoftmax", "logits", "out", axis=1)]
+    graph = model(nodes, {"out": ["N", "K"]}, {**X, "w": [4, "K"]}, bias=np.zeros(5, np.float32))
+    plan = plan_graph(graph)
+    assert [moment.terms() for moment in plan.moments] == [(0, 0, 0, 8)]
+    assert plan.peak(3, 5) == 120
+    assert plan.weights == 20
+    verify_plan(graph, plan, 3, 5)
+
+
+def test_every_term_of_the_formula() -> None:
+    shapes: dict[str, Shape] = {
+        "fixed": [3],
+        "pictures": ["N", 2],
+        "classes": ["K"],
+        "both": ["N", "K"],
+    }
+    names = list(shapes)
+    nodes = [node("Neg", name, f"c.{name}") for name in names]
+    graph = model(nodes, {f"c.{name}": shapes[name] for name in names}, shapes)
+    (moment,) = plan_graph(graph).moments
+    assert moment == Bytes(fixed=12, per_picture=8, per_class=4, per_both=4)
+
+
+def test_moments_are_those_that_can_be_the_peak() -> None:
+    """Few pictures: the large constant size. Many: the batch. What is smaller than either goes."""
+    nodes = [
+        *(node("Neg", "big", "b"), node("ReduceSum", "b", "s", keepdims=0)),
+        *(copy("x", "a"), copy("a", "c"), node("Add", "c s", "out")),
+    ]
+    graph = model(nodes, SQUARE, {"big": [100], **X})
+    plan = plan_graph(graph)
+    assert {moment.terms() for moment in plan.moments} == {(404, 0, 0, 0), (4, 32, 0, 0)}
+    assert (plan.peak(1, 2), plan.peak(100, 2)) == (404, 3204)
+
+
+def test_unknown_operator_is_an_error_not_zero_bytes() -> None:
+    graph = model([node("Tanh", "x", "out")], SQUARE)
+    with pytest.raises(UnsupportedModel, match=r"operator Tanh \(node out\).*add it to a table"):
+        plan_graph(graph)
+
+
+def test_size_that_is_no_formula_is_an_error() -> None:
+    nodes = [node("Transpose", "x", "t", perm=[1, 0]), node("MatMul", "x t", "out")]
+    graph = model(nodes, {"out": ["N", "N"]})
+    with pytest.raises(UnsupportedModel, match="size of tensor out is no formula in N and K"):
+        plan_graph(graph)
+
+
+def test_size_that_depends_on_values_is_an_error() -> None:
+    nodes = [node("NonZero", "x", "places"), node("Cast", "places", "out", to=TensorProto.FLOAT)]
+    graph = model(nodes, {"out": [2, "M"]})
+    graph.graph.output[0].type.tensor_type.shape.dim[1].ClearField("dim_param")
+    with pytest.raises(UnsupportedModel, match="shape of tensor places is not known"):
+        plan_graph(graph)
+
+
+TERMS = st.builds(Bytes, *[st.integers(0, 50)] * 4)
+
+
+@given(TERMS, TERMS, st.integers(1, 9), st.integers(2, 9))
+def test_formulas_add_up_and_cover(a: Bytes, b: Bytes, batch: int, classes: int) -> None:
+    assert a.plus(b).at(batch, classes) == a.at(batch, classes) + b.at(batch, classes)
+    if a.covers(b):
+        assert a.at(batch, classes) >= b.at(batch, classes)

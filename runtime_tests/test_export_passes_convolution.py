@@ -1,0 +1,78 @@
+"""Pointwise convolutions as matrix products, and what is refused."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from mobiletl.core.errors import UnsupportedModel
+from mobiletl.export.passes import convolution
+from mobiletl.export.passes.convolution import Geometry
+
+POINTWISE = Geometry(stride=1, padding=0, groups=1)
+TOLERANCE = {
+    torch.float32: {"rtol": 1e-5, "atol": 2e-5},
+    torch.float64: {"rtol": 1e-12, "atol": 1e-12},
+}
+
+
+@pytest.mark.parametrize("dtype", list(TOLERANCE), ids=str)
+@pytest.mark.parametrize(("batch", "height", "width"), [(1, 1, 1), (3, 5, 7), (8, 7, 7)])
+@pytest.mark.parametrize("biased", [True, False])
+def test_pointwise(batch: int, height: int, width: int, biased: bool, dtype: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(*size: int) -> Tensor:
+        return torch.randn(*size, generator=generator, dtype=torch.float64).to(dtype)
+
+    x, weight, bias = draw(batch, 6, height, width), draw(10, 6, 1, 1), draw(10)
+    leaves = [tensor.requires_grad_() for tensor in (x, weight, bias)]
+    y = functional.conv2d(x, weight, bias if biased else None)
+    grad = draw(*y.shape)
+    expected = torch.autograd.grad(y, leaves[: 2 + biased], grad)
+    major, g, kernel = x.detach().transpose(0, 1), grad.transpose(0, 1), weight.detach()
+    forward = convolution.forward(major, kernel, bias.detach() if biased else None, POINTWISE)
+    found = [
+        convolution.input_gradient(g, major, kernel, POINTWISE).transpose(0, 1),
+        convolution.weight_gradient(g, major, kernel, POINTWISE),
+        convolution.bias_gradient(g),
+    ]
+    torch.testing.assert_close(forward.transpose(0, 1), y.detach(), **TOLERANCE[dtype])
+    for ours, theirs in zip(found, expected, strict=False):
+        torch.testing.assert_close(ours, theirs, **TOLERANCE[dtype])
+
+
+def test_depthwise_takes_a_bias() -> None:
+    x, weight, bias = torch.randn(2, 4, 5, 5), torch.randn(4, 1, 3, 3), torch.randn(4)
+    geometry = Geometry(stride=1, padding=1, groups=4)
+    found = convolution.forward(x.transpose(0, 1), weight, bias, geometry).transpose(0, 1)
+    expected = functional.conv2d(x, weight, bias, padding=1, groups=4)
+    torch.testing.assert_close(found, expected, **TOLERANCE[torch.float32])
+
+
+@pytest.mark.parametrize(
+    ("weight", "geometry", "text"),
+    [
+        (torch.zeros(4, 4, 3, 3), Geometry(1, 1, 1), r"\[4, 4, 3, 3\] in 1 groups"),
+        (torch.zeros(4, 2, 1, 1), Geometry(1, 0, 2), r"\[4, 2, 1, 1\] in 2 groups"),
+        (torch.zeros(8, 1, 3, 3), Geometry(1, 1, 4), r"\[8, 1, 3, 3\] in 4 groups"),
+        (torch.zeros(4, 4, 1, 1), Geometry(2, 0, 1), r"\[4, 4, 1, 1\] in 1 groups"),
+    ],
+    ids=["dense 3x3", "grouped 1x1", "channel multiplier", "strided 1x1"],
+)
+def test_other_convolutions_are_refused(weight: Tensor, geometry: Geometry, text: str) -> None:
+    x = torch.zeros(4, 1, 5, 5)
+    for attempt in (
+        lambda: convolution.forward(x, weight, None, geometry),
+        lambda: convolution.input_gradient(x, x, weight, geometry),
+        lambda: convolution.weight_gradient(x, x, weight, geometry),
+    ):
+        with pytest.raises(UnsupportedModel, match=f"{text}.*expected 1x1 or depthwise"):
+            attempt()
+
+
+def test_transposed_convolution_is_refused() -> None:
+    with pytest.raises(UnsupportedModel, match="transposed=True has no training rule"):
+        Geometry.of([1, 1], [0, 0], [1, 1], transposed=True, groups=1)
