@@ -34,7 +34,7 @@ ALLOCATES = frozenset(
     {
         "And", "ArgMax", "BatchNormalization", "BitwiseAnd", "Cast", "Concat", "Conv",
         "ConvTranspose", "CumSum", "Equal", "Expand", "Gather", "Gemm", "GlobalAveragePool",
-        "Greater", "GreaterOrEqual", "Less", "LogSoftmax", "MatMul", "MatMulInteger", "Pad", "Pow",
+        "Greater", "GreaterOrEqual", "Less", "LogSoftmax", "MatMul", "MatMulInteger", "Pad",
         "ReduceMean", "ReduceSum", "Shape", "Slice", "Transpose",
     }
 )  # fmt: skip

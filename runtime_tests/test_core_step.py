@@ -126,14 +126,14 @@ def test_state_is_in_order_and_names_its_owners() -> None:
     assert roles == sorted(roles, key=["parameter", "statistic", "slot"].index)
     parameters = step.named("parameter")
     slots = [e for e in step.entries if e.role == "slot"]
-    assert slots[0].name == "adam.step"
-    assert slots[0].value.shape == ()
-    for slot in slots[1:]:
+    scalars = {slot.name: slot.value.shape for slot in slots[:2]}
+    assert scalars == {"adam.correction1": (), "adam.correction2": ()}
+    for slot in slots[2:]:
         kind, _, owner = slot.name.partition("/")
         assert kind in ("adam.m", "adam.v")
         assert slot.owner == owner
         assert slot.value.shape == parameters[owner].shape
-    assert len(slots) == 1 + 2 * len(parameters)
+    assert len(slots) == 2 + 2 * len(parameters)
     per_class = [entry.name for entry in step.entries if entry.per_class]
     heads = ("classifier.1.weight", "classifier.1.bias")
     assert per_class == [*heads, *(f"adam.{s}/{head}" for head in heads for s in ("m", "v"))]

@@ -57,6 +57,8 @@ REACH = 4e-3
 STEPS = 20
 LR = {"sgd": 0.01, "adam": 0.001}
 
+CORRECTIONS = {"adam.correction1": 0.9, "adam.correction2": 0.999}
+
 # The last norm of a block; the first block has no expansion.
 UNREAD_SHIFT = ("conv.3.bias", "conv.2.bias")
 
@@ -91,7 +93,7 @@ class Reference:
         top = case.transfer(classes).top.to(dtype).train()
         tensors = top.state_dict(keep_vars=True)
         for name, value in state.items():
-            if "/" not in name and name != "adam.step":
+            if "/" not in name and name not in CORRECTIONS:
                 tensors[name].data.copy_(torch.from_numpy(value))
         rate = rate or LR[case.optimizer]
         if case.optimizer == "sgd":
@@ -116,7 +118,8 @@ class Reference:
         for name, parameter in self.top.named_parameters():
             memory = self.optimizer.state[parameter]
             found.update((f"{slots[k]}/{name}", v) for k, v in memory.items() if k in slots)
-            found.update(("adam.step", v) for k, v in memory.items() if k == "step")
+            steps = memory.get("step", torch.zeros(())).double()
+            found.update((name, 1.0 - beta**steps) for name, beta in CORRECTIONS.items())
         return {name: found[name].detach().numpy().copy() for name in names}
 
 

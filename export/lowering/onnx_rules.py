@@ -68,14 +68,6 @@ def _rsqrt(b: OnnxBuilder, _node: fx.Node, x: ir.Value) -> ir.Value:
     return b.op("Reciprocal", b.op("Sqrt", x))
 
 
-def _power(b: OnnxBuilder, _node: fx.Node, base: float, exponent: ir.Value) -> ir.Value:
-    return b.op("Pow", b.number(base), exponent)
-
-
-def _reversed_sub(b: OnnxBuilder, node: fx.Node, x: ir.Value, number: float) -> ir.Value:
-    return b.op("Sub", _operand(b, number, _meta(node)), x)
-
-
 def _clip(b: OnnxBuilder, _node: fx.Node, x: ir.Value, low: float, high: float) -> ir.Value:
     return b.op("Clip", x, b.number(low), b.number(high))
 
@@ -309,8 +301,6 @@ RULES: dict[Any, Rule] = {
     aten.mul.Tensor: _binary("Mul"),
     aten.div.Tensor: _binary("Div"),
     aten.div.Scalar: _binary("Div"),
-    aten.rsub.Scalar: _reversed_sub,
-    aten.pow.Scalar: _power,
     aten.neg.default: _unary("Neg"),
     aten.sqrt.default: _unary("Sqrt"),
     aten.rsqrt.default: _rsqrt,

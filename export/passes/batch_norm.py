@@ -50,11 +50,13 @@ def backward(
     grad: Tensor, x: Tensor, weight: Tensor, mean: Tensor, inverse_std: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """(dx [C,N,H,W], dw [C], db [C])."""
+    # Centred first: sum(g x) - m sum(g) would be a small difference of large sums.
+    centred = x - _per_channel(mean)
     db = torch.sum(grad, _MAP)
-    dw = (torch.sum(grad * x, _MAP) - mean * db) * inverse_std
+    dw = torch.sum(grad * centred, _MAP) * inverse_std
     n = x.shape[1] * x.shape[2] * x.shape[3]
     scale = weight * inverse_std
     slope = -(scale * inverse_std * dw) / n
-    shift = -(scale * db) / n - slope * mean
-    dx = grad * _per_channel(scale) + x * _per_channel(slope) + _per_channel(shift)
+    shift = -(scale * db) / n
+    dx = grad * _per_channel(scale) + centred * _per_channel(slope) + _per_channel(shift)
     return dx, dw, db
