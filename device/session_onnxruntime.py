@@ -219,9 +219,10 @@ def _options(onnxruntime: ModuleType, choices: Choices, threads: int) -> Any:
     options.enable_mem_pattern = False
     options.enable_mem_reuse = False
     options.intra_op_num_threads = threads
-    # Each function has threads of its own. Waiting ones that spin take the cores from the function
-    # that runs: 60 pictures a second where 110 are possible (MobileNetV2, two cores).
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Each function has threads of its own. Those that go on spinning after a run take the cores
+    # from the function that comes next: 60 pictures a second where 110 are possible (MobileNetV2
+    # at 224 px, two cores). Within a run they may: a step has hundreds of short nodes.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     options.inter_op_num_threads = 1
     options.log_severity_level = LOG_ERRORS_ONLY
     return options
