@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from mobiletl.core.errors import UnsupportedModel
 from mobiletl.core.mobilenetv2 import MobileNetV2
 
 FLOPS_PER_MAC = 2
@@ -138,6 +139,8 @@ def _convolution_backward_flops(
     """
     *_, transposed, _, _, output_mask = others
     if transposed:
-        raise NotImplementedError("no formula for the backward pass of a transposed convolution")
+        raise UnsupportedModel(
+            "a transposed convolution has no formula for its backward pass; train fewer blocks"
+        )
     wanted = int(sum(output_mask[:2]))
     return FLOPS_PER_MAC * math.prod(grad) * math.prod(weight[1:]) * wanted
