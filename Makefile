@@ -18,7 +18,11 @@ EXPORT_FLAGS = --out $(OUT) \
 	$(if $(METHOD),--method $(METHOD)) \
 	$(if $(BLOCKS),--blocks $(BLOCKS)) \
 	$(if $(RESOLUTION),--resolution $(RESOLUTION)) \
-	$(if $(OPTIMIZER),--optimizer $(OPTIMIZER))
+	$(if $(OPTIMIZER),--optimizer $(OPTIMIZER)) \
+	$(if $(RUNTIMES),--runtimes $(RUNTIMES)) \
+	$(if $(BATCH),--batch $(BATCH)) \
+	$(if $(CLASSES),--classes $(CLASSES)) \
+	$(if $(WHOLE_GRAPH),--whole-graph)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-host test-board lint export bench clean FORCE
@@ -58,7 +62,7 @@ lint: build/host.installed ## style, format, strict types, import arrows
 	@$(BIN)/mypy tools
 	@$(BIN)/lint-imports --no-logo
 
-export: build/host.installed ## write a bundle: MODEL WEIGHTS METHOD BLOCKS RESOLUTION OPTIMIZER OUT
+export: build/host.installed ## write a bundle: MODEL WEIGHTS METHOD BLOCKS RESOLUTION OPTIMIZER RUNTIMES BATCH CLASSES WHOLE_GRAPH OUT
 	@$(BIN)/mobiletl export $(EXPORT_FLAGS)
 
 bench: build/host.installed ## training speed and memory beside PyTorch's

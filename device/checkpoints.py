@@ -25,7 +25,10 @@ from mobiletl.device.state_file import StateInfo, load_state, previous_generatio
 
 @dataclass(frozen=True)
 class Settings:
-    """What must be the same for a resumed run to end where the uninterrupted one would."""
+    """What must be the same for a resumed run to end where the uninterrupted one would.
+
+    But for `runtime`: a run may go on with another one, which rounds otherwise.
+    """
 
     epochs: int
     batch: int
@@ -48,7 +51,6 @@ FLAGS = {
     "augment": "--augment",
     "val_split": "--val-split",
     "micro_batch": "--micro-batch",
-    "runtime": "--runtime",
     "pictures": "the pictures",
 }
 
@@ -156,7 +158,7 @@ class Checkpoint:
             if name == "pictures"
             else f"{FLAGS[name]} ({saved[name]} then, {value} now)"
             for name, value in settings.items()
-            if saved[name] != value
+            if name in FLAGS and saved[name] != value
         ]
         return found + (["the class names"] if class_names != self.class_names else [])
 

@@ -86,11 +86,15 @@ class StateEntry:
 
 @dataclass(frozen=True)
 class RuntimeFiles:
-    """The three functions of one runtime, as paths inside the bundle."""
+    """What one runtime runs: paths inside the bundle by role, and what they are fixed to."""
 
-    features: str
-    train_step: str
-    predict: str
+    files: Mapping[str, str]
+    batch: int | None
+    """Pictures in a step; None is any number."""
+    classes: int | None
+    """Number of classes; None is any number."""
+    memory: Mapping[str, int]
+    """Bytes the runtime itself states, by function; empty where `Manifest.memory` says it all."""
 
 
 @dataclass(frozen=True)

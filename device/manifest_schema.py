@@ -23,9 +23,8 @@ from mobiletl.device.schema import (
 )
 
 FORMAT = "mobiletl-bundle"
-VERSION = 1
+VERSION = 2
 STATE_FILE = "state.safetensors"
-FUNCTIONS = ("features", "train_step", "predict")
 RESERVED_NAMES = ("images", "h", "labels", "lr", "loss", "correct", "logits")
 
 _SHA256 = text(r"[0-9a-f]{64}", "64 lower-case hex digits")
@@ -49,6 +48,16 @@ _STATE_ENTRY = fields(
 _PATH = text(
     r"(?!/)(?!.*(^|/)\.{0,2}(/|$))[^\\\x00-\x1f]+",
     "a relative POSIX path without '.', '..' or empty parts",
+)
+
+_SIZE = either(integer(minimum=1), one_of(None), "an integer >= 1 or null")
+_RUNTIME = fields(
+    {
+        "files": mapping(text(), _PATH),
+        "batch": _SIZE,
+        "classes": _SIZE,
+        "memory": mapping(text(), integer()),
+    }
 )
 
 SCHEMA = fields(
@@ -79,7 +88,7 @@ SCHEMA = fields(
             }
         ),
         "state": list_of(_STATE_ENTRY, minimum=1),
-        "runtimes": mapping(text(), fields(dict.fromkeys(FUNCTIONS, _PATH))),
+        "runtimes": mapping(text(), _RUNTIME),
         "parameters": fields({"trainable": _PER_CLASS, "frozen": integer()}),
         "macs": fields({"features": integer(), "train_step": _PER_CLASS, "predict": _PER_CLASS}),
         "memory": fields(
@@ -107,7 +116,7 @@ def manifest_id(document: Mapping[str, Any]) -> str:
 def checked_document(content: str) -> dict[str, Any]:
     """Parse and check the text of a manifest; raises BadBundle naming every problem."""
     document: dict[str, Any] = _load_json(content)
-    _refuse_newer(document)
+    _refuse_other_version(document)
     problems: list[str] = []
     SCHEMA(document, "", problems)
     if not problems:
@@ -132,16 +141,22 @@ def _load_json(content: str) -> Any:
         ) from error
 
 
-def _refuse_newer(document: Any) -> None:
-    """Look at the version first: a newer manifest may break every other rule."""
+def _refuse_other_version(document: Any) -> None:
+    """Look at the version first: a manifest of another one may break every other rule."""
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         return
     version = document.get("version")
-    if isinstance(version, int) and version > VERSION:
+    # JSON's true is an int to Python; the schema refuses it.
+    if isinstance(version, int) and not isinstance(version, bool) and version != VERSION:
+        advice = (
+            "Update mobiletl on this board, or export with an older one"
+            if version > VERSION
+            else "Export the bundle again"
+        )
         raise BadBundle(
             f"the bundle has format version {version}, made by "
-            f"{shown(document.get('created_by', 'an unknown program'))}; this program reads up to "
-            f"version {VERSION}. Update mobiletl on this board, or export with an older one"
+            f"{shown(document.get('created_by', 'an unknown program'))}; this program reads "
+            f"version {VERSION}. {advice}"
         )
 
 
@@ -156,11 +171,11 @@ def _contradictions(document: dict[str, Any]) -> list[str]:
             problems.append(f"state[{index}].name: {shown(name)} is reserved")
         if document["state"][index]["init"] == "file" and "K" in document["state"][index]["shape"]:
             problems.append(f"state[{index}].init: 'file' needs a shape without 'K'")
-    for runtime, functions in document["runtimes"].items():
+    for name, runtime in document["runtimes"].items():
         problems += [
-            f"runtimes.{runtime}.{function}: {shown(functions[function])} is not in files"
-            for function in FUNCTIONS
-            if functions[function] not in document["files"]
+            f"runtimes.{name}.files.{role}: {shown(path)} is not in files"
+            for role, path in runtime["files"].items()
+            if path not in document["files"]
         ]
     from_file = any(entry["init"] == "file" for entry in document["state"])
     if from_file and STATE_FILE not in document["files"]:

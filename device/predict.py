@@ -64,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--state", metavar="FILE", required=True, help="state.safetensors of a run")
     add("--top", type=int, default=1, help="labels per picture (default: 1)")
     add("--threads", type=int, default=0, help="default: 0, all cores")
-    add("--runtime", help="default: the first that the bundle serves")
+    add("--runtime", help="default: the first that the bundle serves and is installed")
     add("--json", action="store_true", help="print one JSON object")
     return parser
 

@@ -1,14 +1,18 @@
-"""The runtimes a session can run on, as a table; the first one a bundle serves is the default."""
+"""The runtimes a session can run on, as a table; the first one that a bundle serves and that is
+installed is the default.
+"""
 
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import os
 from dataclasses import dataclass
+from importlib import metadata
 from typing import Callable
 
 from mobiletl.device.bundle import Bundle
-from mobiletl.device.errors import BadBundle, BadState, UsageError
+from mobiletl.device.errors import BadBundle, BadState, MissingDependency, UsageError
 from mobiletl.device.session import Session, Tensors
 
 Opener = Callable[[Bundle, int, Tensors, int], Session]
@@ -20,14 +24,49 @@ class Runtime:
 
     name: str
     module: str
-    in_bundle: bool
-    """Whether it runs files that the manifest's `runtimes` names; the fake needs none."""
+    package: str
+    """What has to be importable; empty for the one that needs nothing and no files of a bundle."""
+    install: str
+    """The command that installs it."""
+
+    @property
+    def in_bundle(self) -> bool:
+        """Whether it runs files that the manifest's `runtimes` names."""
+        return bool(self.package)
+
+    def installed(self) -> bool:
+        """Whether the package is there; of a package inside another the outer one is imported."""
+        try:
+            return not self.package or importlib.util.find_spec(self.package) is not None
+        except ModuleNotFoundError:
+            return False
 
 
 RUNTIMES: tuple[Runtime, ...] = (
-    Runtime("onnxruntime", "mobiletl.device.session_onnxruntime", in_bundle=True),
-    Runtime("fake", "mobiletl.device.session_fake", in_bundle=False),
+    Runtime(
+        "onnxruntime",
+        "mobiletl.device.session_onnxruntime",
+        "onnxruntime",
+        'pip install "onnxruntime>=1.17.3,!=1.21.0"',
+    ),
+    Runtime(
+        "onnxruntime-training",
+        "mobiletl.device.session_onnxruntime_training",
+        "onnxruntime.training",
+        "pip install onnxruntime-training-cpu==1.19.2 torch (Linux on x86-64, Python 3.8 to 3.11)",
+    ),
+    Runtime(
+        "executorch",
+        "mobiletl.device.session_executorch",
+        "executorch",
+        "pip install executorch",
+    ),
+    Runtime("torchscript", "mobiletl.device.session_torchscript", "torch", "pip install torch"),
+    Runtime("fake", "mobiletl.device.session_fake", "", ""),
 )
+
+# Both install a package named onnxruntime, each over the other's files.
+TWINS = ("onnxruntime", "onnxruntime-training-cpu")
 
 
 def open_session(
@@ -35,11 +74,12 @@ def open_session(
 ) -> Session:
     """Open `bundle` for `classes` classes with a copy of `state`.
 
-    `threads` = 0 takes every core this process may use; `runtime` = None the first of the table
-    that the bundle has files for. Raises UsageError for an unknown runtime, BadBundle if the
-    bundle does not serve it, BadState if the tensors do not fit the manifest.
+    `threads` = 0 takes every core this process may use; `runtime` as in `choose_runtime`, whose
+    errors are raised, too; UsageError if the bundle is fixed to another number of classes there;
+    BadState if the tensors do not fit the manifest.
     """
-    row = _choose(bundle, runtime)
+    row = choose_runtime(bundle, runtime)
+    _check_classes(bundle, row, classes)
     problems = bundle.manifest.tensor_problems(state, classes)
     if problems:
         raise BadState(
@@ -56,17 +96,63 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
-def _choose(bundle: Bundle, name: str | None) -> Runtime:
-    served = [row for row in RUNTIMES if row.in_bundle and row.name in bundle.manifest.runtimes]
-    if name is None and served:
-        return served[0]
+def choose_runtime(bundle: Bundle, name: str | None = None) -> Runtime:
+    """Return the runtime called `name`, or the first that `bundle` serves and that is installed.
+
+    Raises UsageError for an unknown one, BadBundle if the bundle does not serve it,
+    MissingDependency with the command that helps if it is not installed.
+    """
     known = {row.name: row for row in RUNTIMES}
     if name is not None and name not in known:
         raise UsageError(f"runtime {name!r} is unknown; known are {', '.join(known)}")
-    if name is not None and (known[name] in served or not known[name].in_bundle):
+    if name is not None and not known[name].in_bundle:
         return known[name]
-    raise BadBundle(
-        f"{bundle.path} has files for {', '.join(bundle.manifest.runtimes) or 'no runtime'}, "
-        f"not for {name or ' or '.join(row.name for row in RUNTIMES if row.in_bundle)}; "
-        "export the bundle for this runtime"
+    served = [row for row in RUNTIMES if row.in_bundle and row.name in bundle.manifest.runtimes]
+    wanted = [row for row in served if name in (None, row.name)]
+    if not wanted:
+        raise BadBundle(
+            f"{bundle.path} has files for {', '.join(bundle.manifest.runtimes) or 'no runtime'}, "
+            f"not for {name or ' or '.join(row.name for row in RUNTIMES if row.in_bundle)}; "
+            "export the bundle for this runtime (mobiletl export --runtimes)"
+        )
+    _refuse_twins(wanted)
+    for row in wanted:
+        if row.installed():
+            return row
+    ways = "; ".join(f"{row.name} comes by: {row.install}" for row in wanted)
+    raise MissingDependency(
+        f"no runtime that can run {bundle.path} is installed, expected "
+        f"{' or '.join(row.name for row in wanted)}; {ways}"
     )
+
+
+def static_batch(bundle: Bundle, row: Runtime) -> int | None:
+    """Return how many pictures a step takes on `row`, None if any number."""
+    return bundle.manifest.runtimes[row.name].batch if row.in_bundle else None
+
+
+def _check_classes(bundle: Bundle, row: Runtime, classes: int) -> None:
+    exported = bundle.manifest.runtimes[row.name].classes if row.in_bundle else None
+    if exported is not None and exported != classes:
+        raise UsageError(
+            f"{bundle.path} was exported for {exported} classes on {row.name}, found {classes}; "
+            f"export it again with --classes {classes}, or train with --runtime onnxruntime"
+        )
+
+
+def _refuse_twins(wanted: list[Runtime]) -> None:
+    if not any(row.package.split(".")[0] == TWINS[0] for row in wanted):
+        return
+    found = [name for name in TWINS if _version(name)]
+    if len(found) == len(TWINS):
+        raise MissingDependency(
+            f"{' and '.join(f'{name} {_version(name)}' for name in found)} are both installed and "
+            f"overwrite each other; pip uninstall -y {' '.join(found)}, then install one of them"
+        )
+
+
+def _version(distribution: str) -> str:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return ""

@@ -35,6 +35,9 @@ class StepResult:
 class Session(ABC):
     """A loaded bundle with its own copy of the state; a context manager."""
 
+    batch: int | None = None
+    """The N that `train_step` takes; None takes any. The other functions take any number."""
+
     @abstractmethod
     def features(self, images: Floats) -> Floats:
         """Map normalised pictures [n,3,H,W] to feature maps [n,C,h,w]."""

@@ -55,12 +55,8 @@ AS_BUILT = -1
 
 def open_session(bundle: Bundle, classes: int, state: Tensors, threads: int) -> OnnxRuntimeSession:
     """Open a session on `threads` threads; raises MissingDependency without onnxruntime."""
-    files = bundle.manifest.runtimes["onnxruntime"]
-    paths = {
-        "features": bundle.file(files.features),
-        "train_step": bundle.file(files.train_step),
-        "predict": bundle.file(files.predict),
-    }
+    files = bundle.manifest.runtimes["onnxruntime"].files
+    paths = {name: bundle.file(files[name]) for name in CHOICES}
     return OnnxRuntimeSession(_import(), bundle.manifest, paths, classes, state, threads)
 
 

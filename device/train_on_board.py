@@ -22,6 +22,7 @@ from mobiletl.device.flags import below_least, chosen_bundle
 from mobiletl.device.paste import command_line
 from mobiletl.device.printable import printable
 from mobiletl.device.report import report_json, report_text
+from mobiletl.device.runtimes import RUNTIMES
 from mobiletl.device.stop import StopFlag, StopRequested
 from mobiletl.device.training import DEFAULTS, Options, train
 
@@ -91,7 +92,11 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
         type=int,
         help="pictures per pass of the frozen prefix (default: 1); more is more memory",
     )
-    add("--runtime", help="default: the first that the bundle serves")
+    add(
+        "--runtime",
+        help=f"one of {', '.join(row.name for row in RUNTIMES if row.in_bundle)} "
+        "(default: the first that the bundle serves and that is installed)",
+    )
 
 
 def _add_resources(parser: argparse.ArgumentParser) -> None:

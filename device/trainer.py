@@ -10,6 +10,8 @@ import math
 import time
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from mobiletl.device.checkpoints import Best, Checkpoints, Position
 from mobiletl.device.errors import Diverged
 from mobiletl.device.evaluation import Score, evaluate
@@ -17,7 +19,7 @@ from mobiletl.device.memory import peak_bytes, resident_bytes
 from mobiletl.device.metrics import EpochMetrics, MetricsFile
 from mobiletl.device.progress import Progress
 from mobiletl.device.schedule import Schedule
-from mobiletl.device.session import Floats, Session
+from mobiletl.device.session import Floats, Session, StepResult
 from mobiletl.device.sources import Part
 from mobiletl.device.stop import StopFlag, StopRequested
 
@@ -90,11 +92,7 @@ class Trainer:
         job, position = self._job, self.position
         written = job.train.source.fill(rows, epoch, job.buffer)
         if len(written) >= min(2, job.schedule.batch):
-            result = job.session.train_step(
-                job.buffer[: len(written)],
-                job.train.labels[written],
-                job.schedule.rate(position.step),
-            )
+            result = self._update(written)
             if not math.isfinite(result.loss):
                 raise Diverged(
                     f"the loss is {result.loss} at step {position.step + 1} of epoch {epoch}; "
@@ -108,6 +106,24 @@ class Trainer:
             )
         seconds = position.seconds + time.monotonic() - started
         self.position = replace(position, step=position.step + 1, seconds=seconds)
+
+    def _update(self, written: list[int]) -> StepResult:
+        """Train on the pictures `written`, whose maps come first in the buffer.
+
+        Where a step takes one number of pictures only, they are repeated to make it up: means over
+        the batch stay the same when it divides, and nearly so when it doesn't.
+        """
+        job = self._job
+        size = job.session.batch or len(written)
+        repeated = np.arange(size) % len(written)
+        if size > len(written):
+            job.buffer[len(written) : size] = job.buffer[repeated[len(written) :]]
+        result = job.session.train_step(
+            job.buffer[:size],
+            job.train.labels[written][repeated],
+            job.schedule.rate(self.position.step),
+        )
+        return replace(result, correct=round(result.correct * len(written) / size))
 
     def _close_epoch(self, epoch: int) -> None:
         """Score the epoch, keep it if it is the best, save, and start the sums afresh.

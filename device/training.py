@@ -25,7 +25,7 @@ from mobiletl.device.errors import BadState, MobileTLError, NoSpace, UsageError
 from mobiletl.device.metrics import MetricsFile
 from mobiletl.device.printable import printable
 from mobiletl.device.progress import Progress
-from mobiletl.device.runtimes import RUNTIMES, open_session
+from mobiletl.device.runtimes import choose_runtime, open_session, static_batch
 from mobiletl.device.schedule import Schedule
 from mobiletl.device.session import Session, Tensors
 from mobiletl.device.skipped import SkippedFiles
@@ -198,14 +198,23 @@ def _settle(
     options: Options, bundle: Bundle, checkpoint: Checkpoint | None
 ) -> tuple[Settings, Dataset]:
     """Return settings (named, else saved, else default) and the pictures; refuse a changed run."""
-    served = [row.name for row in RUNTIMES if row.name in bundle.manifest.runtimes]
+    saved = {} if checkpoint is None else asdict(checkpoint.settings)
+    runtime = choose_runtime(bundle, options.given.get("runtime", saved.get("runtime")))
+    batch = static_batch(bundle, runtime)
     values = {
         **DEFAULTS,
         "lr": bundle.manifest.optimizer.default_lr,
-        "runtime": served[0] if served else "",
-        **({} if checkpoint is None else asdict(checkpoint.settings)),
+        **({} if batch is None else {"batch": batch}),
+        **saved,
         **options.given,
+        "runtime": runtime.name,
     }
+    if batch not in (None, values["batch"]):
+        raise UsageError(
+            f"{options.bundle} was exported for batches of {batch} on {runtime.name}, not "
+            f"{values['batch']}; export it again with --batch {values['batch']}, or choose another "
+            "--runtime"
+        )
     dataset = open_dataset(options.data, values["val_split"], values["seed"])
     values["pictures"] = dataset.fingerprint()
     if checkpoint is not None:

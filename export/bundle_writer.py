@@ -19,7 +19,7 @@ from safetensors.numpy import save
 from mobiletl.core.errors import NoSpace, UsageError
 
 FORMAT = "mobiletl-bundle"
-VERSION = 1
+VERSION = 2
 MANIFEST = "manifest.json"
 STATE = "state.safetensors"
 

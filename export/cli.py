@@ -8,9 +8,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from mobiletl.core.errors import UsageError
 from mobiletl.core.methods import METHODS
 from mobiletl.core.optimizers import OPTIMIZERS
 from mobiletl.export.pipeline import Request, export_bundle
+from mobiletl.export.runtimes import DEFAULT_RUNTIMES, RUNTIMES
 from mobiletl.export.weights import embedded_facts
 
 DEFAULT_RESOLUTION = 224
@@ -72,12 +74,45 @@ def _parser() -> argparse.ArgumentParser:
         choices=[o.name for o in OPTIMIZERS],
         help="sgd with momentum 0.9, or adam (default sgd)",
     )
+    _add_runtimes(parser)
     parser.add_argument("--out", type=Path, help="the folder to write (default artifacts/MODEL)")
     parser.add_argument("--json", action="store_true", help="print the manifest as JSON")
     return parser
 
 
+def _add_runtimes(parser: argparse.ArgumentParser) -> None:
+    """Add what decides which runtimes a bundle serves and what those that need it are fixed to."""
+    parser.add_argument(
+        "--runtimes",
+        default=",".join(DEFAULT_RUNTIMES),
+        metavar="A,B",
+        help=f"some of {', '.join(row.name for row in RUNTIMES)} (default %(default)s)",
+    )
+    parser.add_argument(
+        "--batch",
+        type=int,
+        default=8,
+        help="pictures in a step, for runtimes that take one number only (default 8)",
+    )
+    parser.add_argument(
+        "--classes",
+        type=int,
+        default=10,
+        help="number of classes, for runtimes that take one number only (default 10)",
+    )
+    parser.add_argument(
+        "--whole-graph",
+        action="store_true",
+        help="onnxruntime-training: the frozen layers become part of the training model, which "
+        "then takes pictures",
+    )
+
+
 def _request(flags: argparse.Namespace) -> Request:
+    least = {"batch": (flags.batch, 1), "classes": (flags.classes, 2)}
+    for name, (value, smallest) in least.items():
+        if value < smallest:
+            raise UsageError(f"--{name} is {value}, expected {smallest} or more")
     facts = embedded_facts() if flags.weights == "demo" else None
     model = flags.model or (facts.model if facts else "mbv2")
     resolution = flags.resolution or (facts.resolution if facts else DEFAULT_RESOLUTION)
@@ -89,6 +124,10 @@ def _request(flags: argparse.Namespace) -> Request:
         resolution=resolution,
         optimizer=flags.optimizer,
         out=flags.out or Path("artifacts") / model,
+        runtimes=tuple(name.strip() for name in flags.runtimes.split(",") if name.strip()),
+        batch=flags.batch,
+        classes=flags.classes,
+        whole_graph=flags.whole_graph,
     )
 
 

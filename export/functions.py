@@ -1,61 +1,64 @@
-"""The three functions of a bundle as ONNX models: traced, rewritten, ordered, checked."""
+"""The three functions of a bundle as traced graphs, which every runtime lowers in its own way.
+
+Letters: N pictures in a batch, K classes, R the resolution, C x h x w the feature map. A size is an
+integer, or the string "N" or "K" where a runtime takes any.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-import onnx
 import torch
-from onnxscript import ir
 from torch import Tensor
 
 from mobiletl.core.step import Entry, TrainingStep
 from mobiletl.core.transfer import Transfer
-from mobiletl.export.lowering.onnx import lower_to_onnx
-from mobiletl.export.passes import run_passes
-from mobiletl.export.schedule import NEXT, check_in_place, reorder
-from mobiletl.export.trace import Input, trace
+from mobiletl.export.trace import Input, Traced, trace
 
+Size = int | str
 Shape = tuple[int, int, int]
 
+# The new value of a state entry is the output called <entry>.next (docs/bundle.md).
+NEXT = ".next"
 
-def state_shape(entry: Entry) -> tuple[int | str, ...]:
-    """The shape of a state entry, with "K" for the number of classes."""
+
+def state_shape(entry: Entry, classes: Size = "K") -> tuple[Size, ...]:
+    """The shape of a state entry for so many classes."""
     shape = tuple(int(size) for size in entry.value.shape)
-    return ("K", *shape[1:]) if entry.per_class else shape
+    return (classes, *shape[1:]) if entry.per_class else shape
 
 
-def export_features(transfer: Transfer, resolution: int) -> onnx.ModelProto:
+def trace_features(transfer: Transfer, resolution: int, batch: Size = "N") -> Traced:
     """images [N,3,R,R] -> h [N,C,h,w]."""
 
     def features(images: Tensor) -> Sequence[Tensor]:
         return (transfer.prefix(images),)
 
-    images = Input("images", ("N", 3, resolution, resolution))
-    return _checked(lower_to_onnx(trace(features, [images], ["h"]), "features"))
+    return trace(features, [Input("images", (batch, 3, resolution, resolution))], ["h"])
 
 
-def export_train_step(step: TrainingStep, feature_shape: Shape) -> onnx.ModelProto:
-    """(state, h, labels, lr) -> (loss, correct, new state), in the order that saves memory."""
+def trace_train_step(
+    step: TrainingStep, feature_shape: Shape, batch: Size = "N", classes: Size = "K"
+) -> Traced:
+    """(state, h, labels, lr) -> (loss, correct, new state), before any pass."""
 
     def train(*arguments: Tensor) -> Sequence[Tensor]:
         *state, h, labels, lr = arguments
         return step.train(state, h, labels, lr)
 
     inputs = [
-        *(Input(e.name, state_shape(e)) for e in step.entries),
-        Input("h", ("N", *feature_shape)),
-        Input("labels", ("N",), torch.int64),
+        *(Input(e.name, state_shape(e, classes)) for e in step.entries),
+        Input("h", (batch, *feature_shape)),
+        Input("labels", (batch,), torch.int64),
         Input("lr", ()),
     ]
     outputs = ["loss", "correct", *(e.name + NEXT for e in step.entries)]
-    model = lower_to_onnx(run_passes(trace(train, inputs, outputs)), "train_step")
-    reorder(model)
-    check_in_place(model)
-    return _checked(model)
+    return trace(train, inputs, outputs)
 
 
-def export_predict(step: TrainingStep, feature_shape: Shape) -> onnx.ModelProto:
+def trace_predict(
+    step: TrainingStep, feature_shape: Shape, batch: Size = "N", classes: Size = "K"
+) -> Traced:
     """(parameters and statistics, h) -> logits [N,K]."""
 
     def predict(*arguments: Tensor) -> Sequence[Tensor]:
@@ -63,13 +66,7 @@ def export_predict(step: TrainingStep, feature_shape: Shape) -> onnx.ModelProto:
         return (step.predict(state, h),)
 
     inputs = [
-        *(Input(e.name, state_shape(e)) for e in step.predict_entries),
-        Input("h", ("N", *feature_shape)),
+        *(Input(e.name, state_shape(e, classes)) for e in step.predict_entries),
+        Input("h", (batch, *feature_shape)),
     ]
-    return _checked(lower_to_onnx(trace(predict, inputs, ["logits"]), "predict"))
-
-
-def _checked(model: ir.Model) -> onnx.ModelProto:
-    proto = ir.to_proto(model)
-    onnx.checker.check_model(proto, full_check=True)
-    return proto
+    return trace(predict, inputs, ["logits"])

@@ -14,6 +14,7 @@ from mobiletl.core.transfer import Transfer
 from mobiletl.export.functions import state_shape
 from mobiletl.export.memory_plan import GraphPlan
 from mobiletl.export.parts import Parts
+from mobiletl.export.runtimes.artifact import Artifact
 from mobiletl.export.trace import EXAMPLE_SIZE
 
 # ImageNet's statistics: what every published backbone was trained with (torchvision).
@@ -22,14 +23,18 @@ STD = (0.229, 0.224, 0.225)
 # Evaluation resizes to size / 0.875 before the central crop (256 for 224).
 CROP_SHARE = 0.875
 HEAD_STD = 0.01
-RUNTIME = "onnxruntime"
 _FLOAT_BYTES = 4
 
 
 def describe(
-    parts: Parts, plans: Mapping[str, GraphPlan], paths: Mapping[str, str], at_rest: int
+    parts: Parts,
+    plans: Mapping[str, GraphPlan],
+    artifacts: Mapping[str, Artifact],
+    at_rest: int,
 ) -> dict[str, Any]:
-    """Everything a reader needs; `paths` names each function's file, `at_rest` is measured."""
+    """Everything a reader needs; `artifacts` by runtime, whose name is its folder's, too;
+    `at_rest` is measured.
+    """
     optimizer: Optimizer = parts.step.optimizer
     trained = list(parts.transfer.top.features.children())
     blocks = max(0, len(trained) - 1)  # the head convolution is no block
@@ -68,7 +73,7 @@ def describe(
             }
             for e in parts.step.entries
         ],
-        "runtimes": {RUNTIME: dict(paths)},
+        "runtimes": {name: artifact.describe(name) for name, artifact in artifacts.items()},
         "parameters": {
             "trainable": _per_class(parts.step.entries, ("parameter",)),
             "frozen": parameter_count(parts.transfer.prefix) + _frozen_in_top(parts.transfer),

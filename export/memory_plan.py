@@ -26,7 +26,7 @@ import onnx
 from onnx import numpy_helper, shape_inference
 
 from mobiletl.core.errors import UnsupportedModel
-from mobiletl.export.schedule import NEXT
+from mobiletl.export.functions import NEXT
 
 ALIASES = frozenset({"Identity", "Reshape", "Squeeze", "Unsqueeze"})
 IN_PLACE = frozenset({"Add", "Clip", "Div", "Exp", "Mul", "Neg", "Reciprocal", "Sqrt", "Sub"})

@@ -13,7 +13,11 @@ from mobiletl.core.transfer import Transfer
 
 @dataclass(frozen=True)
 class Request:
-    """What a person asked for. `blocks` None takes the method's default."""
+    """What a person asked for. `blocks` None takes the method's default.
+
+    `batch` and `classes` bind the runtimes that take one N and one K only. `whole_graph` puts the
+    frozen prefix into the graphs of onnxruntime-training.
+    """
 
     model: str
     weights: str
@@ -22,6 +26,10 @@ class Request:
     resolution: int
     optimizer: str
     out: Path
+    runtimes: tuple[str, ...] = ("onnxruntime",)
+    batch: int = 8
+    classes: int = 10
+    whole_graph: bool = False
 
 
 @dataclass(frozen=True)

@@ -15,12 +15,13 @@ from mobiletl.core.optimizers import find_optimizer
 from mobiletl.core.step import TrainingStep
 from mobiletl.core.transfer import check_resolution
 from mobiletl.export.bundle_writer import require_replaceable, write_bundle
-from mobiletl.export.functions import export_features, export_predict, export_train_step
-from mobiletl.export.manifest import RUNTIME, describe, initial
+from mobiletl.export.manifest import describe, initial
 from mobiletl.export.memory_plan import GraphPlan, plan_graph
 from mobiletl.export.parts import Parts, Request
 from mobiletl.export.plan_verifier import verify_plan
 from mobiletl.export.runtime_at_rest import runtime_at_rest
+from mobiletl.export.runtimes import build_artifact, find_runtimes
+from mobiletl.export.stock_graphs import stock_graphs
 from mobiletl.export.trace import EXAMPLE_SIZE
 from mobiletl.export.weights import load_weights
 
@@ -32,23 +33,24 @@ _VERIFIED_AT = ((1, 2), (3, 5))
 def export_bundle(request: Request) -> Path:
     """Write the bundle and return its folder.
 
-    Raises UnsupportedModel, BadWeights, NoNetwork, UsageError or NoSpace (core/errors.py); nothing
-    is left at `request.out` then but what was there before.
+    Raises UnsupportedModel, BadWeights, NoNetwork, MissingDependency, UsageError or NoSpace
+    (core/errors.py); nothing is left at `request.out` then but what was there before.
     """
     require_replaceable(request.out)  # before the work, not after it
+    runtimes = find_runtimes(request.runtimes)
     parts = _prepare(request)
-    graphs = {
-        "features": export_features(parts.transfer, request.resolution),
-        "train_step": export_train_step(parts.step, parts.feature_shape),
-        "predict": export_predict(parts.step, parts.feature_shape),
-    }
-    plans = {name: _plan(model) for name, model in graphs.items()}
-    contents = {name: model.SerializeToString() for name, model in graphs.items()}
+    graphs = stock_graphs(parts)
+    plans = {name: _plan(model) for name, model in graphs.by_name().items()}
+    contents = {name: model.SerializeToString() for name, model in graphs.by_name().items()}
     at_rest = runtime_at_rest(contents, sum(plan.weights for plan in plans.values()))
-    paths = {name: f"{RUNTIME}/{name}.onnx" for name in graphs}
-    manifest = describe(parts, plans, paths, at_rest)
+    artifacts = {row.name: build_artifact(row, parts, graphs) for row in runtimes}
+    files = {
+        path: artifact.files[role].content
+        for name, artifact in artifacts.items()
+        for role, path in artifact.paths(name).items()
+    }
+    manifest = describe(parts, plans, artifacts, at_rest)
     state = {e.name: e.value.numpy() for e in parts.step.entries if initial(e) == "file"}
-    files = {paths[name]: content for name, content in contents.items()}
     write_bundle(request.out, manifest, files, _contiguous(state))
     return request.out
 

@@ -19,7 +19,8 @@ from dataclasses import dataclass
 
 from onnxscript import ir
 
-NEXT = ".next"
+from mobiletl.export.functions import NEXT
+
 BATCH_INPUTS = ("h", "labels")
 RESULTS = frozenset({"loss", "correct"})
 # Operators whose output element i depends on element i of their inputs alone.

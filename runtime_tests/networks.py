@@ -14,9 +14,8 @@ from mobiletl.core.mobilenetv2 import MobileNetV2
 from mobiletl.core.optimizers import Optimizer, Sgd
 from mobiletl.core.step import TrainingStep
 from mobiletl.core.transfer import Transfer
-from mobiletl.export.functions import state_shape
-from mobiletl.export.schedule import NEXT
-from mobiletl.export.trace import Input, Traced, trace
+from mobiletl.export.functions import NEXT, trace_train_step
+from mobiletl.export.trace import Traced
 
 WIDTH = 0.1
 CLASSES = 3
@@ -82,19 +81,9 @@ def step_arguments(
 
 
 def trace_step(step: TrainingStep, shape: Sequence[int]) -> Traced:
-    """The step as `export_train_step` traces it, before any pass."""
-
-    def train(*arguments: Tensor) -> Sequence[Tensor]:
-        *state, h, labels, lr = arguments
-        return step.train(state, h, labels, lr)
-
-    inputs = [
-        *(Input(entry.name, state_shape(entry)) for entry in step.entries),
-        Input("h", ("N", *shape)),
-        Input("labels", ("N",), torch.int64),
-        Input("lr", ()),
-    ]
-    return trace(train, inputs, ["loss", "correct", *(e.name + NEXT for e in step.entries)])
+    """The step before any pass."""
+    channels, height, width = shape
+    return trace_train_step(step, (channels, height, width))
 
 
 class _Interpreter(fx.Interpreter):

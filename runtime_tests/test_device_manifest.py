@@ -79,8 +79,15 @@ BREAKS: list[tuple[str, Callable[[Any], Any], str]] = [
     ("no state file", lambda d: d["files"].clear(), "state entries come from it"),
     (
         "unlisted graph",
-        lambda d: d["runtimes"].update(x=dict.fromkeys(("features", "train_step", "predict"), "a")),
-        "runtimes.x.features: 'a' is not in files",
+        lambda d: d["runtimes"].update(
+            x={"files": {"graph": "a"}, "batch": 8, "classes": None, "memory": {}}
+        ),
+        "runtimes.x.files.graph: 'a' is not in files",
+    ),
+    (
+        "zero batch",
+        lambda d: d["runtimes"].update(x={"files": {}, "batch": 0, "classes": 2, "memory": {}}),
+        "runtimes['x'].batch: expected an integer >= 1 or null",
     ),
 ]
 
@@ -124,9 +131,15 @@ def test_all_problems_are_reported_at_once(document: Any) -> None:
 
 
 def test_a_newer_version_is_named_before_anything_else(document: Any) -> None:
-    newer = {"format": document["format"], "version": 2, "created_by": "mobiletl 9.0"}
-    with pytest.raises(BadBundle, match=r"version 2, made by 'mobiletl 9\.0'.*up to version 1"):
+    newer = {"format": document["format"], "version": 3, "created_by": "mobiletl 9.0"}
+    with pytest.raises(BadBundle, match=r"version 3, made by 'mobiletl 9\.0'.*Update mobiletl"):
         parse_manifest(json.dumps(newer))
+
+
+def test_an_older_version_asks_for_another_export(document: Any) -> None:
+    older = {"format": document["format"], "version": 1, "created_by": "mobiletl 0.0"}
+    with pytest.raises(BadBundle, match=r"version 1, made by 'mobiletl 0\.0'.*Export the bundle"):
+        parse_manifest(json.dumps(older))
 
 
 def test_a_changed_value_breaks_the_id(document: Any) -> None:

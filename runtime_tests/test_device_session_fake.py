@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from mobiletl.device.bundle import Bundle, open_bundle
-from mobiletl.device.errors import BadBundle, BadState, UsageError
-from mobiletl.device.runtimes import RUNTIMES, open_session, usable_cores
+from mobiletl.device.errors import BadBundle, BadState
+from mobiletl.device.runtimes import open_session
 from mobiletl.device.session import Session
 from runtime_tests.tiny_bundle import BIAS, WEIGHT, tiny_document, write_manifest, write_tiny_bundle
 
@@ -95,23 +95,6 @@ def test_a_manifest_without_classifier_is_refused(tmp_path: Path) -> None:
     write_manifest(folder, document)
     with pytest.raises(BadBundle, match="the fake runtime needs one parameter"):
         fake(open_bundle(folder))
-
-
-def test_runtimes_are_a_table_without_duplicates() -> None:
-    names = [row.name for row in RUNTIMES]
-    assert len(names) == len(set(names))
-    assert usable_cores() >= 1
-
-
-def test_an_unknown_runtime_lists_the_known_ones(bundle: Bundle) -> None:
-    with pytest.raises(UsageError, match="onnxruntime, fake"):
-        open_session(bundle, 3, bundle.initial_state(3, 0), runtime="tensorrt")
-
-
-@pytest.mark.parametrize("runtime", [None, "onnxruntime"])
-def test_a_bundle_without_files_for_the_runtime(bundle: Bundle, runtime: Any) -> None:
-    with pytest.raises(BadBundle, match="has files for no runtime, not for onnxruntime"):
-        open_session(bundle, 3, bundle.initial_state(3, 0), runtime=runtime)
 
 
 def test_a_state_for_other_classes_is_refused(bundle: Bundle) -> None:

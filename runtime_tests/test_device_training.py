@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from mobiletl.device import state_file
+from mobiletl.device import state_file, training
 from mobiletl.device.errors import BadState, UsageError
 from mobiletl.device.state_file import load_state
 from runtime_tests.picture_folders import damage
@@ -198,3 +199,43 @@ def test_a_state_without_a_place_is_refused(workshop: Workshop) -> None:
     state_file.save_state(options.run / "last.safetensors", tensors, replace(info, settings={}))
     with pytest.raises(BadState, match="no place to resume from"):
         workshop.train(replace(options, resume=True))
+
+
+def test_resume_on_another_runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    workshop = Workshop(tmp_path, monkeypatch, graphs=True)
+    options = workshop.options("moved", runtime="onnxruntime")
+    workshop.interrupt(options, "train_step", STEPS + 1)
+    moved = workshop.train(replace(options, resume=True, given={"runtime": "fake"}))
+    assert moved.settings.runtime == "fake"
+    assert moved.position.step == 3 * STEPS
+
+
+def test_a_static_batch_is_made_up_by_repetition(workshop: Workshop) -> None:
+    """Two pictures repeated six times have the mean loss of the two, so the run is the same."""
+    given = {"batch": 12, "val_split": 0.3}
+    dynamic = workshop.train(workshop.options("dynamic", **given))
+    assert len(dynamic.dataset.train) == 14
+    workshop.static_batch = 12
+    workshop.train(workshop.options("static", **given))
+    assert workshop.session is not None
+    assert set(workshop.session.batches) == {12}
+    manifest = workshop.bundle.manifest
+    expected, info = load_state(dynamic.folder.last, manifest)
+    found, repeated = load_state(workshop.folder / "static" / "last.safetensors", manifest)
+    for name, tensor in expected.items():
+        np.testing.assert_allclose(found[name], tensor, rtol=1e-4, atol=1e-6)
+    assert repeated.step == info.step
+    assert [row["train_accuracy"] for row in workshop.metrics("static")] == [
+        row["train_accuracy"] for row in workshop.metrics("dynamic")
+    ]
+
+
+def test_a_batch_the_runtime_does_not_take(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "static_batch", lambda bundle, row: 4)
+    with pytest.raises(UsageError, match=r"exported for batches of 4 on fake, not 5; .*--batch 5"):
+        workshop.train(workshop.options("run"))
+    options = workshop.options("run")
+    unnamed = {name: value for name, value in options.given.items() if name != "batch"}
+    assert workshop.train(replace(options, given=unnamed)).settings.batch == 4

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mobiletl.export import memory_plan
-from mobiletl.export.functions import export_predict, export_train_step
 from mobiletl.export.memory_plan import Bytes, GraphPlan, plan_graph
 from mobiletl.export.plan_verifier import verify_plan
+from mobiletl.export.stock_graphs import lower_predict, lower_train_step
 from runtime_tests.networks import feature_shape, small_step
 from runtime_tests.test_export_memory_plan import CASES, copy, model, node
 
@@ -95,7 +95,7 @@ def test_two_programs_agree_on_random_graphs(graph: onnx.ModelProto) -> None:
 @pytest.mark.parametrize("method", ["mobiletl", "ft-blocks"])
 def test_two_programs_agree_on_real_graphs(method: str) -> None:
     step, shape = small_step(method, 1), feature_shape(1)
-    for graph in (export_train_step(step, shape), export_predict(step, shape)):
+    for graph in (lower_train_step(step, shape), lower_predict(step, shape)):
         plan = plan_graph(graph)
         for batch, classes in ((1, 2), (2, 9), (17, 4)):
             verify_plan(graph, plan, batch, classes)

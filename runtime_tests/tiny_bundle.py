@@ -53,7 +53,7 @@ def tiny_document(folder: Path) -> dict[str, Any]:
     nothing = {"weights": 0, "activations": [[8, 48, 0, 24]]}
     return {
         "format": "mobiletl-bundle",
-        "version": 1,
+        "version": 2,
         "id": "",
         "created_by": "mobiletl 0.1.0",
         "model": {"name": "tiny", "width": 1.0, "weights": "none", "blocks": 1},
@@ -67,7 +67,14 @@ def tiny_document(folder: Path) -> dict[str, Any]:
             "default_lr": 0.5,
         },
         "state": [{**entry, "dtype": "float32"} for entry in STATE],
-        "runtimes": {"onnxruntime": {name: f"onnxruntime/{name}.onnx" for name in FUNCTIONS}}
+        "runtimes": {
+            "onnxruntime": {
+                "files": {name: f"onnxruntime/{name}.onnx" for name in FUNCTIONS},
+                "batch": None,
+                "classes": None,
+                "memory": {},
+            }
+        }
         if graphs
         else {},
         "parameters": {"trainable": per_class, "frozen": 3 * CHANNELS},

@@ -74,10 +74,12 @@ class Workshop:
         self.on_call: Callable[[str, int], None] = lambda name, number: None
         self.change: Callable[[int, StepResult], StepResult] = lambda number, result: result
         self.session: Watched | None = None
+        self.static_batch: int | None = None
         monkeypatch.setattr(training, "open_session", self._open)
 
     def _open(self, *arguments: Any) -> Session:
         self.session = Watched(open_session(*arguments), self)
+        self.session.batch = self.static_batch
         return self.session
 
     def options(self, run: str, **given: Any) -> Options:
