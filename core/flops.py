@@ -1,16 +1,15 @@
-"""Parameters, multiply-adds and FLOPs, counted on shapes: no number is ever computed.
+"""Parameters and multiply-adds, counted on shapes: no number is ever computed.
 
-Convolutions and linear layers are counted, at two FLOPs per multiply-add (MAC); norms, activations,
-additions, the loss and the optimizer are not. So `ft-blocks` and `mobiletl`, which train the same
-convolutions, cost the same here.
+Convolutions and linear layers are counted; norms, activations, additions, the loss and the
+optimizer are not. So `ft-blocks` and `mobiletl`, which train the same convolutions, cost the same
+here. `accounting.py` counts all work, layer by layer, as the papers do.
 """
 
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -18,28 +17,8 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from mobiletl.core.errors import UnsupportedModel
-from mobiletl.core.mobilenetv2 import MobileNetV2
 
 FLOPS_PER_MAC = 2
-
-
-@dataclass(frozen=True)
-class ComponentFlops:
-    """One part of a network: its parameters, and the FLOPs of one step for the whole batch."""
-
-    name: str
-    parameters: int
-    trained_parameters: int
-    forward: int
-    backward: int
-
-
-@dataclass(frozen=True)
-class Split:
-    """Components below the first one with a trained parameter, and from there on."""
-
-    prefix: tuple[ComponentFlops, ...]
-    top: tuple[ComponentFlops, ...]
 
 
 def parameter_count(module: nn.Module, trained_only: bool = False) -> int:
@@ -72,51 +51,9 @@ def training_macs(module: nn.Module, input_shape: tuple[int, ...]) -> int:
     return flops // FLOPS_PER_MAC
 
 
-def component_flops(model: MobileNetV2, batch: int, resolution: int) -> tuple[ComponentFlops, ...]:
-    """FLOPs of one training step for each entry of `features`, and for the classifier.
-
-    What is trained is read from `requires_grad`. A backward pass costs a weight gradient where
-    the weight is trained, and an input gradient where anything trained lies below the layer.
-    """
-    shapes_only = _without_data(model)
-    x = torch.empty((batch, 3, resolution, resolution), device="meta")
-    rows: list[ComponentFlops] = []
-    for name, module in _components(shapes_only):
-        if name == "classifier":
-            x = x.mean(dim=(2, 3))
-        x = x.detach().requires_grad_(any(row.trained_parameters for row in rows))
-        with FlopCounterMode(display=False) as forward:
-            y = module(x)
-        rows.append(
-            ComponentFlops(
-                name,
-                parameter_count(module),
-                parameter_count(module, trained_only=True),
-                int(forward.get_total_flops()),
-                _backward_flops(module, x, y),
-            )
-        )
-        x = y
-    return tuple(rows)
-
-
-def split(components: Iterable[ComponentFlops]) -> Split:
-    """Frozen prefix and trained top; the top is empty if nothing is trained."""
-    rows = tuple(components)
-    trained = (index for index, row in enumerate(rows) if row.trained_parameters)
-    first = next(trained, len(rows))
-    return Split(rows[:first], rows[first:])
-
-
 def _without_data(module: nn.Module) -> nn.Module:
     """A copy whose tensors have shapes and no storage, in inference mode: one picture will do."""
     return copy.deepcopy(module).to("meta").eval()
-
-
-def _components(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    for name, module in model.get_submodule("features").named_children():
-        yield f"features.{name}", module
-    yield "classifier", model.get_submodule("classifier")
 
 
 def _backward_flops(module: nn.Module, x: Tensor, y: Tensor) -> int:

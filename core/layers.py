@@ -6,12 +6,20 @@ and statistics, d(loss)/d(shift) is a sum of the incoming gradient and needs no 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mobiletl.core.masks import masked_relu6
-from mobiletl.core.mobilenetv2 import ConvNormActivation
+from mobiletl.core.masks import masked_hardswish, masked_relu, masked_relu6
+
+# What MobileTL runs in place of an activation: the same values, one bit per element stored.
+MASKED: Mapping[type[nn.Module], Callable[[Tensor], Tensor]] = {
+    nn.ReLU: masked_relu,
+    nn.ReLU6: masked_relu6,
+    nn.Hardswish: masked_hardswish,
+}
 
 
 class ShiftOnlyNorm(nn.Module):
@@ -50,25 +58,40 @@ class ShiftOnlyNorm(nn.Module):
         return x * self.scale.view(1, -1, 1, 1) + self.shift.view(1, -1, 1, 1)
 
 
+def is_conv_norm_activation(module: nn.Module) -> bool:
+    """Whether `module` is a row of convolution, batch norm and an activation of `MASKED`."""
+    if not isinstance(module, nn.Sequential) or len(module) != 3:
+        return False
+    conv, norm, activation = module
+    return (
+        isinstance(conv, nn.Conv2d)
+        and isinstance(norm, nn.BatchNorm2d)
+        and type(activation) in MASKED
+    )
+
+
 class ShiftNormActivation(nn.Sequential):
-    """Convolution, shift-only norm, ReLU6 with a one-bit mask; replaces a `ConvNormActivation`.
+    """Convolution, shift-only norm, activation with a one-bit mask; replaces a row of three.
 
     The frozen scale is multiplied into the kernel, norm(conv(x, W)) = conv(x, s W) + shift: the
     chain rule through s W gives W's gradient exactly, and no pass over the activation is spent
     on the norm in either direction.
     """
 
-    def __init__(self, block: ConvNormActivation) -> None:
-        conv, norm, _ = block
-        if not isinstance(conv, nn.Conv2d) or not isinstance(norm, nn.BatchNorm2d):
-            raise TypeError("expected a block of convolution, batch norm and activation")
+    def __init__(self, block: nn.Sequential) -> None:
+        if not is_conv_norm_activation(block):
+            known = ", ".join(activation.__name__ for activation in MASKED)
+            raise TypeError(f"expected a block of convolution, batch norm and activation ({known})")
+        conv, norm, activation = block
+        assert isinstance(norm, nn.BatchNorm2d)
         super().__init__(conv, ShiftOnlyNorm(norm))
+        self.activation_type = type(activation)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Maps [N,C,H,W] to [N,C',H/stride,W/stride]."""
+        """Maps [N,C,H,W] to [N,C',H/stride,W/stride], rounded up."""
         conv, norm = self
         assert isinstance(conv, nn.Conv2d)
         assert isinstance(norm, ShiftOnlyNorm)
         kernel = conv.weight * norm.scale.view(-1, 1, 1, 1)
         a = functional.conv2d(x, kernel, norm.shift, conv.stride, conv.padding, 1, conv.groups)
-        return masked_relu6(a)
+        return MASKED[self.activation_type](a)

@@ -1,8 +1,8 @@
 """Activation masks of one bit per element, and the activations that store nothing else.
 
-MobileTL (Chiang et al., AAAI 2023) runs ReLU6 and Hard-Swish exactly forward and takes
-`grad * 1[a >= 0]` as their backward, so that of the activation input `a` only that mask has to
-live until the backward pass: n/8 bytes instead of 4n.
+MobileTL (Chiang et al., AAAI 2023) runs ReLU, ReLU6 and Hard-Swish exactly forward and takes
+`grad * 1[a >= 0]` as their backward, so that of the activation input `a` only that mask has to live
+until the backward pass: n/8 bytes instead of 4n. For ReLU that is exact (at 0 any slope will do).
 
 Layout of a mask: n elements in row-major order (whatever the strides of the tensor are) and
 m = ceil(n / 8) bytes. Bit k of byte j belongs to element k*m + j; bits of elements >= n are 0. So a
@@ -87,6 +87,16 @@ class _Masked(torch.autograd.Function):
         return masked
 
 
+class MaskedReLU(_Masked):
+    """max(a, 0) forward, `grad * 1[a >= 0]` backward."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor) -> Tensor:
+        """Maps `a` of any shape to the same shape; saves its mask only."""
+        ctx.save_for_backward(torch.ops.mobiletl.pack_mask.default(a))
+        return torch.relu(a)
+
+
 class MaskedReLU6(_Masked):
     """clamp(a, 0, 6) forward, `grad * 1[a >= 0]` backward (also above 6)."""
 
@@ -105,6 +115,12 @@ class MaskedHardSwish(_Masked):
         """Maps `a` of any shape to the same shape; saves its mask only."""
         ctx.save_for_backward(torch.ops.mobiletl.pack_mask.default(a))
         return torch.nn.functional.hardswish(a)
+
+
+def masked_relu(a: Tensor) -> Tensor:
+    """`MaskedReLU` as a function."""
+    result: Tensor = MaskedReLU.apply(a)  # type: ignore[no-untyped-call]
+    return result
 
 
 def masked_relu6(a: Tensor) -> Tensor:

@@ -16,25 +16,19 @@ from torch.nn import functional
 from mobiletl.core.optimizers import Optimizer
 from mobiletl.core.transfer import TransferTop, trained_norms
 
-CLASSIFIER_WEIGHT = "classifier.1.weight"
-CLASSIFIER_BIAS = "classifier.1.bias"
-
 
 @dataclass(frozen=True)
 class Entry:
     """One tensor of the state. `role` is parameter, statistic or slot; of a slot, `owner` is the
-    parameter's name, or the empty string for a scalar.
+    parameter's name, or the empty string for a scalar. `per_class` says whether the first dimension
+    is the number of classes.
     """
 
     name: str
     role: str
     value: Tensor
     owner: str = ""
-
-    @property
-    def per_class(self) -> bool:
-        """Whether the first dimension is the number of classes."""
-        return (self.owner or self.name) in (CLASSIFIER_WEIGHT, CLASSIFIER_BIAS)
+    per_class: bool = False
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
@@ -123,7 +117,12 @@ class TrainingStep:
 
 def _entries(top: TransferTop, optimizer: Optimizer) -> list[Entry]:
     parameters = [
-        Entry(name, "parameter", p.detach())
+        Entry(
+            name,
+            "parameter",
+            p.detach(),
+            per_class=name.rpartition(".")[0] == top.classes_layer,
+        )
         for name, p in top.named_parameters()
         if p.requires_grad
     ]
@@ -136,7 +135,13 @@ def _entries(top: TransferTop, optimizer: Optimizer) -> list[Entry]:
         Entry(f"{optimizer.name}.{scalar}", "slot", torch.zeros(())) for scalar in optimizer.scalars
     ]
     slots = [
-        Entry(f"{optimizer.name}.{slot}/{p.name}", "slot", torch.zeros_like(p.value), p.name)
+        Entry(
+            f"{optimizer.name}.{slot}/{p.name}",
+            "slot",
+            torch.zeros_like(p.value),
+            p.name,
+            p.per_class,
+        )
         for p in parameters
         for slot in optimizer.slots
     ]

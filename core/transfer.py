@@ -7,112 +7,129 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import fuse_conv_bn_eval
 
 from mobiletl.core.errors import UnsupportedModel
-from mobiletl.core.mobilenetv2 import (
-    TOTAL_STRIDE,
-    ConvNormActivation,
-    InvertedResidual,
-    MobileNetV2,
-)
+from mobiletl.core.inverted_residual import IrbNetwork
+
+# Every network here halves its maps five times.
+TOTAL_STRIDE = 32
 
 
 class TransferTop(nn.Module):
     """The trained layers. Maps a feature map [N,C,h,w] to logits [N,K].
 
-    `features` keeps the layers' numbers in the backbone, so that state-dict keys stay
-    torchvision's.
+    `features` and `classifier` keep the layers' numbers in the backbone, so that state-dict keys
+    stay those of the backbone. The last layer of `classifier` is the linear one that boards
+    replace by their own; its keys start with `classes_layer`.
     """
 
-    def __init__(self, features: Mapping[str, nn.Module], classifier: nn.Linear) -> None:
+    def __init__(
+        self, features: Mapping[str, nn.Module], classifier: Mapping[str, nn.Module]
+    ) -> None:
         super().__init__()
         self.features = nn.ModuleDict(dict(features))
-        self.classifier = nn.Sequential(nn.Identity(), classifier)
+        self.classifier = nn.ModuleDict(dict(classifier))
+
+    @property
+    def classes_layer(self) -> str:
+        """The name of the linear layer that gives the logits."""
+        return f"classifier.{list(self.classifier)[-1]}"
 
     def forward(self, h: Tensor) -> Tensor:
         for layer in self.features.values():
             h = layer(h)
-        logits: Tensor = self.classifier(torch.mean(h, dim=(2, 3)))
+        logits = torch.mean(h, dim=(2, 3))
+        for layer in self.classifier.values():
+            logits = layer(logits)
         return logits
 
 
 @dataclass(frozen=True)
 class Transfer:
-    """`prefix` maps [N,3,H,W] to [N,C,h,w]; `top` maps that to [N,K]. Both own their tensors."""
+    """`prefix` maps [N,3,H,W] to [N,C,h,w]; `top` maps that to [N,K]. Both own their tensors.
+
+    `blocks` is how many inverted residual blocks the top has.
+    """
 
     prefix: nn.Sequential
     top: TransferTop
+    blocks: int = 0
 
 
 def check_resolution(resolution: int) -> None:
-    """Raise UnsupportedModel for a picture size the backbone's strides do not divide."""
+    """Raise UnsupportedModel for a picture size the backbones' strides do not divide."""
     if resolution < TOTAL_STRIDE or resolution % TOTAL_STRIDE:
         nearest = max(1, round(resolution / TOTAL_STRIDE)) * TOTAL_STRIDE
         raise UnsupportedModel(
-            f"resolution {resolution} does not fit MobileNetV2, expected a multiple of "
-            f"{TOTAL_STRIDE} from {TOTAL_STRIDE} up; try {nearest}"
+            f"resolution {resolution} does not fit a network of stride {TOTAL_STRIDE}, expected a "
+            f"multiple of it from {TOTAL_STRIDE} up; try {nearest}"
         )
 
 
-def split(model: MobileNetV2, blocks: int | None) -> Transfer:
-    """Cut below the top `blocks` inverted residual blocks, or below the classifier for None.
+def split(model: IrbNetwork, blocks: int | None, fold: bool = True) -> Transfer:
+    """Cut below the top `blocks` inverted residual blocks, or below the last layer for None.
 
-    The head convolution belongs to the top when any block count is given (0 included). With None
-    the prefix ends with the global average, so that its feature map is [N,C,1,1].
+    The head and the whole classifier belong to the top when any block count is given (0 included).
+    With None the prefix ends with the input of the last linear layer, as a map [N,C,1,1]. Consumes
+    `model`. Dropout is left out: a training step has no random numbers (docs/decisions.md). `fold`
+    False leaves the prefix's norms as they are, for accounting.
 
-    Raises UnsupportedModel when the backbone has fewer blocks.
+    Raises UnsupportedModel when the backbone has fewer blocks, or a layer that can't be frozen.
     """
-    layers = dict(model.features.named_children())
-    available = sum(isinstance(layer, InvertedResidual) for layer in layers.values())
+    available = model.block_count
     if blocks is not None and not 0 <= blocks <= available:
         raise UnsupportedModel(
-            f"{blocks} blocks to train, but MobileNetV2 has {available}; try --blocks 3"
+            f"{blocks} blocks to train, but {model.title} has {available}; try --blocks 3"
         )
-    trained = 0 if blocks is None else blocks + 1  # and the head convolution
+    trained = 0 if blocks is None else blocks + model.head_count
+    layers = dict(model.features.named_children())
     names = list(layers)
     border = len(names) - trained
-    prefix = nn.Sequential(*(_frozen(layers[name]) for name in names[:border]))
+    prefix = nn.Sequential(*(layers[name] for name in names[:border]))
+    classifier = {
+        name: layer
+        for name, layer in model.classifier.named_children()
+        if not isinstance(layer, nn.Dropout)
+    }
     if blocks is None:
-        prefix.append(nn.AdaptiveAvgPool2d(1))
-    classifier = model.classifier[1]
-    assert isinstance(classifier, nn.Linear)
+        last = list(classifier)[-1]
+        prefix.extend(_pooled([layer for name, layer in classifier.items() if name != last]))
+        classifier = {last: classifier[last]}
+    if fold:
+        fold_norms(prefix.eval())
     top = TransferTop({name: layers[name] for name in names[border:]}, classifier)
-    return Transfer(prefix.eval().requires_grad_(False), top)
+    return Transfer(prefix.eval().requires_grad_(False), top, blocks or 0)
 
 
-def _frozen(layer: nn.Module) -> nn.Module:
-    """The layer in eval mode, every norm folded into the convolution before it."""
-    layer.eval()
-    if isinstance(layer, ConvNormActivation):
-        conv, norm, activation = layer
-        assert isinstance(conv, nn.Conv2d)
-        assert isinstance(norm, nn.BatchNorm2d)
-        return nn.Sequential(fuse_conv_bn_eval(conv, norm), activation)
-    if isinstance(layer, InvertedResidual):
-        return _FrozenInvertedResidual(layer)
-    raise TypeError(f"no rule to freeze a {type(layer).__name__}")
+def _pooled(layers: list[nn.Module]) -> list[nn.Module]:
+    """The global average, and `layers` over it; maps [N,C,h,w] to [N,C',1,1]."""
+    average: list[nn.Module] = [nn.AdaptiveAvgPool2d(1)]
+    if not layers:
+        return average
+    widths = [layer.out_features for layer in layers if isinstance(layer, nn.Linear)]
+    if not widths:
+        raise UnsupportedModel("a classifier whose hidden layers are not linear can't be frozen")
+    return [*average, nn.Flatten(), *layers, nn.Unflatten(1, (widths[-1], 1, 1))]
 
 
-class _FrozenInvertedResidual(nn.Module):
-    """An inverted residual block without norms. Maps [N,C,H,W] to [N,C',H/stride,W/stride]."""
-
-    def __init__(self, block: InvertedResidual) -> None:
-        super().__init__()
-        *inner, project, norm = block.conv
-        assert isinstance(project, nn.Conv2d)
-        assert isinstance(norm, nn.BatchNorm2d)
-        self.residual = block.residual
-        self.conv = nn.Sequential(
-            *(_frozen(layer) for layer in inner), fuse_conv_bn_eval(project, norm)
+def fold_norms(module: nn.Module) -> None:
+    """Multiply every batch norm of `module`, in eval mode, into the convolution before it in the
+    same `nn.Sequential`. Raises UnsupportedModel for one that has none before it.
+    """
+    for sequence in [m for m in module.modules() if isinstance(m, nn.Sequential)]:
+        for (place, conv), (norm_place, norm) in pairwise(list(sequence.named_children())):
+            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                setattr(sequence, place, fuse_conv_bn_eval(conv, norm))
+                setattr(sequence, norm_place, nn.Identity())
+    for name, _ in trained_norms(module):
+        raise UnsupportedModel(
+            f"the norm {name} can't be frozen: no convolution comes before it in an nn.Sequential"
         )
-
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.conv(x)
-        return x + y if self.residual else y
 
 
 def trained_norms(top: nn.Module) -> Iterator[tuple[str, nn.BatchNorm2d]]:

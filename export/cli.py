@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from mobiletl.core.backbones import FAMILIES
 from mobiletl.core.errors import UsageError
 from mobiletl.core.methods import METHODS
 from mobiletl.core.optimizers import OPTIMIZERS
@@ -47,12 +48,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--model",
-        help="mbv2, or mbv2-WIDTH such as mbv2-0.35 (default mbv2; mbv2-0.35 for --weights demo)",
+        help=f"{', '.join(family.name for family in FAMILIES)}, with or without a width such as "
+        "mbv2-0.35 (default mbv2; mbv2-0.35 for --weights demo)",
     )
     parser.add_argument(
         "--weights",
         default="imagenet",
-        help="imagenet (downloaded), demo (comes along), none, or a .safetensors or "
+        help="imagenet (downloaded; mbv2 and mbv3), demo (comes along), none, or a .safetensors or "
         ".pth file (default imagenet)",
     )
     parser.add_argument(
@@ -72,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
         "--optimizer",
         default="sgd",
         choices=[o.name for o in OPTIMIZERS],
-        help="sgd with momentum 0.9, or adam (default sgd)",
+        help="sgd with momentum 0.9, adam, or adamw (default sgd)",
     )
     _add_runtimes(parser)
     parser.add_argument("--out", type=Path, help="the folder to write (default artifacts/MODEL)")

@@ -9,7 +9,7 @@ from typing import Any
 
 from mobiletl.core.flops import macs, parameter_count, training_macs
 from mobiletl.core.optimizers import Optimizer
-from mobiletl.core.step import CLASSIFIER_BIAS, CLASSIFIER_WEIGHT, Entry
+from mobiletl.core.step import Entry
 from mobiletl.core.transfer import Transfer
 from mobiletl.export.functions import state_shape
 from mobiletl.export.memory_plan import GraphPlan
@@ -36,8 +36,6 @@ def describe(
     `at_rest` is measured.
     """
     optimizer: Optimizer = parts.step.optimizer
-    trained = list(parts.transfer.top.features.children())
-    blocks = max(0, len(trained) - 1)  # the head convolution is no block
     return {
         "model": {
             "name": parts.request.model,
@@ -47,7 +45,7 @@ def describe(
         },
         "method": {
             "name": parts.method.name,
-            "blocks": blocks,
+            "blocks": parts.transfer.blocks,
             "trains": _trains(parts.step.entries),
         },
         "input": {
@@ -98,9 +96,11 @@ def _weights_label(source: str) -> str:
 
 def initial(entry: Entry) -> str:
     """Where the first value of a state entry comes from: `file`, `zeros` or `normal:STD`."""
-    if entry.name == CLASSIFIER_WEIGHT:
-        return f"normal:{HEAD_STD}"
-    return "zeros" if entry.name == CLASSIFIER_BIAS or entry.role == "slot" else "file"
+    if entry.role == "slot":
+        return "zeros"
+    if not entry.per_class:
+        return "file"
+    return f"normal:{HEAD_STD}" if entry.value.dim() > 1 else "zeros"
 
 
 def _trains(entries: Iterable[Entry]) -> list[str]:
@@ -151,7 +151,7 @@ def _macs(parts: Parts) -> dict[str, Any]:
     """Per picture. The classifier's share is what one more class costs."""
     top, shape = parts.transfer.top, (1, *parts.feature_shape)
     classes = EXAMPLE_SIZE["K"]
-    per_class = top.classifier.get_parameter("1.weight").shape[1]
+    per_class = top.get_parameter(f"{top.classes_layer}.weight").shape[1]
     backward = 2 if len(top.features) else 1  # the classifier's input gradient, where one is needed
     training = per_class * (1 + backward)
     return {

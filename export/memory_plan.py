@@ -29,7 +29,12 @@ from mobiletl.core.errors import UnsupportedModel
 from mobiletl.export.functions import NEXT
 
 ALIASES = frozenset({"Identity", "Reshape", "Squeeze", "Unsqueeze"})
-IN_PLACE = frozenset({"Add", "Clip", "Div", "Exp", "Mul", "Neg", "Reciprocal", "Sqrt", "Sub"})
+IN_PLACE = frozenset(
+    {
+        "Add", "Clip", "Div", "Exp", "HardSigmoid", "Mul", "Neg", "Reciprocal", "Relu", "Sqrt",
+        "Sub",
+    }
+)  # fmt: skip
 ALLOCATES = frozenset(
     {
         "And", "ArgMax", "BatchNormalization", "BitwiseAnd", "Cast", "Concat", "Conv",

@@ -9,8 +9,10 @@ import os
 import tempfile
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from mobiletl.core.errors import BadWeights, NoNetwork, NoSpace
 
@@ -29,6 +31,18 @@ class PublishedFile:
     def name(self) -> str:
         """The file's own name, the last part of the address."""
         return self.url.rpartition("/")[2]
+
+
+# torchvision's newest ImageNet weights of each backbone that it has, by our name. The names of the
+# files carry the first digits of their SHA-256 (torch.hub checks the same).
+_TORCHVISION = "https://download.pytorch.org/models"
+IMAGENET: Mapping[str, PublishedFile] = MappingProxyType(
+    {
+        "mbv2": PublishedFile(f"{_TORCHVISION}/mobilenet_v2-7ebf99e0.pth", "7ebf99e0"),
+        "mbv3-small": PublishedFile(f"{_TORCHVISION}/mobilenet_v3_small-047dcff4.pth", "047dcff4"),
+        "mbv3-large": PublishedFile(f"{_TORCHVISION}/mobilenet_v3_large-5c1a4163.pth", "5c1a4163"),
+    }
+)
 
 
 def cache_folder() -> Path:

@@ -2,13 +2,13 @@
 
 | source     | what |
 |------------|------|
-| `imagenet` | torchvision's published file, for width 1.0 |
+| `imagenet` | torchvision's published file, for width 1.0 of the networks it has |
 | `demo`     | the small backbone that the package ships |
 | `none`     | nothing: the network keeps its random start |
-| a path     | `.safetensors`, or a `.pth` of torchvision or timm |
+| a path     | `.safetensors`, or a `.pth`, under names that `weight_names.py` knows |
 
-No pickle code is run: `.pth` files go through torch's restricted reader. The classifier of a file
-is dropped, whatever its classes: a board makes its own head.
+No pickle code is run: `.pth` files go through torch's restricted reader. The last linear layer of a
+file is dropped, whatever its classes: a board makes its own.
 """
 
 from __future__ import annotations
@@ -24,19 +24,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from mobiletl.core.backbones import find_backbone
+from mobiletl.core.backbones import Backbone, find_backbone
 from mobiletl.core.errors import BadWeights, UsageError
-from mobiletl.core.mobilenetv2 import MobileNetV2
-from mobiletl.export.weight_download import PublishedFile, cache_folder, fetch
-from mobiletl.export.weight_names import from_timm, is_timm
+from mobiletl.export.weight_download import IMAGENET, cache_folder, fetch
+from mobiletl.export.weight_names import foreign_names, under_our_names
 
-# IMAGENET1K_V2 in torchvision; the name carries the first digits of the SHA-256.
-IMAGENET = PublishedFile(
-    "https://download.pytorch.org/models/mobilenet_v2-7ebf99e0.pth", sha256_prefix="7ebf99e0"
-)
-IMAGENET_WIDTH = 1.0
 EMBEDDED = Path(__file__).parent / "assets" / "mbv2-0.35-cifar10.safetensors"
-EMBEDDED_WIDTH = 0.35
+EMBEDDED_MODEL = "mbv2-0.35"
 
 
 @dataclass(frozen=True)
@@ -73,39 +67,44 @@ _SHOWN = 3
 
 
 def load_weights(source: str, model_name: str) -> dict[str, Tensor] | None:
-    """float32 tensors for every key of the network but the classifier's; None for `none`.
+    """float32 tensors for every key of the network but its last linear layer's; None for `none`.
 
-    `model_name` is `mbv2` or `mbv2-WIDTH`. Fits
-    `MobileNetV2(...).load_state_dict(weights, strict=False)`, which then misses the classifier
-    only. Raises UsageError where the named weights are of another width, BadWeights for a file
-    that can't be read or holds another network, NoNetwork if a download fails.
+    Fits `network.load_state_dict(weights, strict=False)`, which then misses that layer only. Raises
+    UsageError where the named weights are of another network, BadWeights for a file that can't be
+    read or holds another network, NoNetwork if a download fails.
     """
-    width = find_backbone(model_name).width
+    backbone = find_backbone(model_name)
     if source == "none":
         return None
     if source == "imagenet":
-        _require_width(source, IMAGENET_WIDTH, width, "mbv2", model_name)
-        path = fetch(IMAGENET, cache_folder())
+        path = fetch(IMAGENET[_named(source, backbone, tuple(IMAGENET))], cache_folder())
     elif source == "demo":
-        _require_width(source, EMBEDDED_WIDTH, width, "mbv2-0.35", model_name)
+        _named(source, backbone, (EMBEDDED_MODEL,))
         path = EMBEDDED
     else:
         path = Path(source)
-    return _fitted(_read(path), width, f"{path}: not the weights of {model_name}")
+    found = _read(path)
+    blame = f"{path}: not the weights of {model_name}"
+    theirs = foreign_names(found, backbone.family.name)
+    if theirs is not None:
+        blame += f" under names we know: these are {theirs}"
+    return _fitted(under_our_names(found, backbone.family.name), backbone, blame)
 
 
-def _require_width(
-    source: str, expected: float, width: float, expected_name: str, model_name: str
-) -> None:
-    if width != expected:
-        raise UsageError(
-            f"--weights {source} is for --model {expected_name}, not {model_name}; "
-            "use that model, --weights none or --weights PATH"
-        )
+def _named(source: str, backbone: Backbone, models: tuple[str, ...]) -> str:
+    """The one of `models` that is `backbone`, however its width is written."""
+    for name in models:
+        model = find_backbone(name)
+        if (model.family, model.width) == (backbone.family, backbone.width):
+            return name
+    raise UsageError(
+        f"--weights {source} is for --model {' or '.join(models)}, not {backbone.name}; "
+        "use that model, --weights none or --weights PATH"
+    )
 
 
 def _read(path: Path) -> dict[str, Tensor]:
-    """The tensors of a file under torchvision's names, as they were stored."""
+    """The tensors of a file, as they were stored."""
     if not path.is_file():
         raise BadWeights(f"{path}: no such file; --weights takes imagenet, demo, none or a path")
     try:
@@ -123,8 +122,7 @@ def _read(path: Path) -> dict[str, Tensor]:
             f"{path}: not a readable weights file ({reason}); "
             "save the state_dict alone: tensors by name, no other objects"
         ) from error
-    tensors = _unwrapped(content, path)
-    return from_timm(tensors) if is_timm(tensors) else tensors
+    return _unwrapped(content, path)
 
 
 def _unwrapped(content: object, path: Path) -> dict[str, Tensor]:
@@ -145,19 +143,20 @@ def _unwrapped(content: object, path: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def _fitted(tensors: Mapping[str, Tensor], width: float, blame: str) -> dict[str, Tensor]:
+def _fitted(tensors: Mapping[str, Tensor], backbone: Backbone, blame: str) -> dict[str, Tensor]:
     """`tensors` as float32, if they are exactly those of the network; counters start at zero."""
     with torch.device("meta"):  # shapes without memory or random numbers
-        expected = {
-            key: tensor.shape
-            for key, tensor in MobileNetV2(classes=1, width=width).state_dict().items()
-            if not key.startswith("classifier.")
-        }
+        network = backbone.build(classes=1)
+    expected = {
+        key: tensor.shape
+        for key, tensor in network.state_dict().items()
+        if not key.startswith(f"{network.classes_layer}.")
+    }
     needed = {key for key in expected if not key.endswith(_COUNTER)}
     found = {
         key: tensor
         for key, tensor in tensors.items()
-        if not key.startswith("classifier.") and not key.endswith(_COUNTER)
+        if not key.endswith(_COUNTER) and (key in needed or not key.startswith("classifier."))
     }
     problems = [
         _listed("missing", (key for key in expected if key in needed - found.keys())),

@@ -6,8 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from mobiletl.core.flops import component_flops, macs, parameter_count, split
-from mobiletl.core.mobilenetv2 import BLOCK_COUNT, InvertedResidual, MobileNetV2
+from mobiletl.core.flops import macs, parameter_count, training_macs
+from mobiletl.core.inverted_residual import Block, mobilenetv2_block
+from mobiletl.core.methods import find_method
+from mobiletl.core.mobilenetv2 import MobileNetV2
 
 # torchvision's published figures for mobilenet_v2 at 224 px: 3,504,872 parameters, 0.301 G
 # multiply-adds; the exact count is the one that other counters report.
@@ -19,17 +21,6 @@ MACS = 300_774_272
 def network() -> MobileNetV2:
     with torch.device("meta"):
         return MobileNetV2(1000)
-
-
-def with_trained_top(blocks: int | None, classes: int = 10) -> MobileNetV2:
-    """Only the classifier trained for None, else also the head convolution and `blocks` blocks."""
-    with torch.device("meta"):
-        model = MobileNetV2(classes)
-    model.features.requires_grad_(False)
-    if blocks is not None:
-        for module in list(model.features)[BLOCK_COUNT + 1 - blocks :]:
-            module.requires_grad_(True)
-    return model
 
 
 def test_mobilenetv2_has_the_published_size(network: MobileNetV2) -> None:
@@ -54,49 +45,29 @@ def test_trained_parameters_count_apart() -> None:
     assert parameter_count(model, trained_only=True) == 20
 
 
-def test_components_add_up_to_the_network(network: MobileNetV2) -> None:
-    rows = component_flops(network, 1, 224)
-    assert [row.name for row in rows] == [f"features.{i}" for i in range(19)] + ["classifier"]
-    assert sum(row.forward for row in rows) == 2 * MACS
-    assert sum(row.parameters for row in rows) == PARAMETERS
-
-
 def test_whole_backward_costs_twice_the_forward_but_for_the_pictures(network: MobileNetV2) -> None:
-    rows = component_flops(network, 1, 224)
-    assert rows[0].backward == rows[0].forward
-    assert all(row.backward == 2 * row.forward for row in rows[1:])
+    stem = 112 * 112 * 32 * 27
+    assert training_macs(network, (1, 3, 224, 224)) == 3 * MACS - stem
 
 
 def test_block_costs_what_its_convolutions_cost() -> None:
-    block = InvertedResidual(96, 96, stride=1, expansion=6)
+    block = mobilenetv2_block(Block(96, 576, 96))
     assert macs(block, (1, 96, 7, 7)) == 49 * (96 * 576 + 9 * 576 + 576 * 96)
 
 
 @pytest.mark.parametrize("blocks", [1, 3, 5])
-def test_split_of_trained_blocks(blocks: int) -> None:
-    rows = component_flops(with_trained_top(blocks), 8, 224)
-    parts = split(rows)
-    assert parts.prefix + parts.top == rows
-    assert len(parts.top) == blocks + 2
-    assert all(row.backward == row.trained_parameters == 0 for row in parts.prefix)
-    first, *above = parts.top
-    assert all(row.backward == 2 * row.forward for row in above)
-    # Nothing below is trained, so the first convolution owes no input gradient.
-    expand = {1: 160 * 960, 3: 160 * 960, 5: 96 * 576}[blocks]
-    pixels = {1: 49, 3: 49, 5: 196}[blocks]
-    assert first.backward == 2 * first.forward - 2 * 8 * pixels * expand
+def test_trained_top_owes_no_gradient_of_its_input(blocks: int) -> None:
+    with torch.device("meta"):
+        top = find_method("ft-blocks").prepare(MobileNetV2(10), blocks).top
+    channels, side = {1: (160, 7), 3: (160, 7), 5: (96, 14)}[blocks]
+    shape = (8, channels, side, side)
+    hidden = {1: 960, 3: 960, 5: 576}[blocks]
+    expand = 8 * side * side * channels * hidden
+    assert training_macs(top, shape) == 3 * macs(top, shape) - expand
 
 
-def test_split_of_a_trained_classifier() -> None:
-    parts = split(component_flops(with_trained_top(None), 8, 224))
-    assert [row.name for row in parts.top] == ["classifier"]
-    (classifier,) = parts.top
-    assert classifier.forward == classifier.backward == 2 * 8 * 1280 * 10
-    assert classifier.trained_parameters == 1281 * 10
-
-
-def test_split_without_training_is_all_prefix() -> None:
-    model = with_trained_top(None).requires_grad_(False)
-    parts = split(component_flops(model, 1, 96))
-    assert parts.top == ()
-    assert not any(row.backward for row in parts.prefix)
+def test_trained_classifier_costs_twice_its_forward_pass() -> None:
+    with torch.device("meta"):
+        top = find_method("ft-last").prepare(MobileNetV2(10), None).top
+    assert macs(top, (8, 1280, 1, 1)) == 8 * 1280 * 10
+    assert training_macs(top, (8, 1280, 1, 1)) == 2 * 8 * 1280 * 10

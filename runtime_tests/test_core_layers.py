@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mobiletl.core.layers import ShiftNormActivation, ShiftOnlyNorm
+from mobiletl.core.inverted_residual import ConvNormActivation
+from mobiletl.core.layers import MASKED, ShiftNormActivation, ShiftOnlyNorm
 from mobiletl.core.masks import masked_relu6
-from mobiletl.core.mobilenetv2 import ConvNormActivation
 from runtime_tests.networks import unsettle
 
 # Multiplying the scale into the kernel rounds in another place than multiplying the result.
@@ -18,10 +18,10 @@ TOLERANCE = {
     torch.float32: {"rtol": 1e-5, "atol": 2e-5},
     torch.float64: {"rtol": 1e-12, "atol": 1e-12},
 }
-LAYERS = {
+LAYERS: dict[str, dict[str, int]] = {
     "expand": {"in_channels": 5, "out_channels": 12, "kernel": 1, "stride": 1, "groups": 1},
     "depthwise": {"in_channels": 8, "out_channels": 8, "kernel": 3, "stride": 1, "groups": 8},
-    "strided": {"in_channels": 8, "out_channels": 8, "kernel": 3, "stride": 2, "groups": 8},
+    "strided": {"in_channels": 8, "out_channels": 8, "kernel": 5, "stride": 2, "groups": 8},
 }
 TYPES = list(TOLERANCE)
 
@@ -102,6 +102,27 @@ def test_layer_owns_its_norm() -> None:
 def test_norm_without_statistics_is_refused() -> None:
     with pytest.raises(ValueError, match="nothing to freeze"):
         ShiftOnlyNorm(nn.BatchNorm2d(4, track_running_stats=False))
+
+
+@pytest.mark.parametrize("activation", MASKED, ids=lambda activation: activation.__name__)
+def test_every_activation_keeps_its_values_and_takes_the_mask(activation: type[nn.Module]) -> None:
+    torch.manual_seed(1)
+    block = ConvNormActivation(**LAYERS["depthwise"], activation=activation)
+    unsettle(block)
+    x = pictures("depthwise", torch.float64)
+    exact, conv, norm = block.double().eval(), block[0], block[1]
+    assert isinstance(norm, nn.BatchNorm2d)
+    masked = ShiftNormActivation(exact)
+    torch.testing.assert_close(masked(x), exact(x), **TOLERANCE[torch.float64])
+    (slopes,) = torch.autograd.grad(masked(x).sum(), masked.get_parameter("1.bias"))
+    passed = (norm(conv(x)) >= 0).sum((0, 2, 3)).double()
+    torch.testing.assert_close(slopes, passed, **TOLERANCE[torch.float64])
+
+
+def test_activation_without_a_mask_is_refused() -> None:
+    block = ConvNormActivation(**LAYERS["expand"], activation=nn.Sigmoid)
+    with pytest.raises(TypeError, match=r"activation \(ReLU, ReLU6, Hardswish\)"):
+        ShiftNormActivation(block)
 
 
 @pytest.mark.parametrize("first", [nn.Identity(), nn.Linear(3, 3)])

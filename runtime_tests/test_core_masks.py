@@ -27,6 +27,7 @@ SHAPES = hnp.array_shapes(min_dims=1, max_dims=4, min_side=0, max_side=7)
 # Any float32 at all: both zeros, subnormals, infinities and NaN come up.
 VALUES = st.floats(width=32, allow_nan=True, allow_infinity=True)
 ACTIVATIONS = [
+    pytest.param(masks.masked_relu, torch.relu, id="relu"),
     pytest.param(masks.masked_relu6, lambda a: a.clamp(0.0, 6.0), id="relu6"),
     pytest.param(masks.masked_hardswish, torch.nn.functional.hardswish, id="hardswish"),
 ]
@@ -163,7 +164,9 @@ def calls(graph: GraphModule) -> list[object]:
 
 
 @pytest.mark.parametrize("tracing_mode", ["real", "fake", "symbolic"])
-@pytest.mark.parametrize("activation", [masks.masked_relu6, masks.masked_hardswish])
+@pytest.mark.parametrize(
+    "activation", [masks.masked_relu, masks.masked_relu6, masks.masked_hardswish]
+)
 def test_traced_step_holds_single_nodes(activation: Activation, tracing_mode: TracingMode) -> None:
     a = torch.randn(3, 5, 7)
     gradient = gradient_of(activation)

@@ -7,7 +7,8 @@ import torch
 from safetensors import safe_open
 
 from mobiletl.core.flops import parameter_count
-from mobiletl.core.mobilenetv2 import InvertedResidual, MobileNetV2, make_divisible
+from mobiletl.core.inverted_residual import InvertedResidual, make_divisible
+from mobiletl.core.mobilenetv2 import MobileNetV2
 from runtime_tests.shared_files import shared
 
 

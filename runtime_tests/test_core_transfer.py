@@ -6,9 +6,11 @@ import pytest
 import torch
 from torch import nn
 
+from mobiletl.core.backbones import FAMILIES, Family
 from mobiletl.core.errors import UnsupportedModel
-from mobiletl.core.transfer import check_resolution, split, trained_norms
-from runtime_tests.networks import RESOLUTION, small_network
+from mobiletl.core.inverted_residual import IrbNetwork
+from mobiletl.core.transfer import check_resolution, fold_norms, split, trained_norms
+from runtime_tests.networks import RESOLUTION, small_network, unsettle
 
 # Folding a norm into a kernel rounds once more: 18 layers, float32.
 FOLDED = {"rtol": 1e-4, "atol": 1e-5}
@@ -23,6 +25,48 @@ def test_prefix_and_top_compute_what_the_network_computes(blocks: int | None) ->
         transfer = split(network, blocks)
         found = transfer.top.eval()(transfer.prefix(PICTURES))
     torch.testing.assert_close(found, expected, **FOLDED)
+
+
+def narrow(family: Family) -> IrbNetwork:
+    """The family's network, as narrow as it comes, in eval mode."""
+    torch.manual_seed(0)
+    network = family.build(3, 0.25 if family.has_widths else 1.0)
+    unsettle(network)
+    return network.eval()
+
+
+@pytest.mark.parametrize("blocks", [None, 0, 2])
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+def test_every_backbone_computes_the_same_in_two_parts(family: Family, blocks: int | None) -> None:
+    network = narrow(family)
+    with torch.no_grad():
+        expected = network(PICTURES)
+        transfer = split(network, blocks)
+        h = transfer.prefix(PICTURES)
+        found = transfer.top.eval()(h)
+    assert h.dim() == 4
+    assert transfer.blocks == (blocks or 0)
+    torch.testing.assert_close(found, expected, **FOLDED)
+    assert transfer.top.state_dict().keys() <= network.state_dict().keys()
+    assert transfer.top.classes_layer == network.classes_layer
+
+
+def test_classifier_alone_leaves_the_hidden_layer_of_mobilenetv3_in_the_prefix() -> None:
+    (family,) = (family for family in FAMILIES if family.name == "mbv3-small")
+    transfer = split(family.build(3, 1.0).eval(), None)
+    assert transfer.prefix(PICTURES).shape == (2, 1024, 1, 1)
+    assert list(transfer.top.state_dict()) == ["classifier.3.weight", "classifier.3.bias"]
+
+
+def test_norm_without_a_convolution_before_it_is_named() -> None:
+    layers = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.BatchNorm2d(4))
+    with pytest.raises(UnsupportedModel, match=r"the norm 2 can't be frozen"):
+        fold_norms(layers.eval())
+
+
+def test_classifier_that_does_not_end_in_a_linear_layer_is_refused() -> None:
+    with pytest.raises(UnsupportedModel, match="classifier of Odd does not end in a linear layer"):
+        IrbNetwork("Odd", [], [], [], nn.Sequential(nn.Linear(2, 2), nn.ReLU()))
 
 
 def test_prefix_equals_the_unfolded_layers() -> None:

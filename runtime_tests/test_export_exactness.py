@@ -33,15 +33,13 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
 from torch.nn import functional
 
-from mobiletl.core.layers import ShiftNormActivation
-from mobiletl.core.mobilenetv2 import ConvNormActivation
 from mobiletl.core.transfer import TransferTop
 from mobiletl.device.bundle import Bundle, open_bundle
 from mobiletl.device.runtimes import open_session
 from runtime_tests.exported_bundles import Case, exported, invented_pictures, real_pictures
+from runtime_tests.kinks import clear_of_kinks
 
 Array = NDArray[np.float32]
 
@@ -51,9 +49,6 @@ ADAM_ERROR = 1e-4
 FOLLOWS = 1e-3
 ROUNDING = 4
 REDRAWN = 4
-# Pre-activations differ by less than MARGIN between programs; shifts move by less than REACH.
-MARGIN = 5e-5
-REACH = 4e-3
 STEPS = 20
 LR = {"sgd": 0.01, "adam": 0.001}
 
@@ -103,7 +98,7 @@ class Reference:
     def step(self, h: Array, labels: NDArray[np.int64]) -> tuple[float, int]:
         """(loss, correct) of the batch before the update; the optimizer keeps the gradients."""
         self.optimizer.zero_grad()
-        dtype = self.top.classifier.get_parameter("1.weight").dtype
+        dtype = next(self.top.classifier.parameters()).dtype
         logits = self.top(torch.from_numpy(h).to(dtype))
         target = torch.from_numpy(labels)
         loss = functional.cross_entropy(logits, target)
@@ -130,54 +125,6 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
-
-
-def clear_of_kinks(top: TransferTop, h: Array) -> None:
-    """Move the shifts before ReLU6 until no pre-activation of the batch is within `MARGIN` of 0
-    or 6, layer by layer from below.
-    """
-    hooks = [
-        module.register_forward_pre_hook(_clear_layer)
-        for module in top.modules()
-        if isinstance(module, ConvNormActivation | ShiftNormActivation)
-    ]
-    statistics = {name: value.clone() for name, value in top.state_dict().items()}
-    with torch.no_grad():
-        top(torch.from_numpy(h))
-        for name, buffer in top.named_buffers():
-            if "running" in name:
-                buffer.copy_(statistics[name])
-    for hook in hooks:
-        hook.remove()
-
-
-def _clear_layer(module: nn.Module, inputs: tuple[Tensor]) -> None:
-    conv, norm, *_ = module.children()
-    if isinstance(norm, nn.BatchNorm2d):
-        a = functional.batch_norm(
-            conv(inputs[0]), None, None, norm.weight, norm.bias, training=True, eps=norm.eps
-        )
-    else:
-        a = norm(conv(inputs[0]))
-    rows = a.transpose(0, 1).flatten(1)
-    assert isinstance(norm.bias, Tensor)
-    from_kinks = torch.minimum(rows.abs(), (rows - 6.0).abs()).amin(1)
-    for channel in torch.nonzero(from_kinks < MARGIN).flatten():
-        values = rows[channel]
-        near = torch.cat([values[(values - kink).abs() < REACH] - kink for kink in (0.0, 6.0)])
-        norm.bias[channel] += _smallest_clear_move(near)
-
-
-def _smallest_clear_move(near: Tensor) -> float:
-    """The smallest number that, added to all of `near`, leaves none within MARGIN of 0; among very
-    many values there may be none, and the one that leaves most room is returned.
-    """
-    moves = torch.arange(MARGIN - REACH, REACH - MARGIN, MARGIN / 2)
-    edges = functional.pad(torch.sort(near).values, (1, 1), value=torch.inf)
-    above = torch.searchsorted(edges[1:-1], -moves) + 1
-    gaps = torch.minimum((edges[above - 1] + moves).abs(), (edges[above] + moves).abs())
-    clear = moves[gaps >= MARGIN]
-    return float(clear[clear.abs().argmin()] if len(clear) else moves[gaps.argmax()])
 
 
 def initial_state(bundle: Bundle, case: Case, classes: int) -> dict[str, Array]:

@@ -75,6 +75,19 @@ def convolutions(x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, ...]:
     return dense, dilated, functional.conv_transpose2d(x, single, None, 2, 1, 1, 3)
 
 
+def activations(x: Tensor) -> tuple[Tensor, ...]:
+    return functional.relu(x), functional.hardsigmoid(x * 4), functional.hardswish(x * 4)
+
+
+def slopes(a: Tensor, grad: Tensor) -> tuple[Tensor, ...]:
+    relu = aten.threshold_backward(grad, a, 0)
+    return relu, aten.hardsigmoid_backward(grad, a), aten.hardswish_backward(grad, a)
+
+
+def slopes_at_the_kinks(x: Tensor, y: Tensor) -> tuple[Tensor, ...]:
+    return slopes(x * 0 + torch.tensor([-3.0, 0.0, 3.0]), y)
+
+
 def expansions(x: Tensor, y: Tensor) -> tuple[Tensor, ...]:
     """Read by a product, which broadcasts by itself, and as a result."""
     return y * x.expand(y.shape[0], 3), x.expand(y.shape[0], 3)
@@ -104,6 +117,9 @@ EXAMPLES = {
     "label pairs": Example(label_pairs, LABELS),
     "clamp": Example(lambda x: (x.clamp(0.0, 1.0), functional.relu6(x * 6))),
     "relu6 backward": Example(lambda x, y: aten.hardtanh_backward(y, x * 6, 0.0, 6.0), PAIR),
+    "activations": Example(activations),
+    "slopes": Example(lambda x, y: slopes(x * 4, y), PAIR),
+    "slopes at the kinks": Example(slopes_at_the_kinks, PAIR),
     "sums": Example(lambda x: (x.sum(dim=(1, 3)), x.sum(dim=(2,), keepdim=True), x.sum()), MAP),
     "means": Example(lambda x: (x.mean(dim=(2, 3)), x.mean()), MAP),
     "view": Example(lambda x: (x.view(-1, 5), x.view(x.shape[0], -1)), MAP),

@@ -35,7 +35,7 @@ def expected(
     return y.detach(), grad, dx, dw
 
 
-@pytest.mark.parametrize("kernel", [3, 5])
+@pytest.mark.parametrize("kernel", [3, 5, 7])
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("size", [s for s in SIZES if s[0] == s[1] or s == (7, 10)], ids=str)
 def test_both_strides(size: tuple[int, int], stride: int, kernel: int) -> None:
@@ -44,7 +44,7 @@ def test_both_strides(size: tuple[int, int], stride: int, kernel: int) -> None:
     check(size, stride, kernel, torch.float32)
 
 
-@pytest.mark.parametrize("kernel", [3, 5])
+@pytest.mark.parametrize("kernel", [3, 5, 7])
 @pytest.mark.parametrize("size", SIZES, ids=str)
 def test_stride_one_of_any_size(size: tuple[int, int], kernel: int) -> None:
     check(size, 1, kernel, torch.float32)

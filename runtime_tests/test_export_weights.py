@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from mobiletl.core.backbones import FAMILIES, Family, find_backbone
 from mobiletl.core.errors import (
     BadWeights,
     MobileTLError,
@@ -25,8 +26,8 @@ from mobiletl.core.errors import (
 )
 from mobiletl.core.mobilenetv2 import MobileNetV2
 from mobiletl.export import weights
-from mobiletl.export.weight_download import PublishedFile, cache_folder, fetch
-from mobiletl.export.weight_names import from_timm
+from mobiletl.export.weight_download import IMAGENET, PublishedFile, cache_folder, fetch
+from mobiletl.export.weight_names import under_our_names
 from mobiletl.export.weights import load_weights
 from runtime_tests.shared_files import shared
 
@@ -139,7 +140,7 @@ def test_pth_of_the_oldest_format(tmp_path: Path) -> None:
 
 def test_timm_names_one_by_one() -> None:
     tensors = {theirs: torch.tensor(float(i)) for i, (theirs, _) in enumerate(TIMM_AND_TORCHVISION)}
-    renamed = from_timm(tensors)
+    renamed = under_our_names(tensors, "mbv2")
     assert renamed == {ours: tensors[theirs] for theirs, ours in TIMM_AND_TORCHVISION}
 
 
@@ -267,8 +268,14 @@ def test_unknown_model() -> None:
         load_weights("none", "resnet18")
 
 
-@pytest.mark.parametrize(("source", "model"), [("imagenet", "mbv2-0.35"), ("demo", "mbv2")])
-def test_named_weights_are_of_one_width(source: str, model: str) -> None:
+@pytest.mark.parametrize(
+    ("source", "model"),
+    [
+        *(("imagenet", "mbv2-0.35"), ("imagenet", "proxyless"), ("imagenet", "mcunet-5fps")),
+        *(("demo", "mbv2"), ("demo", "mbv3-small-0.35")),
+    ],
+)
+def test_named_weights_are_of_one_network(source: str, model: str) -> None:
     with pytest.raises(UsageError, match=f"--weights {source} is for --model mbv2.*not {model}"):
         load_weights(source, model)
 
@@ -360,7 +367,8 @@ def test_imagenet_without_a_network(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("no_proxy", "*")
     # The discard port: nothing listens there.
-    monkeypatch.setattr(weights, "IMAGENET", PublishedFile("http://127.0.0.1:9/w.pth", "00"))
+    unreachable = {"mbv2": PublishedFile("http://127.0.0.1:9/w.pth", "00")}
+    monkeypatch.setattr(weights, "IMAGENET", unreachable)
     with pytest.raises(NoNetwork) as caught:
         load_weights("imagenet", "mbv2")
     message = str(caught.value)
@@ -375,15 +383,74 @@ def test_imagenet_takes_the_cached_file(
     network = MobileNetV2(3)
     torch.save(network.state_dict(), folder / "w.pth")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(weights, "IMAGENET", published(address, (folder / "w.pth").read_bytes()))
+    content = (folder / "w.pth").read_bytes()
+    monkeypatch.setattr(weights, "IMAGENET", {"mbv2": published(address, content)})
     loaded = load_weights("imagenet", "mbv2")
     assert loaded is not None
     assert torch.equal(loaded["features.18.0.weight"], network.state_dict()["features.18.0.weight"])
     assert (tmp_path / "mobiletl" / "w.pth").is_file()
 
 
-def test_published_name_carries_its_own_hash() -> None:
-    assert weights.IMAGENET.name == f"mobilenet_v2-{weights.IMAGENET.sha256_prefix}.pth"
+@pytest.mark.parametrize("model", IMAGENET)
+def test_published_names_carry_their_own_hash(model: str) -> None:
+    row = IMAGENET[model]
+    assert row.name.endswith(f"-{row.sha256_prefix}.pth")
+    assert find_backbone(model).width == 1.0
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+def test_every_backbone_reads_back_what_it_saves(tmp_path: Path, family: Family) -> None:
+    torch.manual_seed(0)
+    network = family.build(7, 0.35 if family.has_widths else 1.0)
+    save_file(dict(network.state_dict()), tmp_path / "w.safetensors")
+    name = f"{family.name}-0.35" if family.has_widths else family.name
+    loaded = load_weights(str(tmp_path / "w.safetensors"), name)
+    assert loaded is not None
+    missing, unexpected = find_backbone(name).build(3).load_state_dict(loaded, strict=False)
+    assert missing == [f"{network.classes_layer}.weight", f"{network.classes_layer}.bias"]
+    assert unexpected == []
+    kept = {key: tensor for key, tensor in network.state_dict().items() if key not in missing}
+    assert all(torch.equal(loaded[key], tensor) for key, tensor in kept.items())
+
+
+def test_hidden_linear_layer_of_mobilenetv3_is_kept() -> None:
+    with torch.device("meta"):
+        keys = find_backbone("mbv3-small").build(5).state_dict().keys()
+    assert {key for key in keys if key.startswith("classifier.")} == {
+        f"classifier.{layer}.{leaf}" for layer in (0, 3) for leaf in ("weight", "bias")
+    }
+
+
+def test_timm_file_of_mobilenetv3_is_refused_by_its_keys(tmp_path: Path) -> None:
+    tensors = {"conv_stem.weight": torch.zeros(16, 3, 3, 3), "bn1.weight": torch.zeros(16)}
+    save_file(tensors, tmp_path / "w.safetensors")
+    with pytest.raises(BadWeights) as caught:
+        load_weights(str(tmp_path / "w.safetensors"), "mbv3-small")
+    message = str(caught.value)
+    assert "not the weights of mbv3-small under names we know: these are timm's: " in message
+    assert "missing (features.0.0.weight, features.0.1.weight, " in message
+    assert "2 unexpected (bn1.weight, conv_stem.weight)" in message
+
+
+# Read off the authors' published file: (their layer, ours).
+AUTHORS_PROXYLESS = (
+    ("first_conv.conv.weight", "features.0.0.weight"),
+    ("first_conv.bn.bias", "features.0.1.bias"),
+    ("blocks.0.mobile_inverted_conv.depth_conv.conv.weight", "features.1.conv.0.0.weight"),
+    ("blocks.0.mobile_inverted_conv.point_linear.conv.weight", "features.1.conv.1.weight"),
+    ("blocks.2.mobile_inverted_conv.inverted_bottleneck.bn.weight", "features.3.conv.0.1.weight"),
+    ("blocks.5.mobile_inverted_conv.depth_conv.bn.running_var", "features.4.conv.1.1.running_var"),
+    ("blocks.21.mobile_inverted_conv.point_linear.bn.bias", "features.20.conv.3.bias"),
+    ("feature_mix_layer.conv.weight", "features.21.0.weight"),
+    ("classifier.linear.bias", "classifier.1.bias"),
+)
+
+
+def test_names_of_the_proxyless_authors() -> None:
+    tensors = {theirs: torch.tensor(float(i)) for i, (theirs, _) in enumerate(AUTHORS_PROXYLESS)}
+    renamed = under_our_names(tensors, "proxyless")
+    assert renamed == {ours: tensors[theirs] for theirs, ours in AUTHORS_PROXYLESS}
+    assert under_our_names(tensors, "mbv2") == tensors
 
 
 def test_cache_folder_follows_xdg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -410,6 +477,14 @@ def test_real_imagenet_weights_of_width_one() -> None:
     assert loaded is not None
     network = MobileNetV2(10)
     missing, _ = network.load_state_dict(loaded, strict=False)
+    assert set(missing) == {"classifier.1.weight", "classifier.1.bias"}
+
+
+def test_real_weights_of_mcunet() -> None:
+    path = shared("weights/mcunet-5fps-imagenet.safetensors")
+    loaded = load_weights(str(path), "mcunet-5fps")
+    assert loaded is not None
+    missing, _ = find_backbone("mcunet-5fps").build(10).load_state_dict(loaded, strict=False)
     assert set(missing) == {"classifier.1.weight", "classifier.1.bias"}
 
 

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from mobiletl.core.errors import UnsupportedModel
+from mobiletl.core.inverted_residual import IrbNetwork
 from mobiletl.core.methods.exact import train_exactly
 from mobiletl.core.methods.mobiletl import train_shifts
-from mobiletl.core.mobilenetv2 import MobileNetV2
 from mobiletl.core.transfer import Transfer, split
 
 __all__ = ["METHODS", "Method", "find_method"]
@@ -30,18 +30,19 @@ class Method:
     apply: Callable[[Transfer], None]
     default_blocks: int | None
 
-    def prepare(self, model: MobileNetV2, blocks: int | None) -> Transfer:
+    def prepare(self, model: IrbNetwork, blocks: int | None, fold: bool = True) -> Transfer:
         """Cut `model` and make its top trainable; `blocks` None takes the default.
 
-        Consumes `model`. Raises UnsupportedModel for more blocks than there are, or for any block
-        count where the method takes none.
+        Consumes `model`. `fold` False leaves the prefix's norms in, for accounting. Raises
+        UnsupportedModel for more blocks than there are, or for any block count where the method
+        takes none.
         """
         if self.default_blocks is None and blocks is not None:
             raise UnsupportedModel(
                 f"{self.name} trains no blocks, but {blocks} were asked for; "
                 "leave --blocks out or choose another method"
             )
-        transfer = split(model, self.default_blocks if blocks is None else blocks)
+        transfer = split(model, self.default_blocks if blocks is None else blocks, fold)
         self.apply(transfer)
         return transfer
 

@@ -79,6 +79,40 @@ def _clip_backward(
     return b.op("Mul", b.op("Cast", inside, to=ir.DataType.FLOAT), grad)
 
 
+def _relu_backward(
+    b: OnnxBuilder, _node: fx.Node, grad: ir.Value, y: ir.Value, threshold: float
+) -> ir.Value:
+    passed = b.op("Cast", b.op("Greater", y, b.number(threshold)), to=ir.DataType.FLOAT)
+    return b.op("Mul", passed, grad)
+
+
+def _hard_sigmoid(b: OnnxBuilder, _node: fx.Node, a: ir.Value) -> ir.Value:
+    return b.op("HardSigmoid", a, alpha=1 / 6, beta=0.5)
+
+
+def _inside(b: OnnxBuilder, a: ir.Value) -> ir.Value:
+    """1 where -3 < a < 3, where hard sigmoid and hard swish bend, else 0."""
+    inside = b.op("And", b.op("Greater", a, b.number(-3.0)), b.op("Less", a, b.number(3.0)))
+    return b.op("Cast", inside, to=ir.DataType.FLOAT)
+
+
+def _hard_sigmoid_backward(b: OnnxBuilder, node: fx.Node, grad: ir.Value, a: ir.Value) -> ir.Value:
+    slope = b.op("Mul", _inside(b, a), _operand(b, 1 / 6, _meta(node)))
+    return b.op("Mul", slope, grad)
+
+
+def _hard_swish(b: OnnxBuilder, node: fx.Node, a: ir.Value) -> ir.Value:
+    # Not ONNX's HardSwish: onnxruntime has no kernel for it and makes the same two nodes of it,
+    # behind the back of the memory plan.
+    return b.op("Mul", a, _hard_sigmoid(b, node, a))
+
+
+def _hard_swish_backward(b: OnnxBuilder, node: fx.Node, grad: ir.Value, a: ir.Value) -> ir.Value:
+    """slope = hard_sigmoid(a) + a/6 inside: a/3 + 1/2 there, else 0 or 1."""
+    ramp = b.op("Mul", b.op("Mul", _inside(b, a), a), _operand(b, 1 / 6, _meta(node)))
+    return b.op("Mul", b.op("Add", ramp, _hard_sigmoid(b, node, a)), grad)
+
+
 def _reduce(kind: str) -> Rule:
     def rule(
         b: OnnxBuilder,
@@ -292,6 +326,8 @@ MATRIX_PRODUCTS = (aten.mm.default, aten.addmm.default)
 BROADCASTING = (
     aten.mul.Tensor,
     aten.hardtanh_backward.default,
+    aten.hardswish_backward.default,
+    aten.threshold_backward.default,
     torch.ops.mobiletl.apply_mask.default,
 )
 
@@ -308,6 +344,12 @@ RULES: dict[Any, Rule] = {
     aten.clamp.default: _clip,
     aten.hardtanh.default: _clip,
     aten.hardtanh_backward.default: _clip_backward,
+    aten.relu.default: _unary("Relu"),
+    aten.threshold_backward.default: _relu_backward,
+    aten.hardsigmoid.default: _hard_sigmoid,
+    aten.hardsigmoid_backward.default: _hard_sigmoid_backward,
+    aten.hardswish.default: _hard_swish,
+    aten.hardswish_backward.default: _hard_swish_backward,
     aten.sum.dim_IntList: _reduce("ReduceSum"),
     aten.sum.default: _sum_all,
     aten.mean.dim: _reduce("ReduceMean"),

@@ -125,10 +125,16 @@ def _batch_norm_backward(
     return Major(dx), dw, db
 
 
-def _mean(x: Value, dims: list[int], keepdim: bool = False) -> Value:
-    if isinstance(x, Major) and list(dims) == [2, 3] and not keepdim:
-        return torch.mean(x.tensor, [2, 3]).t()
-    return torch.mean(plain(x), dims, keepdim)
+def _over_pixels(target: Callable[..., Tensor]) -> Callable[..., Value]:
+    """A sum or a mean; over H and W it needs no permuted map."""
+
+    def rule(x: Value, dims: list[int], keepdim: bool = False) -> Value:
+        if not isinstance(x, Major) or list(dims) != [2, 3]:
+            return target(plain(x), dims, keepdim)
+        reduced = target(x.tensor, dims, keepdim)
+        return Major(reduced) if keepdim else reduced.t()
+
+    return rule
 
 
 def _expand(x: Value, sizes: list[int]) -> Value:
@@ -138,17 +144,30 @@ def _expand(x: Value, sizes: list[int]) -> Value:
     return Major(major(x).expand([channels, batch, *rest]))
 
 
+ELEMENTWISE = (
+    aten.add.Tensor,
+    aten.mul.Tensor,
+    aten.div.Scalar,
+    aten.clamp.default,
+    aten.relu.default,
+    aten.threshold_backward.default,
+    aten.hardtanh.default,
+    aten.hardtanh_backward.default,
+    aten.hardswish.default,
+    aten.hardswish_backward.default,
+    aten.hardsigmoid.default,
+    aten.hardsigmoid_backward.default,
+)
+
 RULES: dict[Any, Callable[..., Value]] = {
-    aten.add.Tensor: _elementwise(aten.add.Tensor),
-    aten.clamp.default: _elementwise(aten.clamp.default),
-    aten.hardtanh.default: _elementwise(aten.hardtanh.default),
-    aten.hardtanh_backward.default: _elementwise(aten.hardtanh_backward.default),
+    **{target: _elementwise(target) for target in ELEMENTWISE},
     torch.ops.mobiletl.pack_mask.default: _pack_mask,
     torch.ops.mobiletl.apply_mask.default: _apply_mask,
     aten.convolution.default: _convolution,
     aten.convolution_backward.default: _convolution_backward,
     aten.native_batch_norm_backward.default: _batch_norm_backward,
-    aten.mean.dim: _mean,
+    aten.mean.dim: _over_pixels(aten.mean.dim),
+    aten.sum.dim_IntList: _over_pixels(aten.sum.dim_IntList),
     aten.expand.default: _expand,
     operator.getitem: operator.getitem,
     aten.detach.default: lambda x: x,
