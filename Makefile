@@ -3,9 +3,11 @@
 
 PYTHON ?= $(shell sh tools/find_python.sh host)
 PYTHON38 ?= $(shell sh tools/find_python.sh board)
+PYTHON_TRAINING ?= $(shell sh tools/find_python.sh training)
 PIP_FLAGS ?=
 BIN := .venv/bin
-BOARD := .venv38/bin
+BIN38 := .venv38/bin
+TRAINING := .venv-ort-training/bin
 PIP := -m pip --disable-pip-version-check install --quiet $(PIP_FLAGS)
 CLEARED := build dist mobiletl.egg-info artifacts/demo artifacts/demo-run artifacts/digits \
 	.pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
@@ -25,12 +27,12 @@ EXPORT_FLAGS = --out $(OUT) \
 	$(if $(WHOLE_GRAPH),--whole-graph)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-host test-board lint export bench clean FORCE
+.PHONY: help demo test test-host test-board lint export bench ort-training bench-training board-install emulate matrix clean FORCE
 
 help: ## this list
 	@echo "make TARGET [VARIABLE=value ...]"
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r name text; do \
-		printf '  %-8s %s\n' "$$name" "$$text"; done
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r name text; do \
+		printf '  %-13s %s\n' "$$name" "$$text"; done
 	@echo "PYTHON=path picks the host's Python, PYTHON38=path the one for the board's tests;"
 	@echo "PIP_FLAGS='...' goes to every pip install (an index of CPU builds of PyTorch, say)."
 
@@ -50,9 +52,9 @@ test-board:
 	@echo "tests, board: skipped, no python3.8 that runs on PATH or among pyenv's (PYTHON38=path names one)"
 else
 test-board: build/board.installed
-	@echo "tests, board: $$($(BOARD)/python --version), onnxruntime $$($(BOARD)/python -c \
+	@echo "tests, board: $$($(BIN38)/python --version), onnxruntime $$($(BIN38)/python -c \
 		'import onnxruntime; print(onnxruntime.__version__)'), no torch:"
-	@$(BOARD)/python -m pytest -q runtime_tests/test_device_*.py
+	@$(BIN38)/python -m pytest -q runtime_tests/test_device_*.py
 endif
 
 lint: build/host.installed ## style, format, strict types, import arrows
@@ -67,6 +69,23 @@ export: build/host.installed ## write a bundle: MODEL WEIGHTS METHOD BLOCKS RESO
 
 bench: build/host.installed ## training speed and memory beside PyTorch's
 	@$(BIN)/python -m runtime_tests.bench
+
+board-install: build/host.installed ## put it and a bundle on a board over ssh: HOST BUNDLE SERVICE
+	@test -n "$(HOST)" || { echo "make: which board? make board-install HOST=pi@raspberrypi.local" >&2; exit 1; }
+	@$(BIN)/python tools/board_install.py $(HOST) $(if $(BUNDLE),--bundle $(BUNDLE)) \
+		$(if $(SERVICE),--service $(SERVICE)) $(BOARD_FLAGS)
+
+emulate: build/host.installed ## train on an emulated board: BOARD (pi4, pi5, jetson-nano, pi-zero2, all) ENGINE
+	@$(BIN)/python -m runtime_tests.emulation $(BOARD) $(if $(ENGINE),--engine $(ENGINE))
+
+matrix: build/host.installed ## every Python with its oldest and newest onnxruntime, x86 and emulated
+	@$(BIN)/python -m runtime_tests.emulation.matrix
+
+# It occupies the import name of stock onnxruntime, so it has an environment of its own.
+ort-training: build/ort-training.installed ## set up .venv-ort-training, which the tests of onnxruntime-training want
+
+bench-training: build/host.installed build/ort-training.installed ## beside onnxruntime-training's own builder
+	@$(BIN)/python -m runtime_tests.bench.onnxruntime_training
 
 clean: ## remove caches, build outputs and the demo's files; bundles, runs/ and .venv stay
 	rm -rf $(CLEARED)
@@ -93,9 +112,19 @@ build/host.installed: .venv/pyvenv.cfg build/files.txt pyproject.toml constraint
 build/board.installed: .venv38/pyvenv.cfg build/files.txt pyproject.toml $(wildcard device/*.py)
 	@echo "installing mobiletl as on a board into .venv38 ..."
 	@rm -rf build/lib
-	@$(BOARD)/python $(PIP) 'setuptools>=70.1'
-	@$(BOARD)/python $(PIP) --no-build-isolation '.[test]'
+	@$(BIN38)/python $(PIP) 'setuptools>=70.1'
+	@$(BIN38)/python $(PIP) --no-build-isolation '.[test]'
 	@touch $@
+
+build/ort-training.installed: .venv-ort-training/pyvenv.cfg constraints.txt
+	@echo "installing onnxruntime-training into .venv-ort-training ..."
+	@$(TRAINING)/python $(PIP) -c constraints.txt onnxruntime-training-cpu==1.19.2 torch onnx pytest \
+		numpy pillow safetensors
+	@mkdir -p build && touch $@
+
+.venv-ort-training/pyvenv.cfg:
+	@test -n "$(PYTHON_TRAINING)" || { echo "make: onnxruntime-training needs Linux on x86-64 and Python 3.11; install it, or name it: make PYTHON_TRAINING=/path/to/python3.11" >&2; exit 1; }
+	@$(PYTHON_TRAINING) -m venv .venv-ort-training || { rm -rf .venv-ort-training; exit 1; }
 
 .venv/pyvenv.cfg:
 	@test -n "$(PYTHON)" || { echo "make: no Python 3.11 or newer on PATH; install one, or name it: make PYTHON=/path/to/python3" >&2; exit 1; }

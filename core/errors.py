@@ -2,6 +2,9 @@
 
     MobileTLError
     ├── UsageError          2   a flag or argument is wrong: yours
+    ├── BadPictures         3   a folder of pictures without any that can be used: yours
+    ├── BadBundle           4   a bundle missing, changed or made by another release: yours
+    ├── BadState            5   a state damaged or of another bundle: yours
     ├── NoSpace             6   disk full, or a folder that can't be written: yours
     ├── MissingDependency   8   a package of the [export] extra is not installed: yours
     ├── UnsupportedModel    9   model, method, blocks or resolution we can't export: choose another
@@ -28,6 +31,24 @@ class UsageError(MobileTLError):
     """A flag or argument is wrong."""
 
     exit_code: ClassVar[int] = 2
+
+
+class BadPictures(MobileTLError):
+    """A folder holds no picture that can be used."""
+
+    exit_code: ClassVar[int] = 3
+
+
+class BadBundle(MobileTLError):
+    """A bundle is missing, changed, or made by another release."""
+
+    exit_code: ClassVar[int] = 4
+
+
+class BadState(MobileTLError):
+    """A state is damaged, belongs to another bundle, or has other tensors."""
+
+    exit_code: ClassVar[int] = 5
 
 
 class NoSpace(MobileTLError):

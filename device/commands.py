@@ -39,6 +39,14 @@ COMMANDS: tuple[Command, ...] = (
     Command("train", "mobiletl.device.train_on_board", "fine-tune a bundle on a picture folder"),
     Command("predict", "mobiletl.device.predict", "name what is in pictures"),
     Command("inspect", "mobiletl.device.inspect_bundle", "show what is in a bundle"),
+    Command(
+        "finish",
+        "mobiletl.export.finish_cli",
+        "write a trained state as one file for inference (needs PyTorch)",
+        needs_host=True,
+    ),
+    Command("doctor", "mobiletl.device.doctor", "say what would fail on this board"),
+    Command("service", "mobiletl.device.service", "print a systemd unit that trains"),
 )
 
 EXAMPLES = """\

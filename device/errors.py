@@ -9,6 +9,7 @@
     |-- NoSpace              6  yours: free the disk, or choose another folder
     |-- Diverged             7  yours: a smaller learning rate
     |-- MissingDependency    8  yours: one `pip install`
+    |-- NotReady            12  the board's: `mobiletl doctor` has said what to type
     `-- Interrupted        130  nobody's: stopped with Ctrl-C, the state is saved
 
 A message says what was found, what was expected and what to try, on one line. `exit_code` is the
@@ -70,6 +71,12 @@ class MissingDependency(MobileTLError):
     """A package this command needs is not installed."""
 
     exit_code = 8
+
+
+class NotReady(MobileTLError):
+    """The doctor found something on this board with which training would fail."""
+
+    exit_code = 12
 
 
 class Interrupted(MobileTLError):

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Print a Python that runs: `host` 3.11 or newer, `board` exactly 3.8. Prints nothing where none is.
+# Print a Python that runs: `host` 3.11 or newer, `board` exactly 3.8, `training` exactly 3.11 on
+# Linux x86-64, the last that onnxruntime-training has wheels for. Prints nothing where none is.
 # A name on PATH is not enough: pyenv's shims exist for versions that are not switched on.
 
 runs() { # candidate, condition on sys.version_info
@@ -26,8 +27,13 @@ host)
 board)
     first "sys.version_info[:2] == (3, 8)" python3.8 python3 "$pyenv_versions"/3.8*/bin/python3
     ;;
+training)
+    [ "$(uname -sm)" = "Linux x86_64" ] &&
+        first "sys.version_info[:2] == (3, 11)" \
+            python3.11 python3 "$pyenv_versions"/3.11*/bin/python3
+    ;;
 *)
-    echo "usage: find_python.sh host|board" >&2
+    echo "usage: find_python.sh host|board|training" >&2
     exit 2
     ;;
 esac

@@ -1,0 +1,170 @@
+"""`mobiletl service`: print a systemd unit that trains in the background, within the memory plan.
+
+The unit starts a run or goes on with it, whichever fits: after a power cut, a crash or a restart of
+the board it does the next thing by itself. A finished run ends at once, with success.
+"""
+
+from __future__ import annotations
+
+if not __package__:
+    import importlib
+
+    importlib.import_module("_script").register()
+
+import argparse
+import getpass
+import re
+import shlex
+import sys
+from pathlib import Path
+from typing import Sequence
+
+from mobiletl.device import errors, memory
+from mobiletl.device.bundle import open_bundle
+from mobiletl.device.checkpoints import RunFolder
+from mobiletl.device.commands import guarded
+from mobiletl.device.dataset import open_dataset
+from mobiletl.device.doctor_checks import HEADROOM
+from mobiletl.device.errors import UsageError
+from mobiletl.device.flags import below_least, chosen_bundle
+from mobiletl.device.state_file import previous_generation
+from mobiletl.device.training import DEFAULTS
+
+EXAMPLES = """\
+to paste:
+  mobiletl service --bundle mbv2 --data photos --out runs/first > mobiletl.service
+  sudo cp mobiletl.service /etc/systemd/system/ && sudo systemctl daemon-reload
+  sudo systemctl enable --now mobiletl && journalctl -fu mobiletl
+  mobiletl service --bundle mbv2 --data photos --out runs/first --epochs 20 --cpu-percent 50
+"""
+LEAST = {"epochs": 1, "batch": 1, "cpu_percent": 1}
+# These need a person; starting again would end the same way, over and over.
+NEED_A_PERSON = (
+    errors.UsageError,
+    errors.BadPictures,
+    errors.BadBundle,
+    errors.BadState,
+    errors.NoSpace,
+    errors.Diverged,
+    errors.MissingDependency,
+)
+UNIT = """\
+# Written by `mobiletl service`. MemoryMax is the plan, {plan:.1f} MB, and a tenth. It does nothing
+# where the kernel's memory cgroup is off, as on Raspberry Pi OS: `mobiletl doctor` says.
+[Unit]
+Description=mobiletl: fine-tune {bundle} on {data}
+RequiresMountsFor={mounts}
+
+[Service]
+User={user}
+WorkingDirectory={folder}
+ExecStart=/bin/sh -c {script}
+Nice=10
+IOSchedulingClass=idle
+CPUQuota={quota}%
+MemoryMax={limit}
+MemorySwapMax=0
+Restart=on-failure
+RestartSec=30
+# Stopped on request: the state is saved.
+SuccessExitStatus={stopped}
+RestartPreventExitStatus={hopeless}
+# A step, and saving.
+TimeoutStopSec=120
+PrivateTmp=true
+NoNewPrivileges=true
+
+[Install]
+WantedBy=multi-user.target
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    return guarded(lambda: _service(_parser().parse_args(argv)))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="mobiletl service",
+        description="Print a systemd unit that trains with low priority inside the memory plan.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--bundle", metavar="DIR", help="default: the folder above this script, if it is one")
+    add("--data", metavar="DIR", required=True, help="folder of pictures")
+    add("--out", metavar="DIR", required=True, help="folder of the run")
+    add("--epochs", type=int, default=DEFAULTS["epochs"], help="default: %(default)s")
+    add("--batch", type=int, default=DEFAULTS["batch"], help="default: %(default)s")
+    add("--user", default=getpass.getuser(), help="who trains (default: you)")
+    add(
+        "--cpu-percent",
+        type=int,
+        default=200,
+        help="of one core, so 400 is all of a Raspberry Pi (default: 200)",
+    )
+    return parser
+
+
+def _service(options: argparse.Namespace) -> int:
+    problems = below_least(options, LEAST)
+    if not re.fullmatch(r"[\w.-]+", options.user):
+        problems.append(f"--user is {options.user!r}, expected a login name")
+    if problems:
+        raise UsageError("; ".join(problems))
+    bundle = open_bundle(chosen_bundle(options.bundle).resolve())
+    dataset = open_dataset(Path(options.data).resolve(), DEFAULTS["val_split"], DEFAULTS["seed"])
+    plan = memory.plan(bundle.manifest, options.batch, len(dataset.class_names))
+    run = Path(options.out).absolute()
+    mounts = (bundle.path, dataset.root, run)
+    print(
+        UNIT.format(
+            plan=plan.total_bytes / 1e6,
+            bundle=_unit_text(bundle.path.name),
+            data=_unit_text(dataset.root.name),
+            mounts=" ".join(_unit_word(str(path)) for path in mounts),
+            user=options.user,
+            folder=_unit_text(str(Path.cwd())),
+            # A command line is the one place where systemd replaces variables.
+            script=_unit_word(_script(bundle.path, dataset.root, run, options)).replace("$", "$$"),
+            quota=options.cpu_percent,
+            limit=round(plan.total_bytes * HEADROOM),
+            stopped=errors.Interrupted.exit_code,
+            hopeless=" ".join(str(kind.exit_code) for kind in NEED_A_PERSON),
+        ),
+        end="",
+    )
+    return 0
+
+
+def _script(bundle: Path, data: Path, run: Path, options: argparse.Namespace) -> str:
+    """One line of shell that goes on with the run in `run`, or starts it there."""
+    folder = RunFolder(run)
+    train = [sys.executable, str(Path(__file__).resolve().with_name("train_on_board.py"))]
+    train += ["--bundle", str(bundle), "--data", str(data)]
+    train += ["--epochs", str(options.epochs), "--batch", str(options.batch)]
+    saved, former = (
+        shlex.quote(str(folder.last)),
+        shlex.quote(str(previous_generation(folder.last))),
+    )
+    return (
+        f"if [ -e {saved} ] || [ -e {former} ]; then how=--resume; else how=--out; fi; "
+        f'exec {" ".join(map(shlex.quote, train))} "$how" {shlex.quote(str(run))}'
+    )
+
+
+def _unit_text(text: str) -> str:
+    """`text` where a unit file takes the rest of the line; %% stands for a percent sign."""
+    if not text.isprintable():
+        raise UsageError(f"{text!r} cannot be written into a systemd unit; rename it")
+    return text.replace("%", "%%")
+
+
+def _unit_word(text: str) -> str:
+    """`text` as one quoted word of a unit file."""
+    return '"' + _unit_text(text).replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

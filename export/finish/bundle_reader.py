@@ -1,0 +1,91 @@
+"""Reads, on the host, as much of a bundle as finishing needs (docs/bundle.md)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from mobiletl.core.errors import BadBundle
+from mobiletl.export.bundle_writer import FORMAT, MANIFEST, VERSION
+
+# The runtime whose graphs hold the frozen tensors in a form that can be read back.
+RUNTIME = "onnxruntime"
+# Sections that are used here; a manifest whose id is right has whatever the exporter wrote.
+_NEEDED = ("model", "method", "input", "feature", "state", "runtimes", "memory", "files")
+
+
+@dataclass(frozen=True)
+class HostBundle:
+    """A checked manifest, and the two graphs that a finished network is made of."""
+
+    path: Path
+    manifest: dict[str, Any]
+    features: onnx.ModelProto
+    predict: onnx.ModelProto
+
+    @property
+    def id(self) -> str:
+        """What a state of this bundle names."""
+        return str(self.manifest["id"])
+
+
+def read_bundle(path: Path) -> HostBundle:
+    """Raises BadBundle for a folder that is no bundle, is changed, or serves no onnxruntime."""
+    manifest = _manifest(path)
+    runtimes = manifest["runtimes"]
+    if RUNTIME not in runtimes:
+        raise BadBundle(
+            f"{path} has files for {', '.join(runtimes) or 'no runtime'}, not for {RUNTIME}, whose "
+            "graphs the frozen layers are read from; export it again with --runtimes onnxruntime"
+        )
+    files = runtimes[RUNTIME]["files"]
+    graphs = {role: _graph(path, manifest, files[role]) for role in ("features", "predict")}
+    return HostBundle(path, manifest, **graphs)
+
+
+def _manifest(path: Path) -> dict[str, Any]:
+    file = path / MANIFEST
+    try:
+        document = json.loads(file.read_text("utf-8"))
+    except FileNotFoundError as error:
+        raise BadBundle(
+            f"{path} is not a bundle: {file} not found; name the folder `mobiletl export` wrote"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise BadBundle(f"{file} cannot be read ({error}); export the bundle again") from error
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise BadBundle(f"{file} is not the manifest of a bundle, expected format {FORMAT!r}")
+    if document.get("version") != VERSION:
+        raise BadBundle(
+            f"{path} has version {document.get('version')} and was made by "
+            f"{document.get('created_by')}, expected version {VERSION}; use that release"
+        )
+    missing = [name for name in _NEEDED if name not in document]
+    if missing or document.get("id") != _identity(document):
+        raise BadBundle(f"{file} was changed after the export; copy or export the bundle again")
+    return document
+
+
+def _identity(document: dict[str, Any]) -> str:
+    """The hash of the manifest without itself and without what was measured (docs/bundle.md)."""
+    unmeasured = {**document, "id": "", "memory": {**document["memory"], "runtime": 0}}
+    canonical = json.dumps(unmeasured, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode("utf-8")).hexdigest()
+
+
+def _graph(path: Path, manifest: dict[str, Any], name: str) -> onnx.ModelProto:
+    file = path / name
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise BadBundle(
+            f"{file} cannot be read ({error.strerror}); copy the bundle again"
+        ) from error
+    if hashlib.sha256(content).hexdigest() != manifest["files"][name]["sha256"]:
+        raise BadBundle(f"{file} has another SHA-256 than the manifest's; copy the bundle again")
+    return onnx.load_from_string(content)

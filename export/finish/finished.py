@@ -1,0 +1,81 @@
+"""The trained network, and what a program has to know to use it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mobiletl.export.finish.bundle_reader import HostBundle
+from mobiletl.export.finish.state_reader import State
+
+METADATA = "mobiletl"
+# How much the frozen layers of the finished network may differ from the bundle's graphs.
+_TOLERANCE = 1e-4
+
+
+@dataclass(frozen=True)
+class Finished:
+    """`network` maps images [N,3,R,R] to logits [N,K]; `tensors` are the backbone's, by key."""
+
+    network: nn.Module
+    tensors: dict[str, Tensor]
+    class_names: tuple[str, ...]
+    manifest: dict[str, Any]
+
+    @property
+    def resolution(self) -> int:
+        """R, in pixels."""
+        return int(self.manifest["input"]["resolution"])
+
+    def metadata(self) -> str:
+        """JSON: classes in the order of the logits, and how a picture becomes a tensor."""
+        facts = {
+            "format": "mobiletl-finished",
+            "model": self.manifest["model"],
+            "method": self.manifest["method"]["name"],
+            "bundle": self.manifest["id"],
+            "classes": self.class_names,
+            "input": {
+                **self.manifest["input"],
+                "layout": "NCHW",
+                "colours": "RGB",
+                "scale": "x / 255, then (x - mean) / std",
+                "crop": "short side to `resize`, then the centre square of `resolution`",
+            },
+        }
+        return json.dumps(facts, sort_keys=True)
+
+
+def check_against_graphs(finished: Finished, bundle: HostBundle, state: State) -> float:
+    """The largest difference of logits between the network and the bundle's own graphs, on noise.
+
+    The graphs are what the board runs. More than the tolerance is a bug of ours and raises
+    RuntimeError.
+    """
+    import onnxruntime
+
+    generator = torch.Generator().manual_seed(0)
+    side = finished.resolution
+    images = torch.randn(2, 3, side, side, generator=generator)
+    values = {"images": images.numpy()}
+    for model in (bundle.features, bundle.predict):
+        session = onnxruntime.InferenceSession(
+            model.SerializeToString(), providers=["CPUExecutionProvider"]
+        )
+        wanted = {node.name for node in session.get_inputs()}
+        inputs = {name: v for name, v in {**state.tensors, **values}.items() if name in wanted}
+        (result,) = session.run(None, inputs)
+        values = {"h": result}
+    with torch.no_grad():
+        found = finished.network(images)
+    difference = float((found - torch.from_numpy(values["h"])).abs().max())
+    scale = max(1.0, float(found.abs().max()))
+    if not difference <= _TOLERANCE * scale:
+        raise RuntimeError(
+            f"the finished network's logits differ from the bundle's by {difference:.2g}"
+        )
+    return difference

@@ -1,0 +1,172 @@
+"""The trained network as PyTorch knows it: the backbone's own layers and state-dict keys.
+
+Where a norm was folded at export its statistics are gone. Its place is taken by a norm that does
+nothing but add (mean 0, variance 1 - eps, scale 1, shift the folded bias), which is exact in
+inference mode. Letters: N pictures, R the resolution, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from mobiletl.core.backbones import find_backbone
+from mobiletl.core.errors import BadWeights, UnsupportedModel
+from mobiletl.core.inverted_residual import IrbNetwork
+from mobiletl.core.methods import find_method
+from mobiletl.core.transfer import split
+from mobiletl.export.finish.bundle_reader import HostBundle
+from mobiletl.export.finish.frozen import layers_as_run, prefix_layers, shift_only_norm
+from mobiletl.export.finish.state_reader import State
+from mobiletl.export.weights import load_weights
+
+Tensors = dict[str, Tensor]
+# Folding the original layers again repeats the same float32 operations on another PyTorch.
+_SAME_FOLD = 1e-5
+
+
+def finished_tensors(bundle: HostBundle, state: State) -> Tensors:
+    """Every tensor of the backbone for the state's classes, under the backbone's keys."""
+    manifest = bundle.manifest
+    model = find_backbone(manifest["model"]["name"]).build(len(state.class_names))
+    norms = _norms(model)
+    tensors = {key: torch.from_numpy(value) for key, value in state.tensors.items()}
+    found = {key: tensors[key] for key in model.state_dict() if key in tensors}
+    found.update(_prefix_tensors(bundle, norms))
+    for conv, (name, norm) in norms.items():
+        if f"{name}.bias" in found and f"{name}.running_mean" not in found:
+            frozen = shift_only_norm(bundle.predict.graph, conv, name)
+            shift = found[f"{name}.bias"] - frozen.offset
+            found.update(_constant_norm(name, norm, frozen.scale, shift))
+        found[f"{name}.num_batches_tracked"] = torch.zeros((), dtype=torch.int64)
+    missing = [key for key in model.state_dict() if key not in found]
+    if missing:
+        raise UnsupportedModel(
+            f"{len(missing)} tensors of {manifest['model']['name']} are neither in the state nor "
+            f"in the bundle's graphs ({missing[0]}); {manifest['method']['name']} cannot be "
+            "finished yet"
+        )
+    return {key: found[key] for key in model.state_dict()}
+
+
+def unfolded(tensors: Tensors, bundle: HostBundle, state: State, source: str) -> Tensors:
+    """`tensors` with the frozen layers as they were before export, from the weights `source`.
+
+    Raises BadWeights if those do not fold to what the bundle holds.
+    """
+    name = bundle.manifest["model"]["name"]
+    weights = load_weights(source, name)
+    if weights is None:
+        raise BadWeights("--weights none names nothing to take the frozen layers from")
+    norms = _norms(find_backbone(name).build(2))
+    trained = {entry["name"] for entry in bundle.manifest["state"]}
+    result = dict(tensors)
+    for conv, (norm_name, norm) in norms.items():
+        keys = [f"{norm_name}.{leaf}" for leaf in ("weight", "running_mean", "running_var")]
+        if keys[1] in trained:
+            continue
+        if f"{conv}.weight" not in trained:
+            keys += [f"{conv}.weight", f"{norm_name}.bias"]
+        original = {**result, **{key: weights[key] for key in keys}}
+        if f"{norm_name}.bias" in trained:
+            original[f"{norm_name}.bias"] = torch.from_numpy(state.tensors[f"{norm_name}.bias"])
+        before, after = (_folded(t, conv, norm_name, norm) for t in (tensors, original))
+        if not all(_close(b, a) for b, a in zip(before, after, strict=True)):
+            raise BadWeights(
+                f"{source}: {conv} does not fold to what {bundle.path} holds; name the weights "
+                f"the bundle was exported from ({bundle.manifest['model']['weights']})"
+            )
+        result = original
+    return result
+
+
+def inference_network(model_name: str, tensors: Tensors, classes: int) -> nn.Module:
+    """Images [N,3,R,R] to logits [N,K], every norm folded into the convolution before it."""
+    model = find_backbone(model_name).build(classes)
+    model.load_state_dict(tensors)
+    transfer = split(model, None)
+    linear = transfer.top.get_submodule(transfer.top.classes_layer)
+    return nn.Sequential(transfer.prefix, nn.Flatten(), linear).eval().requires_grad_(False)
+
+
+def _norms(model: IrbNetwork) -> dict[str, tuple[str, nn.BatchNorm2d]]:
+    """Each convolution that a norm follows: its name to the norm's name and the norm."""
+    pairs = {}
+    for name, sequence in model.named_modules():
+        if not isinstance(sequence, nn.Sequential):
+            continue
+        for (place, conv), (norm_place, norm) in pairwise(list(sequence.named_children())):
+            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                pairs[f"{name}.{place}"] = (f"{name}.{norm_place}", norm)
+    return pairs
+
+
+def _prefix_tensors(bundle: HostBundle, norms: Mapping[str, tuple[str, nn.BatchNorm2d]]) -> Tensors:
+    """The frozen layers, a norm of its own behind each convolution that had one."""
+    manifest = bundle.manifest
+    method = find_method(manifest["method"]["name"])
+    blocks = None if method.default_blocks is None else manifest["method"]["blocks"]
+    model = find_backbone(manifest["model"]["name"]).build(2)
+    names = _backbone_names(model)
+    prefix = method.prepare(model, blocks).prefix
+    layers = layers_as_run(prefix, manifest["input"]["resolution"])
+    constants = prefix_layers(bundle.features.graph)
+    if [t["weight"].shape for t in constants] != [_weight(layer).shape for _, layer in layers]:
+        raise UnsupportedModel(
+            f"{bundle.path} holds {len(constants)} frozen layers that are not the {len(layers)} of "
+            f"{manifest['model']['name']} in this release; use the one it was made by "
+            f"({manifest['created_by']})"
+        )
+    found: Tensors = {}
+    for (name, _), values in zip(layers, constants, strict=True):
+        key = names[name]
+        found[f"{key}.weight"] = values["weight"]
+        if key not in norms:
+            found[f"{key}.bias"] = values["bias"]
+            continue
+        norm_name, norm = norms[key]
+        ones = torch.ones_like(values["bias"])
+        found.update(_constant_norm(norm_name, norm, ones, values["bias"]))
+    return found
+
+
+def _backbone_names(model: IrbNetwork) -> dict[str, str]:
+    """Names inside a prefix to names inside the backbone: the prefix numbers its layers anew, first
+    those of `features`, then (where all of them are frozen) average, flattening and classifier.
+    """
+    features = dict(model.features.named_modules())
+    names = {name: f"features.{name}" for name in features if name}
+    behind = len(model.features) + 2
+    hidden = [
+        n for n, layer in model.classifier.named_children() if not isinstance(layer, nn.Dropout)
+    ]
+    names.update({str(behind + i): f"classifier.{name}" for i, name in enumerate(hidden)})
+    return names
+
+
+def _constant_norm(name: str, norm: nn.BatchNorm2d, scale: Tensor, shift: Tensor) -> Tensors:
+    """A batch norm that maps x to x * scale + shift in inference mode."""
+    return {
+        f"{name}.weight": scale,
+        f"{name}.bias": shift,
+        f"{name}.running_mean": torch.zeros_like(scale),
+        f"{name}.running_var": torch.full_like(scale, 1.0 - norm.eps),
+    }
+
+
+def _folded(tensors: Tensors, conv: str, name: str, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """(kernel, bias) of the convolution with its norm multiplied in."""
+    scale = tensors[f"{name}.weight"] * torch.rsqrt(tensors[f"{name}.running_var"] + norm.eps)
+    kernel = tensors[f"{conv}.weight"] * scale.view(-1, 1, 1, 1)
+    return kernel, tensors[f"{name}.bias"] - tensors[f"{name}.running_mean"] * scale
+
+
+def _close(found: Tensor, wanted: Tensor) -> bool:
+    return bool((found - wanted).norm() <= _SAME_FOLD * wanted.norm().clamp_min(1e-12))
+
+
+def _weight(layer: nn.Module) -> Tensor:
+    return layer.get_parameter("weight")

@@ -1,0 +1,68 @@
+"""From a bundle and a state to a file on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from mobiletl.export.finish.bundle_reader import read_bundle
+from mobiletl.export.finish.files import require_writable, write_files
+from mobiletl.export.finish.finished import Finished, check_against_graphs
+from mobiletl.export.finish.formats import Format, find_format, render
+from mobiletl.export.finish.network import finished_tensors, inference_network, unfolded
+from mobiletl.export.finish.state_reader import read_state
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a person asked for. `data` is for int8; `out` None is named after the state."""
+
+    bundle: Path
+    state: Path
+    to: str
+    int8: bool = False
+    data: Path | None = None
+    weights: str | None = None
+    out: Path | None = None
+
+
+@dataclass(frozen=True)
+class Result:
+    """What was written, main file first; `difference` of logits is that before int8."""
+
+    files: list[Path]
+    class_names: tuple[str, ...]
+    resolution: int
+    difference: float
+
+
+def finish(order: Order) -> Result:
+    """Write the file; raises an error of core/errors.py and leaves nothing behind then."""
+    row = find_format(order.to, order.int8)
+    out = order.out or _beside(order.state, row)
+    require_writable(out, row.suffix)
+    bundle = read_bundle(order.bundle)
+    state = read_state(order.state, bundle)
+    tensors = finished_tensors(bundle, state)
+    if order.weights is not None:
+        tensors = unfolded(tensors, bundle, state, order.weights)
+    network = inference_network(bundle.manifest["model"]["name"], tensors, len(state.class_names))
+    finished = Finished(network, tensors, state.class_names, bundle.manifest)
+    difference = check_against_graphs(finished, bundle, state)
+    files = write_files(out, _contents(row, finished, order))
+    return Result(files, state.class_names, finished.resolution, difference)
+
+
+def _beside(state: Path, row: Format) -> Path:
+    """The state's name with the format's suffix; where that is the state itself, a longer name."""
+    out = state.with_suffix(row.suffix)
+    return state.with_name(f"{state.stem}-{row.name}{row.suffix}") if out == state else out
+
+
+def _contents(row: Format, finished: Finished, order: Order) -> Mapping[str, bytes]:
+    if not order.int8:
+        return render(row, finished)
+    from mobiletl.export.finish.int8 import render_int8  # onnxruntime's quantizer loads slowly
+
+    return render_int8(finished, order.data)

@@ -1,0 +1,28 @@
+"""An ONNX file of standard operators, opset 18, any N; facts in `metadata_props`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import onnx
+from onnxscript import ir
+
+from mobiletl.export.finish.finished import METADATA, Finished
+from mobiletl.export.lowering.onnx import lower_to_onnx
+from mobiletl.export.trace import Input, trace
+
+
+def render(finished: Finished) -> Mapping[str, bytes]:
+    """One `.onnx` file."""
+    return {".onnx": onnx_model(finished).SerializeToString()}
+
+
+def onnx_model(finished: Finished) -> onnx.ModelProto:
+    """`images` f32[N,3,R,R] -> `logits` f32[N,K]."""
+    side = finished.resolution
+    images = Input("images", ("N", 3, side, side))
+    traced = trace(lambda x: (finished.network(x),), [images], ["logits"])
+    proto = ir.to_proto(lower_to_onnx(traced, "finished"))
+    onnx.helper.set_model_props(proto, {METADATA: finished.metadata()})
+    onnx.checker.check_model(proto, full_check=True)
+    return proto

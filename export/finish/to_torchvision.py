@@ -1,0 +1,15 @@
+"""Weights under torchvision's state-dict keys; facts in the safetensors metadata."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from safetensors.torch import save
+
+from mobiletl.export.finish.finished import METADATA, Finished
+
+
+def render(finished: Finished) -> Mapping[str, bytes]:
+    """One `.safetensors` file, for `load_state_dict(..., strict=True)`."""
+    tensors = {key: tensor.contiguous() for key, tensor in finished.tensors.items()}
+    return {".safetensors": save(tensors, {METADATA: finished.metadata()})}

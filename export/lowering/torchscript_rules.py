@@ -1,0 +1,186 @@
+"""One rule per aten operator: the TorchScript expression that computes it.
+
+A rule takes the graph node and its arguments as text. It may use what PyTorch 1.13 knows, nothing
+newer: a file must load there. Most operators have had one schema since; those that were added or
+renamed later have a rule of their own. The custom operators call the functions of `FUNCTIONS`,
+which travel inside the file.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import fx
+
+from mobiletl.core.errors import UnsupportedModel
+from mobiletl.core.masks import BITS_PER_BYTE
+
+aten = torch.ops.aten
+Rule = Callable[[fx.Node, Sequence[str]], str]
+
+# Bit k of byte j is element k*m + j (core/masks.py): eight contiguous rows of m elements, shifted
+# and or-ed. `apply_mask_` writes over the gradient a row at a time, so that it needs one row of
+# floats more, not a whole map; `apply_mask` is for a gradient that is spread over shared memory.
+FUNCTIONS = """
+def pack_mask(self, a: Tensor) -> Tensor:
+    rows = torch.ge(a, 0.0).reshape(8, -1)
+    packed = rows[0].to(torch.uint8)
+    for k in range(1, 8):
+        packed.bitwise_or_(torch.bitwise_left_shift(rows[k].to(torch.uint8), k))
+    return packed
+
+def apply_mask_(self, packed: Tensor, grad: Tensor) -> Tensor:
+    rows = grad.view(8, -1)
+    for k in range(8):
+        rows[k].mul_(torch.bitwise_and(torch.bitwise_right_shift(packed, k), 1).to(grad.dtype))
+    return grad
+
+def apply_mask(self, packed: Tensor, grad: Tensor) -> Tensor:
+    return self.apply_mask_(packed, grad.clone(memory_format=torch.contiguous_format))
+"""
+
+
+def _call(name: str) -> Rule:
+    return lambda _node, args: f"torch.ops.aten.{name}({', '.join(args)})"
+
+
+def _ones_like(node: fx.Node, args: Sequence[str]) -> str:
+    return f"torch.ops.aten.ones_like({args[0]}, dtype={node.meta['val'].dtype})"
+
+
+def _cast(node: fx.Node, args: Sequence[str]) -> str:
+    return f"torch.ops.aten.to({args[0]}, {node.meta['val'].dtype})"
+
+
+def _clone(node: fx.Node, args: Sequence[str]) -> str:
+    layout = node.kwargs.get("memory_format", torch.preserve_format)
+    return f"torch.ops.aten.clone({args[0]}, memory_format={layout})"
+
+
+def _batch_norm(_node: fx.Node, args: Sequence[str]) -> str:
+    """`_native_batch_norm_legit` is newer; both write the statistics they are given."""
+    return f"torch.ops.aten.native_batch_norm({', '.join(args)})"
+
+
+def _batch_norm_inference(_node: fx.Node, args: Sequence[str]) -> str:
+    *tensors, momentum, eps = args
+    return f"torch.ops.aten.native_batch_norm({', '.join(tensors)}, False, {momentum}, {eps})"
+
+
+def _pack_mask(node: fx.Node, args: Sequence[str]) -> str:
+    _require_whole_bytes(node.args[0])
+    return f"self.pack_mask({args[0]})"
+
+
+def _require_whole_bytes(a: Any) -> None:
+    """The eight rows of a mask are equally long for every N only then (core/masks.py pads)."""
+    per_picture = math.prod(s for s in a.meta["val"].shape if isinstance(s, int))
+    if per_picture % BITS_PER_BYTE:
+        raise UnsupportedModel(
+            f"a masked activation has {per_picture} elements per picture, expected a multiple of "
+            f"{BITS_PER_BYTE}; use a width whose channels are multiples of {BITS_PER_BYTE}"
+        )
+
+
+def is_getitem(node: fx.Node) -> bool:
+    """Whether `node` picks one result of an operator that has several."""
+    return getattr(node.target, "__name__", "") == "getitem"
+
+
+# These return memory of their own, contiguous for contiguous arguments.
+FRESH = frozenset(
+    {
+        aten.convolution.default,
+        aten.convolution_backward.default,
+        aten._native_batch_norm_legit.default,
+        aten.native_batch_norm_backward.default,
+    }
+)
+
+# Their result shares memory with their first argument.
+ALIASING: frozenset[Any] = frozenset(
+    {
+        aten.alias.default,
+        aten.detach.default,
+        aten.expand.default,
+        aten.permute.default,
+        aten.select.int,
+        aten.slice.Tensor,
+        aten.t.default,
+        aten.transpose.int,
+        aten.unsqueeze.default,
+        aten.view.default,
+        aten._unsafe_view.default,
+    }
+)
+
+# Same name and arguments from PyTorch 1.13 on.
+_UNCHANGED = (
+    aten.add.Tensor,
+    aten.sub.Tensor,
+    aten.mul.Tensor,
+    aten.div.Tensor,
+    aten.div.Scalar,
+    aten.neg.default,
+    aten.sqrt.default,
+    aten.rsqrt.default,
+    aten.eq.Tensor,
+    aten.clamp.default,
+    aten.hardtanh.default,
+    aten.hardtanh_backward.default,
+    aten.hardswish.default,
+    aten.hardswish_backward.default,
+    aten.hardsigmoid.default,
+    aten.hardsigmoid_backward.default,
+    aten.sum.dim_IntList,
+    aten.sum.default,
+    aten.mean.dim,
+    aten.mean.default,
+    aten.view.default,
+    aten.expand.default,
+    aten.unsqueeze.default,
+    aten.permute.default,
+    aten.transpose.int,
+    aten.t.default,
+    aten.mm.default,
+    aten.addmm.default,
+    aten.bmm.default,
+    aten.slice.Tensor,
+    aten.select.int,
+    aten.constant_pad_nd.default,
+    aten.stack.default,
+    aten.convolution.default,
+    aten.convolution_backward.default,
+    aten.native_batch_norm_backward.default,
+    aten._log_softmax.default,
+    aten._log_softmax_backward_data.default,
+    aten.cumsum.default,
+    aten.argmax.default,
+)
+
+# Their result is their argument: no line at all.
+PASSED_ON = frozenset({aten.alias.default, aten.detach.default, aten.lift_fresh_copy.default})
+
+RULES: dict[Any, Rule] = {
+    **{target: _call(target.overloadpacket.__name__) for target in _UNCHANGED},
+    aten._unsafe_view.default: _call("view"),
+    aten._native_batch_norm_legit.default: _batch_norm,
+    aten._native_batch_norm_legit_no_training.default: _batch_norm_inference,
+    aten.ones_like.default: _ones_like,
+    aten._to_copy.default: _cast,
+    aten.clone.default: _clone,
+    torch.ops.mobiletl.pack_mask.default: _pack_mask,
+    torch.ops.mobiletl.apply_mask.default: lambda _n, args: f"self.apply_mask({', '.join(args)})",
+}
+
+# Operators with a form that writes over one of its arguments: that argument's place, and the rule.
+OVERWRITING: dict[Any, tuple[int, Rule]] = {
+    aten.clamp.default: (0, _call("clamp_")),
+    torch.ops.mobiletl.apply_mask.default: (
+        1,
+        lambda _n, args: f"self.apply_mask_({', '.join(args)})",
+    ),
+}
