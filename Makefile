@@ -27,7 +27,7 @@ EXPORT_FLAGS = --out $(OUT) \
 	$(if $(WHOLE_GRAPH),--whole-graph)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-host test-board lint export bench ort-training bench-training board-install emulate matrix clean FORCE
+.PHONY: help demo test test-host test-board lint export bench ort-training bench-training parity board-install emulate matrix clean FORCE
 
 help: ## this list
 	@echo "make TARGET [VARIABLE=value ...]"
@@ -43,7 +43,8 @@ test: lint ## set up, lint, types, tests (on Python 3.8 too where there is one)
 	@$(MAKE) --no-print-directory test-board
 	@$(MAKE) --no-print-directory test-host
 
-test-host: build/host.installed
+# Where it can be installed; its tests say that they are skipped where not.
+test-host: build/host.installed $(if $(PYTHON_TRAINING),build/ort-training.installed)
 	@echo "tests, host:"
 	@$(BIN)/python -m pytest -q
 
@@ -69,6 +70,9 @@ export: build/host.installed ## write a bundle: MODEL WEIGHTS METHOD BLOCKS RESO
 
 bench: build/host.installed ## training speed and memory beside PyTorch's
 	@$(BIN)/python -m runtime_tests.bench
+
+parity: build/host.installed build/ort-training.installed ## one training in every runtime, beside PyTorch's autograd
+	@$(BIN)/python -m runtime_tests.parity
 
 board-install: build/host.installed ## put it and a bundle on a board over ssh: HOST BUNDLE SERVICE
 	@test -n "$(HOST)" || { echo "make: which board? make board-install HOST=pi@raspberrypi.local" >&2; exit 1; }

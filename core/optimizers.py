@@ -110,10 +110,48 @@ class Adam(Optimizer):
         return parameter - rate * m / denominator, (m, v)
 
 
-OPTIMIZERS: tuple[type[Sgd | Adam], ...] = (Sgd, Adam)
+@dataclass(frozen=True)
+class AdamW(Optimizer):
+    """Adam with decoupled weight decay (Loshchilov and Hutter, ICLR 2019, algorithm 2): weights
+    shrink by lr * weight_decay before the update, the gradient stays what it is.
+
+    Bias corrections are kept as in `Adam`.
+    """
+
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+    weight_decay: float = 0.01
+    default_lr: float = 0.0003
+    name = "adamw"
+    slots = ("m", "v")
+    scalars = ("correction1", "correction2")
+
+    def prepare(
+        self, scalars: tuple[Tensor, ...], lr: Tensor
+    ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        corrections, factors = self._adam.prepare(scalars, lr)
+        return corrections, (*factors, lr * -self.weight_decay + 1.0)
+
+    def update(
+        self,
+        parameter: Tensor,
+        gradient: Tensor,
+        slots: tuple[Tensor, ...],
+        factors: tuple[Tensor, ...],
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        *of_adam, kept = factors
+        return self._adam.update(parameter * kept, gradient, slots, tuple(of_adam))
+
+    @property
+    def _adam(self) -> Adam:
+        return Adam(self.beta1, self.beta2, self.epsilon)
 
 
-def find_optimizer(name: str) -> Sgd | Adam:
+OPTIMIZERS: tuple[type[Sgd | Adam | AdamW], ...] = (Sgd, Adam, AdamW)
+
+
+def find_optimizer(name: str) -> Sgd | Adam | AdamW:
     """The optimizer of that name as it is by default; UnsupportedModel lists the known ones."""
     for optimizer in OPTIMIZERS:
         if optimizer.name == name:

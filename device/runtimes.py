@@ -47,7 +47,7 @@ RUNTIMES: tuple[Runtime, ...] = (
         "onnxruntime",
         "mobiletl.device.session_onnxruntime",
         "onnxruntime",
-        'pip install "onnxruntime>=1.17.3,!=1.21.0"',
+        'pip install "onnxruntime>=1.16.3,!=1.21.0"',
     ),
     Runtime(
         "onnxruntime-training",
@@ -59,7 +59,7 @@ RUNTIMES: tuple[Runtime, ...] = (
         "executorch",
         "mobiletl.device.session_executorch",
         "executorch",
-        "pip install executorch",
+        "pip install executorch==1.5.1 torch==2.13.0",
     ),
     Runtime("torchscript", "mobiletl.device.session_torchscript", "torch", "pip install torch"),
     Runtime("fake", "mobiletl.device.session_fake", "", ""),

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from mobiletl.core.errors import UnsupportedModel
-from mobiletl.core.optimizers import OPTIMIZERS, Adam, Optimizer, Sgd, find_optimizer
+from mobiletl.core.optimizers import OPTIMIZERS, Adam, AdamW, Optimizer, Sgd, find_optimizer
 
 STEPS = 7
 LR = 0.05
@@ -22,6 +22,12 @@ CASES: list[tuple[Optimizer, type[torch.optim.Optimizer], dict[str, object]]] = 
         Adam(beta1=0.8, beta2=0.9, epsilon=1e-3),
         torch.optim.Adam,
         {"betas": (0.8, 0.9), "eps": 1e-3},
+    ),
+    (AdamW(), torch.optim.AdamW, {}),
+    (
+        AdamW(beta1=0.8, beta2=0.9, epsilon=1e-3, weight_decay=0.3),
+        torch.optim.AdamW,
+        {"betas": (0.8, 0.9), "eps": 1e-3, "weight_decay": 0.3},
     ),
 ]
 
@@ -67,7 +73,15 @@ def test_rate_may_change_from_step_to_step() -> None:
     torch.testing.assert_close(parameter, torch.tensor([-1.19]), rtol=0, atol=1e-6)
 
 
+def test_decoupled_weight_decay_of_0_is_adam() -> None:
+    start = torch.linspace(-1, 1, 15).view(3, 5)
+    for decoupled, adam in zip(
+        ours(AdamW(weight_decay=0.0), start), ours(Adam(), start), strict=True
+    ):
+        assert torch.equal(decoupled, adam)
+
+
 def test_table() -> None:
     assert [type(find_optimizer(kind.name)) for kind in OPTIMIZERS] == list(OPTIMIZERS)
-    with pytest.raises(UnsupportedModel, match=r"'lion', expected one of: sgd, adam"):
+    with pytest.raises(UnsupportedModel, match=r"'lion', expected one of: sgd, adam, adamw"):
         find_optimizer("lion")

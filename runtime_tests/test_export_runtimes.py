@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from mobiletl.core.errors import MissingDependency, UsageError
 from mobiletl.device import runtimes as device_runtimes
@@ -18,11 +20,21 @@ from mobiletl.export.pipeline import Request, export_bundle
 from mobiletl.export.runtimes import DEFAULT_RUNTIMES, RUNTIMES, Runtime, find_runtimes
 from mobiletl.export.runtimes.artifact import Artifact, NamedFile
 
+mobiletl = torch.ops.mobiletl
+
 
 def test_every_runtime_of_the_host_is_one_of_the_board_in_the_same_order() -> None:
     board = [row.name for row in device_runtimes.RUNTIMES if row.in_bundle]
     assert [row.name for row in RUNTIMES] == board
     assert set(DEFAULT_RUNTIMES) <= set(board)
+
+
+@pytest.mark.parametrize("row", RUNTIMES, ids=lambda row: row.name)
+def test_every_runtime_translates_both_mask_operators(row: Runtime) -> None:
+    if row.package:
+        pytest.importorskip(row.package)
+    rules = importlib.import_module(row.rules).RULES
+    assert {mobiletl.pack_mask.default, mobiletl.apply_mask.default} <= set(rules)
 
 
 def test_rows_come_in_the_tables_order_once_each() -> None:
@@ -53,7 +65,7 @@ def test_an_artifact_becomes_a_folder_and_an_entry_of_the_manifest(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     made = Artifact({"program": NamedFile("a.bin", b"abc")}, batch=4, classes=7, memory={"step": 9})
-    monkeypatch.setattr(table, "RUNTIMES", (*RUNTIMES, Runtime("later", "no.module")))
+    monkeypatch.setattr(table, "RUNTIMES", (*RUNTIMES, Runtime("later", "no.module", "")))
     real = table.build_artifact
 
     def build(row: Runtime, *arguments: Any) -> Artifact:

@@ -129,6 +129,8 @@ _UNCHANGED = (
     aten.rsqrt.default,
     aten.eq.Tensor,
     aten.clamp.default,
+    aten.relu.default,
+    aten.threshold_backward.default,
     aten.hardtanh.default,
     aten.hardtanh_backward.default,
     aten.hardswish.default,

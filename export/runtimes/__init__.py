@@ -27,22 +27,37 @@ class Runtime:
 
     name: str
     module: str
+    rules: str
+    """The module whose `RULES` translate operators: the two of core/masks.py, too."""
     package: str = ""
     install: str = ""
 
 
 RUNTIMES: tuple[Runtime, ...] = (
-    Runtime("onnxruntime", "mobiletl.export.runtimes.onnxruntime"),
-    Runtime("onnxruntime-training", "mobiletl.export.runtimes.onnxruntime_training"),
+    Runtime(
+        "onnxruntime",
+        "mobiletl.export.runtimes.onnxruntime",
+        "mobiletl.export.lowering.onnx_rules",
+    ),
+    Runtime(
+        "onnxruntime-training",
+        "mobiletl.export.runtimes.onnxruntime_training",
+        "mobiletl.export.lowering.onnx_rules",
+    ),
     Runtime(
         "executorch",
         "mobiletl.export.runtimes.executorch",
+        "mobiletl.export.lowering.executorch_rules",
         "executorch",
         "pip install 'mobiletl[executorch]'",
     ),
-    Runtime("torchscript", "mobiletl.export.runtimes.torchscript"),
+    Runtime(
+        "torchscript",
+        "mobiletl.export.runtimes.torchscript",
+        "mobiletl.export.lowering.torchscript_rules",
+    ),
 )
-DEFAULT_RUNTIMES = tuple(row.name for row in RUNTIMES[:1])
+DEFAULT_RUNTIMES = tuple(row.name for row in RUNTIMES[:2])
 
 
 def find_runtimes(names: Sequence[str]) -> tuple[Runtime, ...]:

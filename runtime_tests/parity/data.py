@@ -19,6 +19,7 @@ from sklearn.datasets import load_digits
 
 from mobiletl.core.transfer import Transfer
 from mobiletl.device.bundle import Bundle
+from mobiletl.device.schedule import Schedule
 from mobiletl.export.manifest import MEAN, STD
 from runtime_tests.kinks import clear_of_kinks
 from runtime_tests.shared_files import SHARED
@@ -75,6 +76,8 @@ def write_data(
     (folder / "state").mkdir(parents=True)
     order = np.random.default_rng(SEED).permutation(len(pictures.train))
     rows = np.resize(order, (steps, BATCH))
+    rate = bundle.manifest.optimizer.default_lr
+    schedule = Schedule(steps * BATCH, BATCH, epochs=1, lr=rate, seed=SEED)
     train_h = feature_maps(network, pictures.train)
     state = bundle.initial_state(CLASSES, SEED)
     learned = {name: t for name, t in state.items() if not name.startswith("sgd.")}
@@ -88,7 +91,7 @@ def write_data(
         "train_labels": pictures.train_labels,
         "val_h": feature_maps(network, pictures.val),
         "rows": rows,
-        "lr": np.array(bundle.manifest.optimizer.default_lr),
+        "rates": np.array([schedule.rate(step) for step in range(steps)]),
         "classes": np.array(CLASSES),
     }
     for name, array in arrays.items():

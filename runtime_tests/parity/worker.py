@@ -41,10 +41,10 @@ def train(session: Any, arrays: dict[str, Any]) -> dict[str, Any]:
     maps = [session.features(np.array(images[i : i + 1])) for i in range(len(images))]
     found: dict[str, Any] = {"h": np.concatenate(maps)}
     losses = []
-    for index, rows in enumerate(arrays["rows"]):
+    for index, (rows, rate) in enumerate(zip(arrays["rows"], arrays["rates"], strict=True)):
         h = np.ascontiguousarray(arrays["train_h"][rows])
         labels = np.ascontiguousarray(arrays["train_labels"][rows])
-        losses.append(session.train_step(h, labels, float(arrays["lr"])).loss)
+        losses.append(session.train_step(h, labels, float(rate)).loss)
         if index == 0:
             found.update({f"state1/{name}": t.copy() for name, t in session.state().items()})
     found["losses"] = np.array(losses)

@@ -1,0 +1,197 @@
+"""The three functions on onnxruntime-training 1.19.2, through its official API.
+
+Letters as in `session.py`. Its `CheckpointState` owns the state. It can be filled from a file only,
+so the exported checkpoint is written anew with the state to start from, and the state is read back
+from a checkpoint that the runtime saves. That is also why any K is possible.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mobiletl.device.bundle import Bundle
+from mobiletl.device.errors import BadBundle, InternalError, MissingDependency
+from mobiletl.device.manifest import Manifest
+from mobiletl.device.session import Floats, Labels, Session, StepResult, Tensors, read_only
+from mobiletl.device.training_checkpoint import read_checkpoint, with_values
+from mobiletl.device.training_slots import Slots
+
+NAME = "onnxruntime-training"
+INSTALL_HINT = (
+    "pip install onnxruntime-training-cpu==1.19.2 torch (Linux on x86-64, Python 3.8 to 3.11)"
+)
+LOG_ERRORS_ONLY = 3
+TRAINING = "training_model"
+
+
+def open_session(bundle: Bundle, classes: int, state: Tensors, threads: int) -> Session:
+    """Open a session on `threads` threads; MissingDependency without the package or PyTorch,
+    BadBundle if a file does not load or the checkpoint belongs to another model.
+    """
+    paths = {role: bundle.file(path) for role, path in bundle.manifest.runtimes[NAME].files.items()}
+    return OnnxRuntimeTrainingSession(_import(), bundle.manifest, paths, state, threads)
+
+
+@dataclass(frozen=True)
+class Api:
+    """The modules `onnxruntime` and `onnxruntime.training.api`."""
+
+    runtime: Any
+    training: Any
+
+
+class OnnxRuntimeTrainingSession(Session):
+    """Module, optimizer and checkpoint; the frozen prefix is loaded when it is first called."""
+
+    def __init__(
+        self, api: Api, manifest: Manifest, paths: dict[str, Path], state: Tensors, threads: int
+    ) -> None:
+        self._api = api
+        self._paths = paths
+        self._threads = threads
+        self._prefix: Any = None
+        exported = paths["checkpoint"]
+        self._slots = _slots(self._load(exported), manifest, paths)
+        with tempfile.TemporaryDirectory(prefix="mobiletl-") as scratch:
+            start = Path(scratch, "checkpoint")
+            start.write_bytes(with_values(exported.read_bytes(), self._slots.to_runtime(state)))
+            self._state = self._load(start)
+        try:
+            self._module = api.training.Module(
+                str(paths[TRAINING]),
+                self._state,
+                str(paths["eval_model"]),
+                session_options=_step_options(api.runtime, threads),
+            )
+            self._optimizer = api.training.Optimizer(str(paths["optimizer_model"]), self._module)
+        # onnxruntime's exceptions have no base class of their own.
+        except Exception as error:
+            raise _unloadable(paths[TRAINING].parent, error) from error
+
+    def features(self, images: Floats) -> Floats:
+        """See Session."""
+        if self._prefix is None:
+            self._prefix = self._load_prefix()
+        rows = [self._run(self._prefix.run, ["h"], {"images": image[None]})[0] for image in images]
+        maps: Floats = np.concatenate(rows)
+        return maps
+
+    def train_step(self, h: Floats, labels: Labels, lr: float) -> StepResult:
+        """See Session."""
+        self._module.train()
+        self._optimizer.set_learning_rate(lr)
+        loss, correct = self._run(self._module, *_batch(h, labels))
+        self._run(self._optimizer.step)
+        self._module.lazy_reset_grad()
+        return StepResult(float(loss), int(correct))
+
+    def predict(self, h: Floats) -> Floats:
+        """See Session."""
+        self._module.eval()
+        _, logits = self._run(self._module, *_batch(h, np.zeros(len(h), np.int64)))
+        found: Floats = logits
+        return found
+
+    def state(self) -> Tensors:
+        """See Session; here it is a copy, because moments can be had from a file only."""
+        with tempfile.TemporaryDirectory(prefix="mobiletl-") as scratch:
+            file = Path(scratch, "checkpoint")
+            save = self._api.training.CheckpointState.save_checkpoint
+            self._run(save, self._state, str(file), include_optimizer_state=True)
+            return read_only(self._slots.to_state(read_checkpoint(file.read_bytes())))
+
+    def close(self) -> None:
+        """See Session."""
+        self._prefix = self._module = self._optimizer = self._state = None
+
+    def _load(self, path: Path) -> Any:
+        try:
+            return self._api.training.CheckpointState.load_checkpoint(str(path))
+        except Exception as error:
+            raise _unloadable(path, error) from error
+
+    def _load_prefix(self) -> Any:
+        runtime, path = self._api.runtime, self._paths["features"]
+        options = runtime.SessionOptions()
+        options.intra_op_num_threads = self._threads
+        options.log_severity_level = LOG_ERRORS_ONLY
+        options.add_session_config_entry("session.force_spinning_stop", "1")
+        try:
+            return runtime.InferenceSession(
+                str(path), sess_options=options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:
+            raise _unloadable(path, error) from error
+
+    def _run(self, function: Any, *arguments: Any, **options: Any) -> Any:
+        try:
+            return function(*arguments, **options)
+        except Exception as error:
+            raise InternalError(
+                f"a step failed in onnxruntime-training ({_one_line(error)}); try a smaller "
+                "--batch if memory is short, otherwise please report this"
+            ) from error
+
+
+def _batch(h: Floats, labels: Labels) -> tuple[Floats, Labels]:
+    return np.ascontiguousarray(h, np.float32), np.ascontiguousarray(labels, np.int64)
+
+
+def _slots(checkpoint: Any, manifest: Manifest, paths: dict[str, Path]) -> Slots:
+    """How the state maps; raises BadBundle if the checkpoint is of another training model."""
+    properties = dict(checkpoint.properties)
+    path = f"{paths[TRAINING].parent.name}/{paths[TRAINING].name}"
+    expected, found = manifest.files[path].sha256, properties.get("mobiletl.training_model")
+    if found != expected:
+        raise BadBundle(
+            f"{paths['checkpoint']} is the checkpoint of another model (its training model has "
+            f"SHA-256 {str(found)[:12]}, expected {expected[:12]}); copy the bundle again"
+        )
+    units, betas = (
+        tuple(float(number) for number in properties[f"mobiletl.{name}"].split())
+        for name in ("moment_units", "betas")
+    )
+    return Slots(manifest.state, units, betas)
+
+
+def _step_options(runtime: Any, threads: int) -> Any:
+    """File order and no reuse, as on stock onnxruntime: 23 MB in a step instead of 30, as fast."""
+    options = runtime.SessionOptions()
+    options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.execution_order = runtime.ExecutionOrder.PRIORITY_BASED
+    options.enable_mem_pattern = False
+    options.enable_mem_reuse = False
+    options.intra_op_num_threads = threads
+    options.log_severity_level = LOG_ERRORS_ONLY
+    # Threads of the prefix and of the step would wait for one another (session_onnxruntime.py).
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    return options
+
+
+def _import() -> Api:
+    try:
+        import onnxruntime
+        from onnxruntime.training import api
+    except ImportError as error:
+        raise MissingDependency(
+            f"onnxruntime.training.api cannot be imported ({_one_line(error)}); install it with "
+            f"{INSTALL_HINT}"
+        ) from error
+    onnxruntime.set_default_logger_severity(LOG_ERRORS_ONLY)
+    return Api(onnxruntime, api)
+
+
+def _unloadable(path: Path, error: Exception) -> BadBundle:
+    return BadBundle(
+        f"onnxruntime-training cannot load {path} ({_one_line(error)}); the file is as exported, "
+        f"so check the version ({INSTALL_HINT}) or export the bundle again"
+    )
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())

@@ -1,0 +1,155 @@
+"""onnxruntime-training's checkpoint file: read its tensors, and give them other values.
+
+A FlatBuffer (schema: onnxruntime/core/flatbuffers/schema of release 1.19.2, whose field numbers are
+below). Other values are appended and the file's references turned to them, so that shapes may
+change, too; whatever else the file holds stays as it is. The official API can load and save
+checkpoints but not set an optimizer's moments.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import Any, Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mobiletl.device.errors import BadBundle
+from mobiletl.device.session import Floats, Tensors
+
+IDENTIFIER = b"ODTC"
+FLOAT = 1
+ALIGNMENT = 16
+
+# Field numbers, by table.
+MODULE, GROUPS = 1, 2
+TRAINED, FROZEN = 0, 1
+STEP, OWNERS = 1, 3
+OWNER, MOMENTS = 0, 1
+NAME, DIMS, KIND, RAW = 0, 2, 3, 4
+
+
+@dataclass(frozen=True)
+class Values:
+    """Parameters by name, moments as `<moment>/<parameter>`, and the optimizer's step counter."""
+
+    tensors: Tensors
+    step: int
+
+
+def read_checkpoint(content: bytes) -> Values:
+    """Return what `content` holds; raises BadBundle if it is no checkpoint of float32 tensors."""
+    return _Reader(content).values()
+
+
+def with_values(content: bytes, values: Values) -> bytes:
+    """Return `content` with `values`, which must name exactly its tensors."""
+    reader = _Reader(content)
+    output = bytearray(content)
+    for name, table in reader.tensors():
+        tensor = values.tensors[name]
+        _append(output, reader.field(table, DIMS), np.array(tensor.shape, np.int64))
+        _append(output, reader.field(table, RAW), np.ascontiguousarray(tensor, np.float32))
+    struct.pack_into("<q", output, reader.step_place(), values.step)
+    return bytes(output)
+
+
+def _append(output: bytearray, reference: int, array: NDArray[Any]) -> None:
+    """Write `array` as a vector behind everything else, and point `reference` at it.
+
+    The length of a vector of bytes counts bytes, as raw data do; of another one members.
+    """
+    count = array.nbytes if array.dtype == np.float32 else array.size
+    output.extend(bytes(-(len(output) + 4) % ALIGNMENT))
+    struct.pack_into("<I", output, reference, len(output) - reference)
+    output.extend(struct.pack("<I", count))
+    output.extend(array.tobytes())
+
+
+class _Reader:
+    """Positions of tables and fields in the file; see https://flatbuffers.dev/internals."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+        if content[4:8] != IDENTIFIER:
+            raise BadBundle(
+                "the checkpoint of onnxruntime-training is none (it does not start as one), "
+                "expected the file as exported; export the bundle again"
+            )
+
+    def values(self) -> Values:
+        """Everything, copied."""
+        tensors = {name: self._tensor(table) for name, table in self.tensors()}
+        return Values(tensors, int(self._number("<q", self.step_place())))
+
+    def tensors(self) -> Iterator[tuple[str, int]]:
+        """Name and table of each parameter and each moment."""
+        try:
+            module = self._reference(self._root(), MODULE)
+            for field in (TRAINED, FROZEN):
+                for table in self._members(module, field):
+                    yield self._text(table, NAME), table
+            for owner in self._members(self._group(), OWNERS):
+                for table in self._members(owner, MOMENTS):
+                    yield f"{self._text(table, NAME)}/{self._text(owner, OWNER)}", table
+        except struct.error as error:
+            raise BadBundle(
+                f"the checkpoint of onnxruntime-training is cut off ({error}); "
+                "export the bundle again"
+            ) from error
+
+    def step_place(self) -> int:
+        """Where the step counter is."""
+        return self.field(self._group(), STEP)
+
+    def field(self, table: int, number: int) -> int:
+        """Where field `number` of `table` is; BadBundle if the table lacks it."""
+        vtable = table - self._number("<i", table)
+        place = 4 + 2 * number
+        offset = self._number("<H", vtable + place) if place < self._number("<H", vtable) else 0
+        if not offset:
+            raise BadBundle(
+                f"the checkpoint of onnxruntime-training lacks field {number} of a table, expected "
+                "parameters and an optimizer's state; export the bundle again"
+            )
+        return table + offset
+
+    def _root(self) -> int:
+        return self._number("<I", 0)
+
+    def _group(self) -> int:
+        return next(self._members(self._root(), GROUPS))
+
+    def _members(self, table: int, number: int) -> Iterator[int]:
+        """The tables of a vector of tables."""
+        vector = self._reference(table, number)
+        for index in range(self._number("<I", vector)):
+            place = vector + 4 + 4 * index
+            yield place + self._number("<I", place)
+
+    def _tensor(self, table: int) -> Floats:
+        kind = self._number("<i", self.field(table, KIND))
+        if kind != FLOAT:
+            raise BadBundle(
+                f"{self._text(table, NAME)} in the checkpoint has type {kind}, expected {FLOAT} "
+                "(float32); export the bundle again"
+            )
+        dims = self._reference(table, DIMS)
+        rank = self._number("<I", dims)
+        shape = np.frombuffer(self._content, np.int64, rank, dims + 4)
+        raw = self._reference(table, RAW)
+        count = self._number("<I", raw) // 4
+        return np.frombuffer(self._content, np.float32, count, raw + 4).reshape(shape)
+
+    def _text(self, table: int, number: int) -> str:
+        start = self._reference(table, number)
+        return self._content[start + 4 : start + 4 + self._number("<I", start)].decode("utf-8")
+
+    def _reference(self, table: int, number: int) -> int:
+        place = self.field(table, number)
+        return place + self._number("<I", place)
+
+    def _number(self, form: str, place: int) -> int:
+        (value,) = struct.unpack_from(form, self._content, place)
+        return int(value)

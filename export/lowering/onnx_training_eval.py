@@ -1,0 +1,33 @@
+"""`eval_model.onnx` of onnxruntime-training: the top in inference mode, with its loss."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from onnxscript import ir
+from torch import Tensor
+
+from mobiletl.core.step import TrainingStep, cross_entropy
+from mobiletl.export.functions import Shape, state_shape
+from mobiletl.export.lowering.onnx import lower_to_onnx
+from mobiletl.export.trace import Input, trace
+
+# The official samples' name; `export_model_for_inferencing` is given it.
+LOGITS = "output"
+
+
+def eval_model(step: TrainingStep, feature_shape: Shape) -> ir.Model:
+    """(h [N,C,h,w], labels [N]) -> (loss, output [N,K]), any N and K."""
+
+    def evaluate(*arguments: Tensor) -> Sequence[Tensor]:
+        h, labels, *state = arguments
+        logits = step.predict(state, h)
+        return cross_entropy(logits, labels), logits
+
+    inputs = [
+        Input("h", ("N", *feature_shape)),
+        Input("labels", ("N",), torch.int64),
+        *(Input(e.name, state_shape(e)) for e in step.predict_entries),
+    ]
+    return lower_to_onnx(trace(evaluate, inputs, ["loss", LOGITS]), "eval_model")

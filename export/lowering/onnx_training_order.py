@@ -1,0 +1,101 @@
+"""An order that survives a runtime which keeps none.
+
+onnxruntime-training's `Module` optimises the graph it is given and runs nodes backwards from the
+outputs, depth first, unless its user passes session options. The order of the file
+(export/schedule.py) is lost then. Edges are kept, so the order that saves memory is written as
+edges:
+
+- **masks first**: a mask's only reader is in the backward pass, and run backwards it would be
+  packed just before that, with the float map alive until then. Here the forward pass reads the map
+  through a reshape whose target is computed from the packed mask's shape (all zeros, which means
+  "as it is"): nothing is copied, and the mask exists before the map is used up.
+- **separate equal products**: kernels are scaled once in each direction so that no scaled kernel
+  lives through the step (export/passes/rematerialise.py). Merging equal nodes would undo that; a
+  product with its factors swapped is another node and the same number.
+
+The third, gradients one after the other, is in `onnx_training.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from onnxscript import ir
+
+# What `_pack_mask` (onnx_rules.py) makes of a mask, and nothing else does.
+PACKS = "MatMulInteger"
+
+
+def masks_first(model: ir.Model) -> int:
+    """Let whatever else reads a masked map wait for its mask; returns how many masks there are."""
+    count = 0
+    for count, (a, compares, packed) in enumerate(_masks(model.graph), start=1):
+        readers = [(node, index) for node, index in a.uses() if node is not compares]
+        waited = _wait(model.graph, a, packed, f"after_mask_{count}")
+        for node, index in readers:
+            node.replace_input_with(index, waited)
+    model.graph.sort()
+    return count
+
+
+def separate_equal_products(model: ir.Model) -> int:
+    """Swap the factors of every second of two equal products; returns how many were swapped."""
+    seen: set[tuple[int, ...]] = set()
+    count = 0
+    for node in model.graph:
+        factors = tuple(id(value) for value in node.inputs)
+        if node.op_type != "Mul":
+            continue
+        if factors in seen:
+            left, right = node.inputs
+            node.replace_input_with(0, right)
+            node.replace_input_with(1, left)
+            count += 1
+        seen.add(factors)
+    return count
+
+
+def _masks(graph: ir.Graph) -> Iterator[tuple[ir.Value, ir.Node, ir.Value]]:
+    """(the map, the node that compares it with 0, the packed mask), from below."""
+    for node in [node for node in graph if node.op_type == PACKS]:
+        compares = _source(_source(_source(node, 1), 0), 0)
+        assert compares.op_type == "GreaterOrEqual", compares
+        a = compares.inputs[0]
+        assert a is not None
+        yield a, compares, _reader(_reader(node)).outputs[0]
+
+
+def _wait(graph: ir.Graph, a: ir.Value, packed: ir.Value, name: str) -> ir.Value:
+    """`a`, not to be had before `packed`."""
+    assert a.shape is not None
+    zeros = ir.Value(
+        name=f"{name}.zeros",
+        type=ir.TensorType(ir.DataType.INT64),
+        shape=ir.Shape([len(a.shape)]),
+        const_value=ir.tensor(np.zeros(len(a.shape), np.int64), name=f"{name}.zeros"),
+    )
+    graph.register_initializer(zeros)
+    size = ir.node("Shape", [packed], name=f"{name}.size")
+    target = ir.node("Mul", [size.outputs[0], zeros], name=f"{name}.target")
+    same = ir.node("Reshape", [a, target.outputs[0]], name=name)
+    for node in (size, target, same):
+        node.outputs[0].name = node.name
+    same.outputs[0].type = a.type
+    same.outputs[0].shape = a.shape
+    writer = packed.producer()
+    assert writer is not None
+    graph.insert_after(writer, [size, target, same])
+    return same.outputs[0]
+
+
+def _source(node: ir.Node, index: int) -> ir.Node:
+    value = node.inputs[index]
+    producer = value.producer() if value is not None else None
+    assert producer is not None, f"{node.name} reads an input of the graph"
+    return producer
+
+
+def _reader(node: ir.Node) -> ir.Node:
+    (reader,) = node.outputs[0].consumers()
+    return reader

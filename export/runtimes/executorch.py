@@ -1,0 +1,35 @@
+"""ExecuTorch: one program with three methods, for one batch size and one number of classes.
+
+`features` and `predict` take one picture, `train_step` takes `--batch` of them. The files of the
+manifest are one: every role names the same program.
+"""
+
+from __future__ import annotations
+
+from mobiletl.export.functions import trace_features, trace_predict, trace_train_step
+from mobiletl.export.lowering.executorch import lower_to_executorch
+from mobiletl.export.parts import Parts
+from mobiletl.export.passes import run_passes
+from mobiletl.export.runtimes.artifact import Artifact, NamedFile
+from mobiletl.export.stock_graphs import StockGraphs
+
+FILE = "mobiletl.pte"
+ONE_PICTURE = 1
+
+
+def build(parts: Parts, _graphs: StockGraphs) -> Artifact:
+    """`mobiletl.pte`, with the planned arena of each method."""
+    batch, classes = parts.request.batch, parts.request.classes
+    step, shape = parts.step, parts.feature_shape
+    program = lower_to_executorch(
+        trace_features(parts.transfer, parts.request.resolution, ONE_PICTURE),
+        run_passes(trace_train_step(step, shape, batch, classes)),
+        run_passes(trace_predict(step, shape, ONE_PICTURE, classes)),
+        step.entries,
+    )
+    return Artifact(
+        files={"program": NamedFile(FILE, program.content)},
+        batch=batch,
+        classes=classes,
+        memory=dict(program.arena_bytes),
+    )
