@@ -139,6 +139,8 @@ class Memory:
     state: PerClass
     slots: PerClass
     runtime: int
+    runtime_release: str
+    """The onnxruntime it was measured with."""
 
 
 @dataclass(frozen=True)
@@ -214,6 +216,7 @@ def parse_manifest(content: str) -> Manifest:
             state=_make(PerClass, memory["state"]),
             slots=_make(PerClass, memory["slots"]),
             runtime=memory["runtime"],
+            runtime_release=memory["runtime_release"],
         ),
         files={path: _make(FileRecord, record) for path, record in document["files"].items()},
     )

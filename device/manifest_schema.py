@@ -99,6 +99,7 @@ SCHEMA = fields(
                 "state": _PER_CLASS,
                 "slots": _PER_CLASS,
                 "runtime": integer(),
+                "runtime_release": text(),
             }
         ),
         "files": mapping(_PATH, fields({"bytes": integer(), "sha256": _SHA256})),
@@ -107,8 +108,9 @@ SCHEMA = fields(
 
 
 def manifest_id(document: Mapping[str, Any]) -> str:
-    """Return the SHA-256 that `id` must hold: of all but itself and the measured figure."""
-    unmeasured = {**document, "id": "", "memory": {**document["memory"], "runtime": 0}}
+    """Return the SHA-256 that `id` must hold: of all but itself and what was measured."""
+    memory = {**document["memory"], "runtime": 0, "runtime_release": ""}
+    unmeasured = {**document, "id": "", "memory": memory}
     canonical = json.dumps(unmeasured, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode("utf-8")).hexdigest()
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mobiletl.device.manifest import Manifest
+from mobiletl.device.runtime_memory import STOCK, runtime_bytes
 
 PROCESS_STATUS = Path("/proc/self/status")
 FLOAT_BYTES = 4
@@ -40,7 +41,9 @@ class MemoryPlan:
         return sum(row.bytes for row in self.rows)
 
 
-def plan(manifest: Manifest, batch: int, classes: int, micro_batch: int = 1) -> MemoryPlan:
+def plan(
+    manifest: Manifest, batch: int, classes: int, micro_batch: int = 1, runtime: str = STOCK
+) -> MemoryPlan:
     """Plan training with N = `batch`, K = `classes`, n = `micro_batch` (docs/bundle.md, memory)."""
     memory = manifest.memory
     side = manifest.input.resolution
@@ -55,7 +58,7 @@ def plan(manifest: Manifest, batch: int, classes: int, micro_batch: int = 1) -> 
     feature_maps = batch * math.prod(manifest.feature.shape) * FLOAT_BYTES
     return MemoryPlan(
         (
-            MemoryRow("runtime and libraries at rest", memory.runtime, MEASURED),
+            MemoryRow("runtime and libraries at rest", runtime_bytes(manifest, runtime), MEASURED),
             MemoryRow("frozen weights", sum(weights)),
             MemoryRow("state: parameters and statistics", memory.state.at(classes)),
             MemoryRow("state: optimizer slots", memory.slots.at(classes)),
@@ -68,7 +71,7 @@ def plan(manifest: Manifest, batch: int, classes: int, micro_batch: int = 1) -> 
 def table(memory_plan: MemoryPlan, measured_peak: int | None = None) -> str:
     """Return the plan as text; with `measured_peak` (bytes) the two stand side by side.
 
-    The runtime's row is measured on the exporting host; its value counts in the planned sum.
+    The runtime's row is measured, but not in this process; it counts in the planned sum.
     """
     lines = [_line("memory", f"{PLANNED} MB", f"{MEASURED} MB")]
     for row in memory_plan.rows:

@@ -18,6 +18,7 @@ from mobiletl.device.printable import printable
 WIDTH, HEIGHT = 960, 420
 TITLE_HEIGHT = 38
 PANEL_WIDTH, PANEL_HEIGHT = WIDTH // 2, HEIGHT - TITLE_HEIGHT
+BAND_HEIGHT = 64
 MARGIN_LEFT, MARGIN_RIGHT, MARGIN_TOP, MARGIN_BOTTOM = 62, 24, 38, 56
 FONT_SIZE = 14
 # Drawn this much larger and averaged down, which smooths lines and letters.
@@ -62,10 +63,12 @@ def draw_plot(path: Path, rows: Sequence[EpochMetrics], title: str) -> None:
     plot.paste(heading.finished(), (0, 0))
     last_epoch = max([1, *(row.epoch for row in rows)])
     for place, panel in enumerate(_panels(rows)):
-        # One at a time: a board pays for every enlarged pixel with four bytes.
-        canvas = _Canvas(PANEL_WIDTH, PANEL_HEIGHT, font)
-        _draw_panel(canvas, panel, last_epoch)
-        plot.paste(canvas.finished(), (place * PANEL_WIDTH, TITLE_HEIGHT))
+        # In bands: a board pays for every enlarged pixel with four bytes.
+        for top in range(0, PANEL_HEIGHT, BAND_HEIGHT):
+            height = min(BAND_HEIGHT, PANEL_HEIGHT - top)
+            canvas = _Canvas(PANEL_WIDTH, height, font, top)
+            _draw_panel(canvas, panel, last_epoch)
+            plot.paste(canvas.finished(), (place * PANEL_WIDTH, TITLE_HEIGHT + top))
     content = io.BytesIO()
     plot.save(content, "PNG")
     partial = path.with_name(path.name + ".partial")
@@ -90,32 +93,38 @@ def ticks(high: float) -> list[float]:
 
 
 class _Canvas:
-    """A picture with coordinates in finished pixels, whatever it is drawn at."""
+    """A picture with coordinates in finished pixels, whatever it is drawn at; its first row is
+    `top`.
+    """
 
-    def __init__(self, width: int, height: int, font: Font) -> None:
+    def __init__(self, width: int, height: int, font: Font, top: int = 0) -> None:
         self._font = font
+        self._top = top
         # Pillow's other font has one size; averaged down it could not be read.
         self._scale = SMOOTHING if isinstance(font, ImageFont.FreeTypeFont) else 1
         self._image = Image.new("RGB", (width * self._scale, height * self._scale), WHITE)
         self._draw = ImageDraw.Draw(self._image)
 
     def line(self, points: Sequence[Point], colour: Colour, width: int = 1) -> None:
-        scaled = [(x * self._scale, y * self._scale) for x, y in points]
+        scaled = [self._scaled(x, y) for x, y in points]
         self._draw.line(scaled, fill=colour, width=width * self._scale, joint="curve")
 
     def dot(self, point: Point, colour: Colour, radius: float = 3.0) -> None:
         x, y = point
-        corners = (x - radius, y - radius, x + radius, y + radius)
-        self._draw.ellipse([side * self._scale for side in corners], fill=colour)
+        corners = [self._scaled(x - radius, y - radius), self._scaled(x + radius, y + radius)]
+        self._draw.ellipse(corners, fill=colour)
 
     def text(self, point: Point, text: str, across: float, down: float = 0.5) -> None:
         """Write `text`; `point` is at the share `across` of its width, `down` of its height."""
         x = point[0] - across * self.text_width(text)
         y = point[1] - down * FONT_SIZE * 1.2
-        self._draw.text((x * self._scale, y * self._scale), text, fill=INK, font=self._font)
+        self._draw.text(self._scaled(x, y), text, fill=INK, font=self._font)
 
     def text_width(self, text: str) -> float:
         return self._draw.textlength(text, font=self._font) / self._scale
+
+    def _scaled(self, x: float, y: float) -> Point:
+        return x * self._scale, (y - self._top) * self._scale
 
     def finished(self) -> Image.Image:
         return self._image.reduce(self._scale)

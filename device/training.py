@@ -86,7 +86,11 @@ def train(options: Options, stream: TextIO, stop: StopFlag) -> Outcome:
     settings, dataset = _settle(options, bundle, checkpoint)
     run = _Run(options, bundle, folder, settings, dataset, SkippedFiles(dataset))
     plan = memory.plan(
-        bundle.manifest, settings.batch, len(dataset.class_names), settings.micro_batch
+        bundle.manifest,
+        settings.batch,
+        len(dataset.class_names),
+        settings.micro_batch,
+        settings.runtime,
     )
     _make_folder(folder.path)
     progress = Progress(stream, run.schedule())

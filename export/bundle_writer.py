@@ -110,7 +110,8 @@ def _seal(folder: Path, manifest: Mapping[str, Any]) -> None:
         "files": files,
     }
     # What was measured on this host is left out: the same export twice is the same bundle.
-    unmeasured = {**document, "memory": {**manifest["memory"], "runtime": 0}}
+    memory = {**manifest["memory"], "runtime": 0, "runtime_release": ""}
+    unmeasured = {**document, "memory": memory}
     canonical = json.dumps(unmeasured, sort_keys=True, separators=(",", ":"))
     document["id"] = hashlib.sha256(canonical.encode("utf-8")).hexdigest()
     (folder / MANIFEST).write_text(json.dumps(document, indent=1) + "\n", "utf-8")

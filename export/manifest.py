@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,7 @@ def describe(
             "state": _bytes(parts.step.entries, ("parameter", "statistic")),
             "slots": _bytes(parts.step.entries, ("slot",)),
             "runtime": at_rest,
+            "runtime_release": version("onnxruntime"),
         },
     }
 

@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mobiletl.device import memory
+from mobiletl.device import memory, runtime_memory
 from mobiletl.device.bundle import open_bundle
 from mobiletl.device.manifest import GraphMemory, Manifest, Memory, PerClass
 from runtime_tests.tiny_bundle import write_tiny_bundle
 
 
 @pytest.fixture
-def manifest(tmp_path: Path) -> Manifest:
+def manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Manifest:
     """Return a manifest whose planned figures are told apart by their digits."""
     tiny = open_bundle(write_tiny_bundle(tmp_path, graphs=False)).manifest
     figures = Memory(
@@ -26,7 +26,9 @@ def manifest(tmp_path: Path) -> Manifest:
         state=PerClass(10_000, 100),
         slots=PerClass(20_000, 200),
         runtime=1_000_000,
+        runtime_release="1.31.1",
     )
+    monkeypatch.setattr(runtime_memory, "installed_release", lambda runtime: "1.31.1")
     return replace(tiny, memory=figures)
 
 

@@ -41,7 +41,7 @@ def board(tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
     )
     write_digits(folder / "photos", CLASSES)
-    options = ("--epochs", str(EPOCHS), "--no-augment", "--lr", "0.005", "--out", "run")
+    options = ("--epochs", str(EPOCHS), "--no-augment", "--lr", "0.01", "--out", "run")
     train_two_epochs(folder, "onnxruntime", *options)
     return folder
 
@@ -82,7 +82,7 @@ def test_a_run_goes_on_where_another_runtime_left_it(board: Path, runtime: str) 
     assert [row["epoch"] for row in rows] == list(range(len(rows)))
     losses = [row["val_loss"] for row in rows]
     # A state that was lost or misread on the way would start from the first row's loss again.
-    assert max(losses[before.epoch + 1 :]) < 0.5 * losses[0]
+    assert max(losses[before.epoch + 1 :]) < (losses[0] + losses[before.epoch]) / 2
 
 
 @pytest.mark.parametrize("runtime", RELAY)

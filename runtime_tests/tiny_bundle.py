@@ -86,6 +86,7 @@ def tiny_document(folder: Path) -> dict[str, Any]:
             "state": {"fixed": 4 * CHANNELS, "per_class": 4 * (CHANNELS + 1)},
             "slots": slots,
             "runtime": 45_000_000,
+            "runtime_release": "1.31.1",
         },
         "files": {file.relative_to(folder).as_posix(): _record(file) for file in files},
     }

@@ -20,6 +20,7 @@ from sklearn.datasets import load_digits
 from mobiletl.core.transfer import Transfer
 from mobiletl.device.bundle import Bundle
 from mobiletl.device.schedule import Schedule
+from mobiletl.device.session import Tensors
 from mobiletl.export.manifest import MEAN, STD
 from runtime_tests.kinks import clear_of_kinks
 from runtime_tests.shared_files import SHARED
@@ -41,10 +42,10 @@ class Pictures:
     val_labels: NDArray[np.int64]
 
 
-def load_pictures(train: int, val: int, resolution: int) -> Pictures:
-    """As many of each class as of every other; photographs where `../shared` is."""
+def load_pictures(train: int, val: int, resolution: int, photographs: bool) -> Pictures:
+    """As many of each class as of every other."""
     splits = {"train": train, "test": val}
-    if PHOTOGRAPHS.exists():
+    if photographs:
         (first, first_labels), (last, last_labels) = (
             _photographs(split, count, resolution) for split, count in splits.items()
         )
@@ -65,28 +66,22 @@ def load_pictures(train: int, val: int, resolution: int) -> Pictures:
 
 
 def write_data(
-    folder: Path, bundle: Bundle, pictures: Pictures, network: Transfer, steps: int
+    folder: Path, bundle: Bundle, pictures: Pictures, network: Transfer, steps: int, runs: int
 ) -> None:
-    """Write what `worker.py` reads. Training pictures come in the order of one shuffle.
+    """Write what `worker.py` reads; a run has an order and a first head of its own.
 
     Steps get feature maps that PyTorch computed, so that all start from the same bytes; each
-    runtime's own maps are compared on the first batch of `images`. The first state is `bundle`'s,
-    moved until the first batch is clear of kinks.
+    runtime's own maps are compared on the first batch. The states are `bundle`'s; that of the first
+    run is moved until its first batch is clear of kinks.
     """
-    (folder / "state").mkdir(parents=True)
-    order = np.random.default_rng(SEED).permutation(len(pictures.train))
-    rows = np.resize(order, (steps, BATCH))
-    rate = bundle.manifest.optimizer.default_lr
-    schedule = Schedule(steps * BATCH, BATCH, epochs=1, lr=rate, seed=SEED)
+    folder.mkdir()
+    orders = [np.random.default_rng(run).permutation(len(pictures.train)) for run in range(runs)]
+    rows = np.stack([np.resize(order, (steps, BATCH)) for order in orders])
     train_h = feature_maps(network, pictures.train)
-    state = bundle.initial_state(CLASSES, SEED)
-    learned = {name: t for name, t in state.items() if not name.startswith("sgd.")}
-    top = copy.deepcopy(network.top).train()
-    top.load_state_dict({n: torch.from_numpy(t) for n, t in learned.items()}, strict=False)
-    clear_of_kinks(top, train_h[rows[0]])
-    moved = {name: tensor.numpy() for name, tensor in top.state_dict().items()}
+    rate = bundle.manifest.optimizer.default_lr
+    schedule = Schedule(steps * BATCH, BATCH, epochs=1, lr=rate, seed=0)
     arrays = {
-        "images": pictures.train[rows[0]],
+        "images": pictures.train[rows[0, 0]],
         "train_h": train_h,
         "train_labels": pictures.train_labels,
         "val_h": feature_maps(network, pictures.val),
@@ -96,8 +91,23 @@ def write_data(
     }
     for name, array in arrays.items():
         np.save(folder / f"{name}.npy", array)
-    for index, (name, tensor) in enumerate(state.items()):
-        np.save(folder / "state" / f"{index}.npy", moved.get(name, tensor))
+    for run in range(runs):
+        state = bundle.initial_state(CLASSES, run)
+        if run == 0:
+            state = _clear_of_kinks(state, network, train_h[rows[0, 0]])
+        (folder / f"state{run}").mkdir()
+        for index, tensor in enumerate(state.values()):
+            np.save(folder / f"state{run}" / f"{index}.npy", tensor)
+
+
+def _clear_of_kinks(state: Tensors, network: Transfer, h: NDArray[np.float32]) -> Tensors:
+    top = copy.deepcopy(network.top).train()
+    known = top.state_dict()
+    learned = {name: torch.from_numpy(t) for name, t in state.items() if name in known}
+    top.load_state_dict(learned, strict=False)
+    clear_of_kinks(top, h)
+    moved = {name: tensor.numpy() for name, tensor in top.state_dict().items()}
+    return {name: moved.get(name, tensor) for name, tensor in state.items()}
 
 
 def feature_maps(network: Transfer, images: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -25,27 +25,29 @@ def main(device: str, bundle_path: str, runtime: str, data: str, out: str) -> No
     runtimes = importlib.import_module("mobiletl.device.runtimes")
     bundle = bundles.open_bundle(bundle_path)
     arrays = {file.stem: np.load(file, mmap_mode="r") for file in Path(data).glob("*.npy")}
-    state = {
-        entry.name: np.load(Path(data) / "state" / f"{index}.npy")
-        for index, entry in enumerate(bundle.manifest.state)
-    }
     classes = int(arrays["classes"])
-    with runtimes.open_session(bundle, classes, state, threads=2, runtime=runtime) as session:
-        found = train(session, arrays)
+    found: dict[str, Any] = {}
+    for run, rows in enumerate(arrays["rows"]):
+        folder = Path(data) / f"state{run}"
+        state = {e.name: np.load(folder / f"{i}.npy") for i, e in enumerate(bundle.manifest.state)}
+        with runtimes.open_session(bundle, classes, state, threads=2, runtime=runtime) as session:
+            found.update({f"{run}/{k}": v for k, v in train(session, arrays, rows).items()})
+            if run == 0:
+                images = arrays["images"]
+                maps = [session.features(np.array(images[i : i + 1])) for i in range(len(images))]
+                found["h"] = np.concatenate(maps)
     np.savez(out, **found)
 
 
-def train(session: Any, arrays: dict[str, Any]) -> dict[str, Any]:
+def train(session: Any, arrays: dict[str, Any], rows: Any) -> dict[str, Any]:
     """Steps on `rows` [steps,N] of the training maps; `state1/NAME` is the state after one."""
-    images = arrays["images"]
-    maps = [session.features(np.array(images[i : i + 1])) for i in range(len(images))]
-    found: dict[str, Any] = {"h": np.concatenate(maps)}
+    found: dict[str, Any] = {}
     losses = []
-    for index, (rows, rate) in enumerate(zip(arrays["rows"], arrays["rates"], strict=True)):
-        h = np.ascontiguousarray(arrays["train_h"][rows])
-        labels = np.ascontiguousarray(arrays["train_labels"][rows])
+    for chosen, rate in zip(rows, arrays["rates"], strict=True):
+        h = np.ascontiguousarray(arrays["train_h"][chosen])
+        labels = np.ascontiguousarray(arrays["train_labels"][chosen])
         losses.append(session.train_step(h, labels, float(rate)).loss)
-        if index == 0:
+        if len(losses) == 1:
             found.update({f"state1/{name}": t.copy() for name, t in session.state().items()})
     found["losses"] = np.array(losses)
     val = arrays["val_h"]
