@@ -113,6 +113,7 @@ def test_two_onnxruntimes_in_one_environment(
     monkeypatch.setattr(metadata, "version", lambda name: "1.19.2")
     with pytest.raises(MissingDependency, match="pip uninstall -y onnxruntime onnxruntime-train"):
         choose_runtime(bundle, "onnxruntime")
+    monkeypatch.setattr(Runtime, "installed", lambda row: True)
     assert choose_runtime(bundle, "torchscript").name == "torchscript"
 
 

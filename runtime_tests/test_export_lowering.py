@@ -250,7 +250,7 @@ def test_mask_that_is_no_whole_number_of_bytes_is_refused() -> None:
 
 
 def test_operator_without_a_rule_is_named() -> None:
-    with pytest.raises(UnsupportedModel, match=r"aten\.erf\.default \(node erf\)"):
+    with pytest.raises(UnsupportedModel, match=r"aten\.erf\.default of node erf has no ONNX"):
         lower_to_onnx(traced(Example(torch.erf)), "erf")
 
 

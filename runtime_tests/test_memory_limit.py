@@ -16,6 +16,7 @@ import pytest
 
 from mobiletl.device.bundle import open_bundle
 from mobiletl.device.memory import plan
+from mobiletl.export.pipeline import Request, export_bundle
 from runtime_tests.bench.processes import unpacked
 from runtime_tests.exported_bundles import Case, exported
 from runtime_tests.memory_group import MemoryGroup, NoMemoryGroups, forget_pages, memory_group
@@ -92,6 +93,15 @@ class TestInsideALimit:
         self, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, libraries: Path
     ) -> None:
         bundle = exported(tmp_path_factory, EMBEDDED)
+        with memory_group(SMALLEST_BOARD_BYTES) as group:
+            done = train(group, bundle, write_digits(tmp_path / "photos"), libraries, tmp_path)
+            check(done, group, SMALLEST_BOARD_BYTES)
+
+    @pytest.mark.slow
+    def test_of_128_megabytes_at_224_pixels(self, tmp_path: Path, libraries: Path) -> None:
+        """MobileNetV3-Small, the largest picture and network that such a board is meant for."""
+        request = Request("mbv3-small", "none", "mobiletl", 3, 224, "sgd", tmp_path / "bundle")
+        bundle = export_bundle(request)
         with memory_group(SMALLEST_BOARD_BYTES) as group:
             done = train(group, bundle, write_digits(tmp_path / "photos"), libraries, tmp_path)
             check(done, group, SMALLEST_BOARD_BYTES)

@@ -12,6 +12,7 @@ from torch.fx.node import map_aggregate
 from mobiletl.core.errors import UnsupportedModel
 from mobiletl.export.lowering.onnx_builder import IR_VERSION, ONNX_TYPES, OPSET, OnnxBuilder
 from mobiletl.export.lowering.onnx_rules import RULES
+from mobiletl.export.lowering.origin import origin
 from mobiletl.export.trace import Traced
 
 
@@ -71,8 +72,8 @@ class _Lowering:
         rule = RULES.get(node.target)
         if rule is None:
             raise UnsupportedModel(
-                f"the operator {node.target} (node {node.name}) has no ONNX translation; "
-                "train fewer blocks, or add a rule to export/lowering/onnx_rules.py"
+                f"the operator {node.target} of {origin(node, self._traced)} has no ONNX "
+                "translation; train fewer blocks, or add a rule to export/lowering/onnx_rules.py"
             )
         args = map_aggregate(node.args, self._resolve)
         kwargs = {k: v for k, v in node.kwargs.items() if k in ("dtype",) and v is not None}
