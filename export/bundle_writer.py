@@ -92,6 +92,16 @@ def _requirements() -> str:
     return "".join(f"{line}\n" for line in requires("mobiletl") or () if "extra ==" not in line)
 
 
+def manifest_id(document: Mapping[str, Any]) -> str:
+    """The hash of a manifest without itself and without what was measured on this host: the same
+    export made twice is the same bundle (docs/bundle.md).
+    """
+    memory = {**document["memory"], "runtime": 0, "runtime_release": ""}
+    unmeasured = {**document, "id": "", "memory": memory}
+    canonical = json.dumps(unmeasured, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode("utf-8")).hexdigest()
+
+
 def _seal(folder: Path, manifest: Mapping[str, Any]) -> None:
     files = {
         path.relative_to(folder).as_posix(): {
@@ -109,9 +119,5 @@ def _seal(folder: Path, manifest: Mapping[str, Any]) -> None:
         **manifest,
         "files": files,
     }
-    # What was measured on this host is left out: the same export twice is the same bundle.
-    memory = {**manifest["memory"], "runtime": 0, "runtime_release": ""}
-    unmeasured = {**document, "memory": memory}
-    canonical = json.dumps(unmeasured, sort_keys=True, separators=(",", ":"))
-    document["id"] = hashlib.sha256(canonical.encode("utf-8")).hexdigest()
+    document["id"] = manifest_id(document)
     (folder / MANIFEST).write_text(json.dumps(document, indent=1) + "\n", "utf-8")

@@ -11,7 +11,7 @@ from typing import Any
 import onnx
 
 from mobiletl.core.errors import BadBundle
-from mobiletl.export.bundle_writer import FORMAT, MANIFEST, VERSION
+from mobiletl.export.bundle_writer import FORMAT, MANIFEST, VERSION, manifest_id
 
 # The runtime whose graphs hold the frozen tensors in a form that can be read back.
 RUNTIME = "onnxruntime"
@@ -66,16 +66,9 @@ def _manifest(path: Path) -> dict[str, Any]:
             f"{document.get('created_by')}, expected version {VERSION}; use that release"
         )
     missing = [name for name in _NEEDED if name not in document]
-    if missing or document.get("id") != _identity(document):
+    if missing or document.get("id") != manifest_id(document):
         raise BadBundle(f"{file} was changed after the export; copy or export the bundle again")
     return document
-
-
-def _identity(document: dict[str, Any]) -> str:
-    """The hash of the manifest without itself and without what was measured (docs/bundle.md)."""
-    unmeasured = {**document, "id": "", "memory": {**document["memory"], "runtime": 0}}
-    canonical = json.dumps(unmeasured, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode("utf-8")).hexdigest()
 
 
 def _graph(path: Path, manifest: dict[str, Any], name: str) -> onnx.ModelProto:

@@ -43,7 +43,7 @@ FORMATS = (
         "mobiletl.export.finish.to_executorch",
         "for phones and C++ programs, with XNNPACK, one picture at a time",
         "executorch",
-        "pip install executorch",
+        "pip install 'mobiletl[executorch]'",
     ),
     Format(
         "torchscript",
