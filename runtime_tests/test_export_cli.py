@@ -8,6 +8,7 @@ import re
 import shlex
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,9 @@ import pytest
 from mobiletl.device.bundle import open_bundle
 from mobiletl.device.commands import main
 from mobiletl.export.cli import EXAMPLES, _parser
-from runtime_tests.exported_bundles import Case, exported
+from mobiletl.export.pipeline import export_bundle
+from mobiletl.export.runtimes import DEFAULT_RUNTIMES
+from runtime_tests.exported_bundles import Case
 
 FAST = ["--weights", "demo", "--method", "ft-last"]
 
@@ -120,13 +123,11 @@ def test_help_ends_with_lines_that_parse(capsys: pytest.CaptureFixture[str]) -> 
         _parser().parse_args(shlex.split(line)[2:])
 
 
-def test_other_process_writes_the_same_bundle(
-    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def test_other_process_writes_the_same_bundle(tmp_path: Path) -> None:
     """Under another hash seed, by the installed command; the id covers all but the measured."""
     case = Case("mobiletl", 1)
-    here = exported(tmp_path_factory, case)
-    out = tmp_path / "there"
+    request = replace(case.request(tmp_path / "here"), runtimes=DEFAULT_RUNTIMES)
+    here, out = export_bundle(request), tmp_path / "there"
     command = Path(sys.executable).parent / "mobiletl"
     flags = ["--weights", "demo", "--method", case.method, "--blocks", "1", "--out", str(out)]
     environment = {**os.environ, "PYTHONHASHSEED": "7"}
