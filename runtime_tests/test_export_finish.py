@@ -248,5 +248,5 @@ def test_formats_are_found_by_name() -> None:
 
 def test_a_missing_package_is_named_with_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
-    with pytest.raises(MissingDependency, match="not installed; pip install executorch"):
+    with pytest.raises(MissingDependency, match=r"pip install .mobiletl\[executorch\]"):
         find_format("executorch", int8=False)
