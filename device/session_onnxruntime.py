@@ -21,7 +21,7 @@ from mobiletl.device.errors import BadBundle, InternalError, MissingDependency
 from mobiletl.device.manifest import Manifest
 from mobiletl.device.session import Floats, Labels, Session, StepResult, Tensors, read_only
 
-INSTALL_HINT = 'pip install "onnxruntime>=1.17.3"'
+INSTALL_HINT = 'pip install "onnxruntime>=1.16.3"'
 LOG_ERRORS_ONLY = 3
 NEXT = ".next"
 
