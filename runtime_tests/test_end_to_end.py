@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -57,6 +57,16 @@ def learned(board: Path) -> Path:
     return board / "learned"
 
 
+def wait_for_saves(process: subprocess.Popen[bytes], saved: Path, saves: int) -> None:
+    """Return once the file was seen with that many time stamps, or the process has ended."""
+    stamps: set[int] = set()
+    while len(stamps) < saves and process.poll() is None:
+        # There is no file before the first save, nor for a moment between two of its generations.
+        with contextlib.suppress(FileNotFoundError):
+            stamps.add(saved.stat().st_mtime_ns)
+        time.sleep(0.0005)
+
+
 def states(run: Path) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     return load_file(run / "last.safetensors"), load_file(run / "state.safetensors")
 
@@ -85,21 +95,18 @@ def test_same_seed_same_bits(board: Path, uninterrupted: Path) -> None:
 def test_power_cut_costs_nothing(board: Path, uninterrupted: Path, saved_steps: int) -> None:
     """Kill the process without warning once so many steps are on disk; resume; compare bits."""
     run = board / f"cut-{saved_steps}"
-    process = subprocess.Popen(
+    saved = run / "last.safetensors"
+    with subprocess.Popen(
         training(board, run.name, "--save-every", "1"),
         cwd="/",
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-    )
-    saved = run / "last.safetensors"
-    seen, stamp = 0, 0
-    while seen < saved_steps and process.poll() is None:
-        if saved.exists() and saved.stat().st_mtime_ns != stamp:
-            stamp = saved.stat().st_mtime_ns
-            seen += 1
-        time.sleep(0.0005)
-    os.kill(process.pid, signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL, "the run was over before the power cut"
+    ) as process:
+        try:
+            wait_for_saves(process, saved, saved_steps)
+        finally:
+            process.kill()
+    assert process.returncode == -signal.SIGKILL, "the run was over before the power cut"
     resumed = call(
         command(
             board,

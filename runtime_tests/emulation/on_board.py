@@ -7,6 +7,7 @@ has: the installed package, the standard library, Python 3.8.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import platform
 import signal
@@ -117,11 +118,11 @@ def resident(pid: int) -> tuple[int, int]:
 def cut_power(arguments: Sequence[Any], saved: Path) -> None:
     """Kill the run without warning once its state was saved a few times."""
     process = start(arguments)
-    saves, stamp = 0, 0
-    while saves < CUT_AFTER_SAVES and process.poll() is None:
-        if saved.exists() and saved.stat().st_mtime_ns != stamp:
-            stamp = saved.stat().st_mtime_ns
-            saves += 1
+    stamps = set()
+    while len(stamps) < CUT_AFTER_SAVES and process.poll() is None:
+        # There is no file before the first save, nor for a moment between two of its generations.
+        with contextlib.suppress(FileNotFoundError):
+            stamps.add(saved.stat().st_mtime_ns)
         time.sleep(0.0005)
     process.send_signal(signal.SIGKILL)
     process.communicate()
