@@ -45,7 +45,14 @@ COMMANDS: tuple[Command, ...] = (
         "write a trained state as one file for inference (needs PyTorch)",
         needs_host=True,
     ),
+    Command(
+        "account",
+        "mobiletl.export.account_cli",
+        "what training costs on paper: parameters, FLOPs, memory (needs PyTorch)",
+        needs_host=True,
+    ),
     Command("doctor", "mobiletl.device.doctor", "say what would fail on this board"),
+    Command("trim", "mobiletl.device.trim", "remove from this environment what no board uses"),
     Command("service", "mobiletl.device.service", "print a systemd unit that trains"),
 )
 

@@ -62,7 +62,14 @@ def test_is_the_board_that_was_asked_for(pi4: Pi4) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["loss after 10 steps", "resumed after a power cut", "peak memory", "predictions"]
+    "name",
+    [
+        "loss after 10 steps",
+        "resumed after a power cut",
+        "peak memory",
+        "predictions",
+        "install beside NumPy",
+    ],
 )
 def test_bar(pi4: Pi4, name: str) -> None:
     check = named(pi4, name)

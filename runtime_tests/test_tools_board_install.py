@@ -253,30 +253,3 @@ def test_the_wheel_is_pure_python_and_small(tool: ModuleType, tmp_path: Path) ->
     names = zipfile.ZipFile(wheel).namelist()
     assert "mobiletl/device/doctor.py" in names
     assert not [name for name in names if name.endswith((".so", ".pyc"))]
-
-
-def test_trimming_takes_the_second_copy_and_nothing_of_the_system(tmp_path: Path) -> None:
-    subprocess.run(
-        [sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "env")], check=True
-    )
-    python = tmp_path / "env" / "bin" / "python"
-    site = next((tmp_path / "env" / "lib").glob("python*/site-packages"))
-    capi = site / "onnxruntime" / "capi"
-    capi.mkdir(parents=True)
-    (capi / "libonnxruntime.so.1.31.1").write_bytes(bytes(2_500_000))
-    (capi / "libonnxruntime_providers_shared.so").write_bytes(b"kept")
-    info = site / "onnxruntime-1.31.1.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: onnxruntime\nVersion: 1.31.1\n")
-    outside = tmp_path / "libonnxruntime.so.outside"
-    outside.write_bytes(b"system")
-    (info / "RECORD").write_text(
-        "onnxruntime/capi/libonnxruntime.so.1.31.1,,\n"
-        "onnxruntime/capi/libonnxruntime_providers_shared.so,,\n"
-        f"{outside},,\n"
-    )
-    trim = (TOOL.parent / "board_trim.py").read_bytes()
-    run = subprocess.run([str(python), "-"], input=trim, capture_output=True, check=True)
-    assert run.stdout.startswith(b"trimmed 2.5 MB")
-    assert sorted(file.name for file in capi.iterdir()) == ["libonnxruntime_providers_shared.so"]
-    assert outside.exists()

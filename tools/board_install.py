@@ -26,7 +26,6 @@ from pathlib import Path
 from demo import write_digits
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-TRIM = REPOSITORY / "tools" / "board_trim.py"
 CONNECT_SECONDS = 15
 # Of wheels: downloaded, unpacked, and unpacked once more by pip on the way.
 INSTALL_BYTES = 350_000_000
@@ -71,18 +70,17 @@ class Board:
     def _flags(self) -> list[str]:
         return [flag for option in self.options for flag in ("-o", option)]
 
-    def run(self, script: str, stdin: Path | None = None, show: bool = False) -> str:
+    def run(self, script: str, show: bool = False) -> str:
         """Run shell text there and return what it printed; InstallError if ssh cannot."""
         command = ["ssh", *self._flags, self.host, script]
-        with (stdin or Path("/dev/null")).open("rb") as source:
-            answer = subprocess.run(
-                command,
-                stdin=source,
-                stdout=None if show else subprocess.PIPE,
-                stderr=None if show else subprocess.PIPE,
-                text=True,
-                check=False,
-            )
+        answer = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=None if show else subprocess.PIPE,
+            stderr=None if show else subprocess.PIPE,
+            text=True,
+            check=False,
+        )
         if answer.returncode == 255:
             raise InstallError(self._advice(answer.stderr or ""))
         if answer.returncode:
@@ -179,7 +177,7 @@ def _install(options: argparse.Namespace, scratch: Path) -> None:
     clock.say(f"copied the wheel, {bundle.name} and a few pictures ({'rsync' if rsync else 'scp'})")
     _environment(board, options, wheel.name)
     clock.say(f"installed into {folder}/.venv")
-    print(board.run(f"cd {folder} && .venv/bin/python -", stdin=TRIM), end="")
+    print(board.run(f"cd {folder} && .venv/bin/mobiletl trim"), end="")
     name = shlex.quote(bundle.name)
     _see_it_work(board, folder, name)
     clock.say("the smoke run trained, saved, and named a picture")

@@ -7,7 +7,7 @@ For aarch64 and the C library of the row, on any machine: nothing is run. Prints
 newest onnxruntime and NumPy, the megabytes of download and on disk, and the newest symbol version
 of glibc that any file asks for. Fails if a figure differs from the table, or if an install takes
 more than 75 MB of download (a minute at 10 Mbit/s) or 60 MB on disk beside NumPy after
-`tools/board_trim.py`, which `make board-install` runs.
+`mobiletl trim`, which `make board-install` runs and docs/boards.md asks for.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import tomllib
-from board_trim import NEVER_IMPORTED, SECOND_COPY
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name, parse_wheel_filename
 
 from mobiletl.device.boards import BOARDS, WHEELS, Wheels
+from mobiletl.device.trim import NEVER_IMPORTED, SECOND_COPY
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 DOWNLOAD_LIMIT_BYTES = 75_000_000
@@ -48,7 +48,7 @@ class Install:
 
     @property
     def beside_numpy_bytes(self) -> int:
-        """On disk beside NumPy, as `make board-install` leaves it."""
+        """On disk beside NumPy, as `mobiletl trim` leaves it."""
         return self.disk_bytes - self.numpy_bytes - self.trimmed_bytes
 
 

@@ -18,7 +18,6 @@ from pathlib import Path
 
 from runtime_tests.emulation.errors import BoardFailed
 from runtime_tests.emulation.host import (
-    answers,
     cache_folder,
     certificates,
     index_answers,
@@ -27,7 +26,6 @@ from runtime_tests.emulation.host import (
 )
 from runtime_tests.emulation.machine import Machine
 
-MIRROR = "http://deb.debian.org/debian"
 SUITES = {"11": "bullseye", "12": "bookworm", "13": "trixie"}
 # onnxruntime needs the last two, which no system of a board lacks.
 PACKAGES = ("python3-venv", "libc-bin", "dash", "libstdc++6", "libgomp1")
@@ -36,6 +34,11 @@ TOOLS = ("mmdebstrap", "arch-test", "unshare", "chroot")
 INSTALL_HINT = "apt install qemu-user-static mmdebstrap arch-test"
 NAMESPACES = ("--mount", "--pid", "--fork", "--kill-child", "--propagation", "private")
 ENTER = Path(__file__).with_name("enter.sh")
+# From mmdebstrap's own mirror; behind a proxy set http_proxy.
+UNPACK = (
+    *("unshare", *NAMESPACES, "mmdebstrap", "--quiet", "--arch=arm64", "--variant=extract"),
+    f"--include={','.join(PACKAGES)}",
+)
 INSTALL_TIMEOUT_S = 1800
 AUTHORITIES = "etc/ssl/certs/ca-certificates.crt"
 # Links of a Debian whose /bin is /usr/bin; releases before 13 unpack without them, as folders.
@@ -59,8 +62,8 @@ class Chroot:
         if not _may_mount():
             return "this system lets nobody mount in a namespace of its own"
         place = Place(machine)
-        if not place.root.exists() and not answers(f"{MIRROR}/dists/{place.suite}/Release"):
-            return f"{MIRROR} does not answer"
+        if not place.root.exists() and not mirror_answers(place.suite):
+            return f"mmdebstrap can't read Debian {place.suite} from its mirror"
         if not place.stamp.exists() and not index_answers():
             return "the package index does not answer"
         return ""
@@ -103,6 +106,11 @@ class Place:
         """Exists once the environment is complete; holds the digest of the wheel in it."""
         return self.root / f"{self.environment[1:]}.installed"
 
+    @property
+    def untrimmed(self) -> Path:
+        """What `mobiletl trim --dry-run` said before it trimmed; on_board.py looks for it there."""
+        return self.root / f"{self.environment[1:]}.untrimmed"
+
     def run(
         self, shared: Path, command: Sequence[str], timeout_s: float
     ) -> subprocess.CompletedProcess[str]:
@@ -112,6 +120,12 @@ class Place:
         )
 
 
+def mirror_answers(suite: str) -> bool:
+    """Whether mmdebstrap finds the packages; it downloads lists, nothing else (6 seconds)."""
+    command = [*UNPACK, "--simulate", suite, os.devnull]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
 def build_root(root: Path, suite: str) -> None:
     """Unpack Debian `suite` for arm64 into `root`, which appears whole or not at all."""
     root.parent.mkdir(parents=True, exist_ok=True)
@@ -119,9 +133,7 @@ def build_root(root: Path, suite: str) -> None:
         shutil.rmtree(left_over)
     partial = Path(tempfile.mkdtemp(prefix=f"{root.name}.partial-", dir=root.parent))
     try:
-        command = ["mmdebstrap", "--quiet", "--arch=arm64", "--variant=extract"]
-        command += [f"--include={','.join(PACKAGES)}", suite, str(partial), MIRROR]
-        subprocess.run(["unshare", *NAMESPACES, *command], check=True)
+        subprocess.run([*UNPACK, suite, str(partial)], check=True)
         for name in MERGED:
             if not (partial / name).exists():
                 (partial / name).symlink_to(f"usr/{name}")
@@ -179,25 +191,33 @@ def _settle(root: Path, machine: Machine) -> None:
 
 
 def _install_wheel(place: Place, wheel: Path) -> None:
-    """As a person would: a virtual environment, then pip with the wheel."""
+    """As docs/boards.md says: a virtual environment, pip with the wheel, trim."""
     digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
     if place.stamp.exists() and place.stamp.read_text("ascii") == digest:
         return
-    pip = [f"{place.environment}/bin/pip", "install", "--quiet", "--no-compile"]
+    here = place.environment
+    pip = [f"{here}/bin/pip", "install", "--quiet", "--no-compile"]
+    trim = [f"{here}/bin/mobiletl", "trim"]
     if place.stamp.exists():
         place.stamp.unlink()
-        commands = [[*pip, "--no-deps", "--force-reinstall", f"/shared/{wheel.name}"]]
+        _call(place, wheel, [*pip, "--no-deps", "--force-reinstall", f"/shared/{wheel.name}"])
     else:
-        shutil.rmtree(place.root / place.environment[1:], ignore_errors=True)
-        commands = [
-            ["python3", "-m", "venv", place.environment],
-            [*pip, *place.machine.requirements, f"/shared/{wheel.name}"],
-        ]
-    for command in commands:
-        done = enter(place.root, place.machine, wheel.parent, command, INSTALL_TIMEOUT_S)
-        if done.returncode:
-            raise BoardFailed(f"{' '.join(command)} ended with {done.returncode}: {done.stdout}")
+        shutil.rmtree(place.root / here[1:], ignore_errors=True)
+        place.untrimmed.unlink(missing_ok=True)
+        _call(place, wheel, ["python3", "-m", "venv", here])
+        _call(place, wheel, [*pip, *place.machine.requirements, f"/shared/{wheel.name}"])
+    if not place.untrimmed.exists():
+        place.untrimmed.write_text(_call(place, wheel, [*trim, "--dry-run", "--json"]), "utf-8")
+    _call(place, wheel, trim)
     place.stamp.write_text(digest, "ascii")
+
+
+def _call(place: Place, wheel: Path, command: Sequence[str]) -> str:
+    """What `command` prints on the board, with the wheel's folder as /shared."""
+    done = enter(place.root, place.machine, wheel.parent, command, INSTALL_TIMEOUT_S)
+    if done.returncode:
+        raise BoardFailed(f"{' '.join(command)} ended with {done.returncode}: {done.stdout}")
+    return done.stdout
 
 
 def _pip_settings() -> Mapping[str, str]:

@@ -7,15 +7,12 @@ import os
 import ssl
 import subprocess
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 INDEX_SETTINGS = {"index-url": "PIP_INDEX_URL", "extra-index-url": "PIP_EXTRA_INDEX_URL"}
 PROXIES = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
-DEFAULT_INDEX = "https://pypi.org/simple"
 TIMEOUT_S = 20
 
 
@@ -56,18 +53,10 @@ def certificates() -> Path | None:
     return Path(file).resolve() if file and Path(file).exists() else None
 
 
-def answers(url: str) -> bool:
-    """Whether a server answers there at all."""
-    try:
-        with urllib.request.urlopen(url, timeout=TIMEOUT_S):
-            return True
-    except urllib.error.HTTPError:
-        return True
-    except (OSError, ValueError):
-        return False
-
-
 def index_answers() -> bool:
-    """Whether the package index can be reached."""
-    index = package_index().get("PIP_INDEX_URL", DEFAULT_INDEX)
-    return answers(f"{index.rstrip('/')}/onnxruntime/")
+    """Whether pip, told no more than a board is told, finds the runtime."""
+    settings = {k: v for k, v in os.environ.items() if not k.startswith("PIP_") or k == "PIP_CERT"}
+    settings.update(package_index(), PIP_CONFIG_FILE=os.devnull)
+    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "index", "versions"]
+    command += ["onnxruntime", "--retries", "0", "--timeout", str(TIMEOUT_S)]
+    return subprocess.run(command, env=settings, capture_output=True, check=False).returncode == 0

@@ -1,8 +1,9 @@
 """What the board does; copied to it and run by its own Python: `python on_board.py FOLDER`.
 
 FOLDER holds `bundle/` and `photos/` (train/ and val/). Opens the bundle, trains, trains again with
-the power cut in the middle, resumes, predicts. Writes `FOLDER/results.json`. Needs what the board
-has: the installed package, the standard library, Python 3.8.
+the power cut in the middle, resumes, predicts, measures what the install takes. Writes
+`FOLDER/results.json`. Needs what the board has: the installed package, the standard library,
+Python 3.8.
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ def main(folder: Path) -> None:
         "python": platform.python_version(),
         "versions": {name: metadata.version(name) for name in ("onnxruntime", "numpy", "pillow")},
         "bundle": inspected["id"],
+        "beside_numpy_bytes": installed_bytes(),
         "epochs": [json.loads(line) for line in (whole / "metrics.jsonl").open()],
         "train_seconds": train_seconds,
         "resumed_identical": same_bits(whole, cut),
@@ -59,6 +61,14 @@ def main(folder: Path) -> None:
         "measured_peak_bytes": report["memory"]["measured_peak_bytes"],
     }
     (folder / "results.json").write_text(json.dumps(results, indent=1))
+
+
+def installed_bytes() -> dict[str, int]:
+    """What the install takes beside NumPy, as pip left it (where that was kept) and now."""
+    now = call("trim", "--dry-run", "--json")
+    kept = Path(f"{sys.prefix}.untrimmed")
+    answers = {"pip": kept.read_text() if kept.exists() else now, "trimmed": now}
+    return {name: json.loads(answer)["beside_numpy_bytes"] for name, answer in answers.items()}
 
 
 def start(arguments: Sequence[Any]) -> subprocess.Popen[bytes]:

@@ -22,6 +22,7 @@ RESULTS = "results.json"
 PICTURES = {"train": 80, "val": 20}
 LOSS_TOLERANCE = 1e-4
 MEMORY_TOLERANCE = 0.15
+BESIDE_NUMPY_LIMIT_BYTES = 60_000_000
 TIMEOUT_S = 3600
 # What the wheel is made of: a build in the working tree would meet what earlier ones left there.
 SOURCES = ("core", "device", "export", "pyproject.toml", "README.md")
@@ -92,6 +93,7 @@ def run_on(installed: Installed, folder: Path) -> dict[str, Any]:
 def checks(board: dict[str, Any], here: dict[str, Any]) -> list[Check]:
     """The bars of an emulated board, `here` being the same run on this machine."""
     one, two = (_loss(results) for results in (board, here))
+    sizes = board["beside_numpy_bytes"]
     peak, planned = board["peak"]["guest_bytes"], board["planned_bytes"]
     agreeing = sum(here["predicted"][name] == label for name, label in board["predicted"].items())
     return [
@@ -117,6 +119,12 @@ def checks(board: dict[str, Any], here: dict[str, Any]) -> list[Check]:
             "predictions",
             f"{agreeing} of {len(here['predicted'])} as here",
             agreeing == len(here["predicted"]) == len(board["predicted"]) > 0,
+        ),
+        Check(
+            "install beside NumPy",
+            f"{sizes['pip'] / 1e6:.1f} MB by pip, {sizes['trimmed'] / 1e6:.1f} after "
+            f"`mobiletl trim` (at most {BESIDE_NUMPY_LIMIT_BYTES / 1e6:.0f})",
+            0 < sizes["trimmed"] <= BESIDE_NUMPY_LIMIT_BYTES,
         ),
     ]
 
