@@ -13,7 +13,8 @@ CLEARED := build dist mobiletl.egg-info artifacts/demo artifacts/demo-run artifa
 	.pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 
 # make export: flag by flag, only what was given; the folder is named after the model.
-OUT ?= artifacts/$(or $(MODEL),$(if $(filter demo,$(WEIGHTS)),mbv2-0.35,mbv2))
+# FILE.py:FUNCTION is a network of one's own.
+OUT ?= artifacts/$(or $(patsubst %.py,%,$(notdir $(firstword $(subst :, ,$(MODEL))))),$(if $(filter demo,$(WEIGHTS)),mbv2-0.35,mbv2))
 EXPORT_FLAGS = --out $(OUT) \
 	$(if $(MODEL),--model $(MODEL)) \
 	$(if $(WEIGHTS),--weights $(WEIGHTS)) \
@@ -27,7 +28,7 @@ EXPORT_FLAGS = --out $(OUT) \
 	$(if $(WHOLE_GRAPH),--whole-graph)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-host test-board lint export bench ort-training bench-training parity board-install emulate matrix clean FORCE
+.PHONY: help demo test test-host test-board lint export bench bench-accuracy ort-training bench-training parity figures board-install emulate matrix clean FORCE
 
 help: ## this list
 	@echo "make TARGET [VARIABLE=value ...]"
@@ -71,8 +72,20 @@ export: build/host.installed ## write a bundle: MODEL WEIGHTS METHOD BLOCKS RESO
 bench: build/host.installed ## training speed and memory beside PyTorch's
 	@$(BIN)/python -m runtime_tests.bench
 
+bench-accuracy: build/host.installed ## accuracy against measured memory and time: DATA WEIGHTS MODEL RESOLUTION EPOCHS SEEDS BENCH_FLAGS
+	@test -n "$(DATA)" || { echo "make: which pictures? make bench-accuracy DATA=photos/ WEIGHTS=mobilenet_v2.safetensors" >&2; exit 2; }
+	@$(BIN)/python -m runtime_tests.bench.accuracy --data $(DATA) \
+		$(if $(WEIGHTS),--weights $(WEIGHTS)) \
+		$(if $(MODEL),--model $(MODEL)) \
+		$(if $(RESOLUTION),--resolution $(RESOLUTION)) \
+		$(if $(EPOCHS),--epochs $(EPOCHS)) \
+		$(if $(SEEDS),--seeds $(SEEDS)) $(BENCH_FLAGS)
+
 parity: build/host.installed build/ort-training.installed ## one training in every runtime, beside PyTorch's autograd
 	@$(BIN)/python -m runtime_tests.parity
+
+figures: build/host.installed ## the papers' figures, ours beside theirs, as pictures and CSV: OUT
+	@$(BIN)/python tools/figures.py $(if $(filter command line,$(origin OUT)),--out $(OUT))
 
 board-install: build/host.installed ## put it and a bundle on a board over ssh: HOST BUNDLE SERVICE
 	@test -n "$(HOST)" || { echo "make: which board? make board-install HOST=pi@raspberrypi.local" >&2; exit 1; }

@@ -2,26 +2,15 @@
 
 Nothing here is measured, and a process needs more: what a bundle needs is in its memory plan.
 Figures of this kind never share a column with planned or measured ones. 1 MB is 1e6 bytes. The
-rules are in `accounting_rules.py`; they give the figures of MobileTL (Chiang et al., AAAI 2023).
+rules are in `accounting_rules.py`; docs/accounting.md sets the results beside the published figures
+and explains where they part.
 
 "Training memory" is the papers' sum: the largest, over the layers in forward order, of what the
 trained layers below have stored, the layer's workspace and the input that a residual block around
 it holds, plus 4 bytes for a trained parameter and 1 for a frozen one. Gradients and optimizer slots
 are not in it. It is the published profiler of TinyTL (Cai et al., NeurIPS 2020), with one
-difference: that one stores a bit for every ReLU6, ours two for those a gradient passes.
-
-For ProxylessNAS-Mobile (224 px, batch 8; 100 classes, which give `last` to the digit), in MB:
-
-| | last | all | MobileTL 1, 2, 3, 4 blocks | exact 1, 2, 3, 4 blocks |
-|---|---|---|---|---|
-| here | 29.0 | 371.6 | 32.2, 32.9, 33.7, 35.2 | 32.2, 32.9, 33.7, 39.0 |
-| MobileTL's | 29.0 | 367 | 32.3, 33.0, 33.8, 38.9 | 32.3, 35.5, 40.5, 50.1 |
-
-Up to three blocks of MobileTL the frozen prefix sets the peak. The four figures that differ are, to
-0.07 MB, parameters + stored activations + 12.96 MB, whatever the method and the number of blocks
-(for MobileTL with the input of the head convolution's norm stored, 2.0 MB, which ours is not). The
-constant is about the stem's output map (32 x 112 x 112, 12.85 MB); no public source says what it
-stands for, and so it is left out here.
+difference: that one stores a bit for every ReLU and ReLU6, ours two for a ReLU6 trained exactly
+(as Figure 1 of MobileTL has it) and none where no gradient passes.
 """
 
 from __future__ import annotations
@@ -33,7 +22,9 @@ from torch import nn
 
 from mobiletl.core.accounting_rules import work_of
 from mobiletl.core.backbones import Backbone
+from mobiletl.core.frozen import Shift
 from mobiletl.core.layer_walk import Visit, visits
+from mobiletl.core.layers import ShiftOnlyNorm
 from mobiletl.core.methods import Method
 from mobiletl.core.transfer import Transfer
 
@@ -43,13 +34,18 @@ TRAINED_BYTES, FROZEN_BYTES = 4, 1
 
 @dataclass(frozen=True)
 class LayerCost:
-    """One layer and the whole batch. `workspace_bytes` includes what residual blocks hold."""
+    """One layer and the whole batch. `workspace_bytes` includes what residual blocks hold; FLOPs
+    include 2 for each of the MACs. `component` is the kind of layer.
+    """
 
     name: str
+    component: str
     stored_bytes: int
     workspace_bytes: int
     forward_flops: int
     backward_flops: int
+    forward_macs: int
+    backward_macs: int
 
 
 @dataclass(frozen=True)
@@ -75,6 +71,16 @@ class Account:
     def backward_flops(self) -> int:
         """Of the top: below it there is no backward pass."""
         return sum(layer.backward_flops for layer in self.layers)
+
+    @property
+    def forward_macs(self) -> int:
+        """Multiply-adds of convolutions and linear layers, of the whole network."""
+        return sum(layer.forward_macs for layer in self.layers)
+
+    @property
+    def backward_macs(self) -> int:
+        """Multiply-adds of the gradients of convolutions and linear layers."""
+        return sum(layer.backward_macs for layer in self.layers)
 
     @property
     def stored_bytes(self) -> int:
@@ -110,7 +116,8 @@ def account(
     Frozen norms are counted, as the papers do, though an exported prefix has them folded.
     """
     with torch.device("meta"):
-        transfer = method.prepare(backbone.build(classes), blocks, fold=False)
+        model = backbone.build(classes)
+        transfer = method.prepare(model, blocks, fold=False, resolution=resolution)
     return account_of(transfer, (batch, 3, resolution, resolution))
 
 
@@ -131,10 +138,13 @@ def _costs(found: tuple[Visit, ...], prefix: str) -> tuple[LayerCost, ...]:
     return tuple(
         LayerCost(
             f"{prefix}{visit.name}{work.part}",
+            work.component,
             -(-work.stored_bits // 8),
             FLOAT_BYTES * (work.workspace + visit.held_elements),
             work.forward,
             work.backward,
+            work.forward_macs,
+            work.backward_macs,
         )
         for visit in found
         for work in work_of(visit)
@@ -142,5 +152,6 @@ def _costs(found: tuple[Visit, ...], prefix: str) -> tuple[LayerCost, ...]:
 
 
 def _frozen_scales(top: nn.Module) -> int:
-    """Scales of norms whose shift alone is trained are buffers."""
-    return sum(b.numel() for name, b in top.named_buffers() if name.endswith(".weight"))
+    """Scales of norms whose shift alone is trained: buffers, or part of the kernel before them."""
+    norms = [module for module in top.modules() if isinstance(module, (Shift, ShiftOnlyNorm))]
+    return sum(norm.bias.numel() for norm in norms)

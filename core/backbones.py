@@ -24,12 +24,16 @@ from mobiletl.core.proxyless import ProxylessNasMobile
 
 @dataclass(frozen=True)
 class Family:
-    """A backbone at any width; `build` takes classes and width."""
+    """A backbone at any width; `build` takes classes and width.
+
+    `rename` turns a key of a weights file into the network's, where they differ.
+    """
 
     name: str
     build: Callable[[int, float], IrbNetwork]
     blocks: int
     has_widths: bool = True
+    rename: Callable[[str], str] = str
 
 
 FAMILIES = (
@@ -74,6 +78,11 @@ def find_backbone(name: str) -> Backbone:
             return Backbone(name, family, 1.0)
         if name.startswith(f"{family.name}-"):
             return Backbone(name, family, _width(name, family))
+    if ":" in name:
+        raise UnsupportedModel(
+            f"{name} is a network of somebody's own, and its name alone does not bring it back; "
+            "docs/own-network.md says what works with it"
+        )
     known = ", ".join(f"{f.name} and {f.name}-WIDTH" if f.has_widths else f.name for f in FAMILIES)
     raise UnsupportedModel(f"no model is called {name!r}, expected one of: {known} (mbv2-0.35)")
 

@@ -3,6 +3,7 @@
 MobileTL (Chiang et al., AAAI 2023) runs ReLU, ReLU6 and Hard-Swish exactly forward and takes
 `grad * 1[a >= 0]` as their backward, so that of the activation input `a` only that mask has to live
 until the backward pass: n/8 bytes instead of 4n. For ReLU that is exact (at 0 any slope will do).
+ReLU6's true slope is one bit as well, 1[min(a, 6 - a) >= 0]; hard-swish's is not, it needs `a`.
 
 Layout of a mask: n elements in row-major order (whatever the strides of the tensor are) and
 m = ceil(n / 8) bytes. Bit k of byte j belongs to element k*m + j; bits of elements >= n are 0. So a
@@ -78,7 +79,7 @@ def _(packed: Tensor, grad: Tensor) -> Tensor:
 
 
 class _Masked(torch.autograd.Function):
-    """What both activations share: the backward pass and all it needs."""
+    """What all activations share: the backward pass and all it needs."""
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Tensor:
@@ -107,6 +108,19 @@ class MaskedReLU6(_Masked):
         return a.clamp(0.0, 6.0)
 
 
+class ExactReLU6(_Masked):
+    """clamp(a, 0, 6) forward, `grad * 1[0 <= a <= 6]` backward: the true slope, but that autograd
+    takes 0 at the two kinks themselves. (For ReLU, `MaskedReLU` is exact in the same sense.)
+    """
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor) -> Tensor:
+        """Maps `a` of any shape to the same shape; saves one bit per element."""
+        inside = torch.minimum(a, 6.0 - a)
+        ctx.save_for_backward(torch.ops.mobiletl.pack_mask.default(inside))
+        return a.clamp(0.0, 6.0)
+
+
 class MaskedHardSwish(_Masked):
     """a * clamp(a + 3, 0, 6) / 6 forward, `grad * 1[a >= 0]` backward."""
 
@@ -126,6 +140,12 @@ def masked_relu(a: Tensor) -> Tensor:
 def masked_relu6(a: Tensor) -> Tensor:
     """`MaskedReLU6` as a function."""
     result: Tensor = MaskedReLU6.apply(a)  # type: ignore[no-untyped-call]
+    return result
+
+
+def exact_relu6(a: Tensor) -> Tensor:
+    """`ExactReLU6` as a function."""
+    result: Tensor = ExactReLU6.apply(a)  # type: ignore[no-untyped-call]
     return result
 
 

@@ -11,6 +11,7 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.nn.utils import fuse_conv_bn_eval
 
 from mobiletl.core.errors import UnsupportedModel
@@ -18,6 +19,8 @@ from mobiletl.core.inverted_residual import IrbNetwork
 
 # Every network here halves its maps five times.
 TOTAL_STRIDE = 32
+# That of the papers, and of the backbones' pretraining.
+USUAL_RESOLUTION = 224
 
 
 class TransferTop(nn.Module):
@@ -25,7 +28,10 @@ class TransferTop(nn.Module):
 
     `features` and `classifier` keep the layers' numbers in the backbone, so that state-dict keys
     stay those of the backbone. The last layer of `classifier` is the linear one that boards
-    replace by their own; its keys start with `classes_layer`.
+    replace by their own; its keys start with `classes_layer`. `side` and `picture_side` hold what a
+    method puts beside layers of `features`, under their numbers: the former reads the layer's
+    input, the latter the input of the whole top. The result, resized where maps differ, is added
+    to the layer's output.
     """
 
     def __init__(
@@ -34,6 +40,8 @@ class TransferTop(nn.Module):
         super().__init__()
         self.features = nn.ModuleDict(dict(features))
         self.classifier = nn.ModuleDict(dict(classifier))
+        self.side = nn.ModuleDict()
+        self.picture_side = nn.ModuleDict()
 
     @property
     def classes_layer(self) -> str:
@@ -41,24 +49,47 @@ class TransferTop(nn.Module):
         return f"classifier.{list(self.classifier)[-1]}"
 
     def forward(self, h: Tensor) -> Tensor:
-        for layer in self.features.values():
-            h = layer(h)
+        pictures = h
+        for name, layer in self.features.items():
+            y = layer(h)
+            if name in self.side:
+                y = y + _resized(self.side[name](h), y)
+            if name in self.picture_side:
+                y = y + _resized(self.picture_side[name](pictures), y)
+            h = y
         logits = torch.mean(h, dim=(2, 3))
         for layer in self.classifier.values():
             logits = layer(logits)
         return logits
 
 
+def _resized(x: Tensor, like: Tensor) -> Tensor:
+    """`x` [N,C,h,w] brought bilinearly to the height and width of `like`; a single pixel is left to
+    be broadcast, which is the same.
+    """
+    size = like.shape[2:]
+    if x.shape[2:] in (size, (1, 1)):
+        return x
+    return functional.interpolate(x, size, mode="bilinear", align_corners=False)
+
+
 @dataclass(frozen=True)
 class Transfer:
     """`prefix` maps [N,3,H,W] to [N,C,h,w]; `top` maps that to [N,K]. Both own their tensors.
 
-    `blocks` is how many inverted residual blocks the top has.
+    `block_names` are the inverted residual blocks among the layers of `top.features`. `resolution`
+    is the picture size that what a method adds beside blocks is laid out for; others run, too.
     """
 
     prefix: nn.Sequential
     top: TransferTop
-    blocks: int = 0
+    block_names: tuple[str, ...] = ()
+    resolution: int = USUAL_RESOLUTION
+
+    @property
+    def blocks(self) -> int:
+        """How many blocks the top has."""
+        return len(self.block_names)
 
 
 def check_resolution(resolution: int) -> None:
@@ -91,11 +122,7 @@ def split(model: IrbNetwork, blocks: int | None, fold: bool = True) -> Transfer:
     names = list(layers)
     border = len(names) - trained
     prefix = nn.Sequential(*(layers[name] for name in names[:border]))
-    classifier = {
-        name: layer
-        for name, layer in model.classifier.named_children()
-        if not isinstance(layer, nn.Dropout)
-    }
+    classifier = _without_dropout(model.classifier)
     if blocks is None:
         last = list(classifier)[-1]
         prefix.extend(_pooled([layer for name, layer in classifier.items() if name != last]))
@@ -103,7 +130,25 @@ def split(model: IrbNetwork, blocks: int | None, fold: bool = True) -> Transfer:
     if fold:
         fold_norms(prefix.eval())
     top = TransferTop({name: layers[name] for name in names[border:]}, classifier)
-    return Transfer(prefix.eval().requires_grad_(False), top, blocks or 0)
+    block_names = tuple(names[border : border + (blocks or 0)])
+    return Transfer(prefix.eval().requires_grad_(False), top, block_names)
+
+
+def whole(model: IrbNetwork, resolution: int = USUAL_RESOLUTION) -> Transfer:
+    """The whole network as the top, below it nothing: h is the pictures. Consumes `model`."""
+    layers = dict(model.features.named_children())
+    stem = len(layers) - model.head_count - model.block_count
+    block_names = tuple(layers)[stem : stem + model.block_count]
+    top = TransferTop(layers, _without_dropout(model.classifier))
+    return Transfer(nn.Sequential(), top, block_names, resolution)
+
+
+def _without_dropout(classifier: nn.Sequential) -> dict[str, nn.Module]:
+    return {
+        name: layer
+        for name, layer in classifier.named_children()
+        if not isinstance(layer, nn.Dropout)
+    }
 
 
 def _pooled(layers: list[nn.Module]) -> list[nn.Module]:
@@ -128,7 +173,8 @@ def fold_norms(module: nn.Module) -> None:
                 setattr(sequence, norm_place, nn.Identity())
     for name, _ in trained_norms(module):
         raise UnsupportedModel(
-            f"the norm {name} can't be frozen: no convolution comes before it in an nn.Sequential"
+            f"the norm {name} can't be frozen: no convolution comes before it in an nn.Sequential; "
+            "try as_rows (docs/own-network.md)"
         )
 
 

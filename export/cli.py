@@ -12,6 +12,7 @@ from mobiletl.core.backbones import FAMILIES
 from mobiletl.core.errors import UsageError
 from mobiletl.core.methods import METHODS
 from mobiletl.core.optimizers import OPTIMIZERS
+from mobiletl.export.own_network import short_name
 from mobiletl.export.pipeline import Request, export_bundle
 from mobiletl.export.runtimes import DEFAULT_RUNTIMES, RUNTIMES
 from mobiletl.export.weights import embedded_facts
@@ -23,6 +24,7 @@ to paste:
   mobiletl export --weights demo --out artifacts/demo
   mobiletl export --model mbv2 --weights mobilenet_v2.pth --method mobiletl --blocks 5
   mobiletl export --model mbv2-0.35 --weights none --resolution 96 --optimizer adam
+  mobiletl export --model examples/own_network/mnasnet.py:build --weights mnasnet.safetensors
 """
 
 
@@ -49,7 +51,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--model",
         help=f"{', '.join(family.name for family in FAMILIES)}, with or without a width such as "
-        "mbv2-0.35 (default mbv2; mbv2-0.35 for --weights demo)",
+        "mbv2-0.35, or FILE.py:FUNCTION for a network of your own (default mbv2; mbv2-0.35 for "
+        "--weights demo)",
     )
     parser.add_argument(
         "--weights",
@@ -125,7 +128,7 @@ def _request(flags: argparse.Namespace) -> Request:
         blocks=flags.blocks,
         resolution=resolution,
         optimizer=flags.optimizer,
-        out=flags.out or Path("artifacts") / model,
+        out=flags.out or Path("artifacts") / short_name(model),
         runtimes=tuple(name.strip() for name in flags.runtimes.split(",") if name.strip()),
         batch=flags.batch,
         classes=flags.classes,

@@ -27,7 +27,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     flags = _parser().parse_args(argv)
     result = finish(_order(flags))
     if flags.json:
-        print(json.dumps({"files": [str(p) for p in result.files], "classes": result.class_names}))
+        answer = {"files": [str(p) for p in result.files], "classes": result.class_names}
+        print(json.dumps({**answer, "int8": result.summary} if flags.int8 else answer))
         return 0
     for path in result.files:
         print(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB)")
@@ -36,6 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         f"logits; on noise they differ from the board's by {result.difference:.1g} at most"
         + (" (before int8)" if flags.int8 else "")
     )
+    if result.summary:
+        print(result.summary)
     return 0
 
 
@@ -65,8 +68,17 @@ def _parser() -> argparse.ArgumentParser:
     add("--bundle", type=Path, required=True, metavar="DIR", help="what was trained")
     add("--state", type=Path, required=True, metavar="FILE", help="state.safetensors of a run")
     add("--to", required=True, metavar="FORMAT", help=", ".join(row.name for row in FORMATS))
-    add("--int8", action="store_true", help="8-bit weights and activations (onnx only)")
-    add("--data", type=Path, metavar="DIR", help="pictures to calibrate --int8 on (else dynamic)")
+    add(
+        "--int8",
+        action="store_true",
+        help="8-bit weights; with --data 8-bit activations, too, as far as labels stay (onnx only)",
+    )
+    add(
+        "--data",
+        type=Path,
+        metavar="DIR",
+        help="pictures to calibrate --int8 on and compare labels on; best none it was trained on",
+    )
     add(
         "--weights",
         metavar="SOURCE",

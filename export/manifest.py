@@ -39,7 +39,7 @@ def describe(
     optimizer: Optimizer = parts.step.optimizer
     return {
         "model": {
-            "name": parts.request.model,
+            "name": parts.backbone.name,
             "width": parts.backbone.width,
             "weights": _weights_label(parts.request.weights),
             "blocks": parts.backbone.family.blocks,

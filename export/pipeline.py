@@ -9,7 +9,6 @@ import numpy.typing as npt
 import onnx
 import torch
 
-from mobiletl.core.backbones import find_backbone
 from mobiletl.core.methods import find_method
 from mobiletl.core.optimizers import find_optimizer
 from mobiletl.core.step import TrainingStep
@@ -17,13 +16,14 @@ from mobiletl.core.transfer import check_resolution
 from mobiletl.export.bundle_writer import require_replaceable, write_bundle
 from mobiletl.export.manifest import describe, initial
 from mobiletl.export.memory_plan import GraphPlan, plan_graph
+from mobiletl.export.own_network import find_network
 from mobiletl.export.parts import Parts, Request
 from mobiletl.export.plan_verifier import verify_plan
 from mobiletl.export.runtime_at_rest import runtime_at_rest
 from mobiletl.export.runtimes import build_artifact, find_runtimes
 from mobiletl.export.stock_graphs import stock_graphs
 from mobiletl.export.trace import EXAMPLE_SIZE
-from mobiletl.export.weights import load_weights
+from mobiletl.export.weights import weights_of
 
 __all__ = ["Request", "export_bundle"]
 
@@ -57,16 +57,16 @@ def export_bundle(request: Request) -> Path:
 
 def _prepare(request: Request) -> Parts:
     check_resolution(request.resolution)
-    backbone = find_backbone(request.model)
+    backbone = find_network(request.model)
     method = find_method(request.method)
     optimizer = find_optimizer(request.optimizer)
     with torch.random.fork_rng():
         torch.manual_seed(0)  # without weights the same export gives the same bundle, too
         model = backbone.build(EXAMPLE_SIZE["K"])
-    weights = load_weights(request.weights, request.model)
+    weights = weights_of(backbone, request.weights)
     if weights is not None:
         model.load_state_dict(weights, strict=False)
-    transfer = method.prepare(model, request.blocks)
+    transfer = method.prepare(model, request.blocks, resolution=request.resolution)
     with torch.no_grad():
         h = transfer.prefix(torch.zeros(1, 3, request.resolution, request.resolution))
     _, channels, height, width = h.shape

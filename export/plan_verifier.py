@@ -24,10 +24,7 @@ from mobiletl.export.memory_plan import GraphPlan
 Array = npt.NDArray[np.generic]
 
 _VIEWS = ("Reshape", "Unsqueeze", "Squeeze", "Identity")
-_OVERWRITES = (
-    *("Add", "Sub", "Mul", "Div", "Clip", "Neg", "Exp", "Sqrt", "Reciprocal"),
-    *("HardSigmoid", "Relu"),
-)
+_OVERWRITES = ("Clip", "HardSigmoid", "Relu", "Sigmoid")
 
 
 def verify_plan(model: onnx.ModelProto, plan: GraphPlan, batch: int, classes: int) -> None:

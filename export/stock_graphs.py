@@ -12,7 +12,7 @@ from onnxscript import ir
 
 from mobiletl.core.step import TrainingStep
 from mobiletl.core.transfer import Transfer
-from mobiletl.export.functions import Shape, trace_features, trace_predict, trace_train_step
+from mobiletl.export.functions import Shape, Size, trace_features, trace_predict, trace_train_step
 from mobiletl.export.lowering.onnx import lower_to_onnx
 from mobiletl.export.parts import Parts
 from mobiletl.export.passes import run_passes
@@ -50,17 +50,21 @@ def lower_features(transfer: Transfer, resolution: int) -> onnx.ModelProto:
     return _checked(lower_to_onnx(trace_features(transfer, resolution), "features"))
 
 
-def lower_train_step(step: TrainingStep, feature_shape: Shape) -> onnx.ModelProto:
+def lower_train_step(
+    step: TrainingStep, feature_shape: Shape, batch: Size = "N", classes: Size = "K"
+) -> onnx.ModelProto:
     """(state, h, labels, lr) -> (loss, correct, new state), in the order that saves memory."""
-    model = lower_to_onnx(run_passes(trace_train_step(step, feature_shape)), "train_step")
+    traced = trace_train_step(step, feature_shape, batch, classes)
+    model = lower_to_onnx(run_passes(traced), "train_step")
     reorder(model)
     check_in_place(model)
     return _checked(model)
 
 
 def lower_predict(step: TrainingStep, feature_shape: Shape) -> onnx.ModelProto:
-    """(parameters and statistics, h) -> logits [N,K]."""
-    return _checked(lower_to_onnx(trace_predict(step, feature_shape), "predict"))
+    """(parameters and statistics, h) -> logits [N,K]; what is frozen in the top keeps its names."""
+    frozen = dict(step.top.named_parameters()) | dict(step.top.named_buffers())
+    return _checked(lower_to_onnx(trace_predict(step, feature_shape), "predict", frozen))
 
 
 def _checked(model: ir.Model) -> onnx.ModelProto:

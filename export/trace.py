@@ -22,6 +22,8 @@ from torch.fx.experimental.symbolic_shapes import (
     StatelessSymbolicContext,
 )
 
+from mobiletl.export.separable import ResizesAsProducts
+
 # Sizes used while tracing stand for "any"; 0 and 1 would be taken as constants.
 EXAMPLE_SIZE = {"N": 6, "K": 5}
 
@@ -75,7 +77,7 @@ def retrace(
     function: Callable[..., Sequence[Tensor]], mode: FakeTensorMode, arguments: Sequence[Tensor]
 ) -> fx.GraphModule:
     """Trace over fake arguments; what nobody reads is removed."""
-    with mode, enable_python_dispatcher():
+    with mode, enable_python_dispatcher(), ResizesAsProducts():
         graph = make_fx(lambda *flat: tuple(function(*flat)))(*arguments)
     graph.graph.eliminate_dead_code()
     graph.recompile()

@@ -26,6 +26,7 @@ from torch import Tensor
 
 from mobiletl.core.backbones import Backbone, find_backbone
 from mobiletl.core.errors import BadWeights, UsageError
+from mobiletl.export.own_network import find_network
 from mobiletl.export.weight_download import IMAGENET, cache_folder, fetch
 from mobiletl.export.weight_names import foreign_names, under_our_names
 
@@ -67,13 +68,17 @@ _SHOWN = 3
 
 
 def load_weights(source: str, model_name: str) -> dict[str, Tensor] | None:
+    """`weights_of` the network of that name."""
+    return weights_of(find_network(model_name), source)
+
+
+def weights_of(backbone: Backbone, source: str) -> dict[str, Tensor] | None:
     """float32 tensors for every key of the network but its last linear layer's; None for `none`.
 
     Fits `network.load_state_dict(weights, strict=False)`, which then misses that layer only. Raises
     UsageError where the named weights are of another network, BadWeights for a file that can't be
     read or holds another network, NoNetwork if a download fails.
     """
-    backbone = find_backbone(model_name)
     if source == "none":
         return None
     if source == "imagenet":
@@ -84,11 +89,15 @@ def load_weights(source: str, model_name: str) -> dict[str, Tensor] | None:
     else:
         path = Path(source)
     found = _read(path)
-    blame = f"{path}: not the weights of {model_name}"
+    blame = f"{path}: not the weights of {backbone.name}"
     theirs = foreign_names(found, backbone.family.name)
     if theirs is not None:
         blame += f" under names we know: these are {theirs}"
-    return _fitted(under_our_names(found, backbone.family.name), backbone, blame)
+    ours = under_our_names(found, backbone.family.name)
+    renamed = {backbone.family.rename(key): tensor for key, tensor in ours.items()}
+    if len(renamed) < len(ours):
+        raise BadWeights(f"{path}: {backbone.name} renames {len(ours)} keys to {len(renamed)} ones")
+    return _fitted(renamed, backbone, blame)
 
 
 def _named(source: str, backbone: Backbone, models: tuple[str, ...]) -> str:

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from mobiletl.core.errors import UnsupportedModel
+from mobiletl.core.inverted_residual import InvertedResidual
 from mobiletl.core.layers import ShiftNormActivation
-from mobiletl.core.methods import METHODS, find_method
+from mobiletl.core.methods import METHODS, Method, Reach, find_method
 from mobiletl.core.step import TrainingStep
 from runtime_tests.networks import (
     feature_shape,
@@ -123,15 +124,48 @@ def test_mobiletl_replaces_every_activation_of_the_top() -> None:
     assert not any(isinstance(m, torch.nn.ReLU6) for m in top.modules())
 
 
-def test_default_blocks() -> None:
-    for method in METHODS:
-        top = method.prepare(small_network(), None).top
-        assert len(top.features) == (0 if method.default_blocks is None else 4)
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
+def test_the_top_is_what_the_method_reaches(method: Method) -> None:
+    """Of MobileNetV2: 17 blocks between a stem and a head."""
+    transfer = method.prepare(small_network(), None)
+    layers = {Reach.CLASSIFIER: 0, Reach.BLOCKS: 3 + 1, Reach.NETWORK: 1 + 17 + 1}
+    blocks = {Reach.CLASSIFIER: 0, Reach.BLOCKS: 3, Reach.NETWORK: 17}
+    assert len(transfer.top.features) == layers[method.reach]
+    assert transfer.blocks == blocks[method.reach]
+    named = [transfer.top.features[name] for name in transfer.block_names]
+    assert all(isinstance(block, InvertedResidual) for block in named)
 
 
-def test_blocks_for_a_method_without_any() -> None:
-    with pytest.raises(UnsupportedModel, match="ft-last trains no blocks, but 3 were asked for"):
-        find_method("ft-last").prepare(small_network(), 3)
+@pytest.mark.parametrize(
+    "method", [m for m in METHODS if m.reach is not Reach.BLOCKS], ids=lambda method: method.name
+)
+def test_blocks_for_a_method_without_any(method: Method) -> None:
+    asked = f"{method.name} reaches {method.reach.value}, but 3 blocks were asked for"
+    with pytest.raises(UnsupportedModel, match=asked):
+        method.prepare(small_network(), 3)
+
+
+def test_ft_bias_trains_shifts_and_the_classifier() -> None:
+    """And computes what the network does, in both modes: norms stay in inference mode."""
+    pictures = torch.randn(2, 3, 64, 64)
+    network = small_network()
+    with torch.no_grad():
+        expected = network.eval()(pictures)
+        top = find_method("ft-bias").prepare(network, None).top
+        for mode in (True, False):
+            torch.testing.assert_close(top.train(mode)(pictures), expected, rtol=1e-4, atol=1e-5)
+    norms = 1 + 16 * 3 + 2 + 1
+    trained = [name for name, p in top.named_parameters() if p.requires_grad]
+    assert len(trained) == norms + 2
+    assert all(name.endswith(".bias") for name in trained if name != "classifier.1.weight")
+
+
+def test_ft_bn_trains_norms_and_the_classifier() -> None:
+    top = find_method("ft-bn").prepare(small_network(), None).top
+    norms = [m for m in top.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    owned = {id(p) for norm in norms for p in norm.parameters()}
+    owned |= {id(p) for p in top.get_submodule(top.classes_layer).parameters()}
+    assert {id(p) for p in top.parameters() if p.requires_grad} == owned
 
 
 @pytest.mark.parametrize("method", ["mobiletl", "ft-blocks"])

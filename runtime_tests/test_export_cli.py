@@ -12,6 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from mobiletl.device.bundle import open_bundle
 from mobiletl.device.commands import main
@@ -68,13 +70,15 @@ def test_flags_reach_the_bundle(tmp_path: Path) -> None:
     ("flags", "code", "text"),
     [
         ("--weights none --blocks 18", 9, "18 blocks to train, but MobileNetV2 has 17"),
-        ("--weights none --method ft-last --blocks 1", 9, "ft-last trains no blocks"),
+        ("--weights none --method ft-last --blocks 1", 9, "ft-last reaches the classifier alone"),
+        ("--weights none --method ft-all --blocks 3", 9, "ft-all .*3 blocks .*leave --blocks out"),
         ("--weights none --resolution 100", 9, "resolution 100 does not fit .*try 96"),
         ("--weights none --model resnet18", 9, "no model is called 'resnet18'"),
         ("--weights none --model mbv2-99", 9, "expected 0.1 to 4"),
         ("--weights missing.safetensors", 10, "missing.safetensors: no such file"),
         ("--weights broken.safetensors", 10, "broken.safetensors: not a readable weights file"),
         ("--weights broken.pth", 10, "broken.pth: not a readable weights file"),
+        ("--weights timm.safetensors --model mbv3-small", 10, r"timm's: .*\(conv_stem\.weight\)"),
         ("--weights demo --model mbv2", 2, "--weights demo is for --model mbv2-0.35, not mbv2"),
         (f"{' '.join(FAST)} --out occupied", 2, "holds something that is no bundle"),
         (f"{' '.join(FAST)} --out broken.pth", 2, "is a file, expected a folder"),
@@ -90,6 +94,7 @@ def test_refusals_are_one_line(
 ) -> None:
     for name in ("broken.safetensors", "broken.pth"):
         (tmp_path / name).write_bytes(b"not what it says")
+    save_file({"conv_stem.weight": torch.zeros(16, 3, 3, 3)}, tmp_path / "timm.safetensors")
     (tmp_path / "occupied").mkdir()
     (tmp_path / "occupied" / "letter.txt").write_text("dear")
     monkeypatch.chdir(tmp_path)

@@ -24,11 +24,12 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from mobiletl.core.backbones import find_backbone
-from mobiletl.core.errors import BadWeights, MissingDependency, UsageError
+from mobiletl.core.errors import BadPictures, BadWeights, MissingDependency, UsageError
 from mobiletl.device import session_onnxruntime
 from mobiletl.device.bundle import open_bundle
 from mobiletl.device.state_file import StateInfo, save_state
 from mobiletl.export.finish.formats import FORMATS, find_format
+from mobiletl.export.finish.pictures import normalised, picture_files
 from mobiletl.export.finish.pipeline import Order, finish
 from mobiletl.export.weights import load_weights
 from runtime_tests.exported_bundles import Case, exported, invented_pictures
@@ -36,7 +37,12 @@ from runtime_tests.exported_bundles import Case, exported, invented_pictures
 # The bar: logits of order 1.
 TOLERANCE = 1e-4
 CLASSES = ("cat", "dog", "zèbre")
-CASES = (Case("mobiletl", 2), Case("ft-blocks", 2), Case("ft-last", None))
+BACKBONE = (
+    *(Case("mobiletl", 2), Case("ft-blocks", 2), Case("ft-last", None)),
+    *(Case("ft-all", None), Case("ft-bn", None), Case("ft-bias", None)),
+)
+WITH_MORE_LAYERS = (Case("tinytl-lb", None), Case("repnet", None), Case("da3", None))
+CASES = BACKBONE + WITH_MORE_LAYERS
 Floats = NDArray[np.float32]
 
 
@@ -44,6 +50,7 @@ Floats = NDArray[np.float32]
 class Trained:
     """A bundle, a state that was trained on it, pictures and the board's logits for them."""
 
+    case: Case
     bundle: Path
     state: Path
     images: Floats
@@ -78,7 +85,7 @@ def train(case: Case, factory: pytest.TempPathFactory) -> Trained:
         save_state(path, session.state(), info)
         logits = session.predict(h)
     assert np.ptp(logits) > 0.5
-    return Trained(folder, path, images, logits)
+    return Trained(case, folder, path, images, logits)
 
 
 def run_onnx(path: Path, images: Floats) -> Floats:
@@ -109,7 +116,8 @@ def test_onnx_predicts_as_the_board(trained: Trained, tmp_path: Path) -> None:
         logits = run_onnx(tmp_path / "pets.onnx", trained.images[:count])
         np.testing.assert_allclose(logits, trained.logits[:count], atol=TOLERANCE, rtol=0)
     model = onnx.load(tmp_path / "pets.onnx")
-    assert {node.op_type for node in model.graph.node}.isdisjoint({"BatchNormalization", "Sub"})
+    if trained.case in BACKBONE:
+        assert {node.op_type for node in model.graph.node}.isdisjoint({"BatchNormalization", "Sub"})
     check_facts({p.key: p.value for p in model.metadata_props}["mobiletl"], trained)
 
 
@@ -128,6 +136,11 @@ def test_torchvision_weights_fit_the_network(
     trained: Trained, weights: str | None, tmp_path: Path
 ) -> None:
     path = tmp_path / "pets.safetensors"
+    if trained.case in WITH_MORE_LAYERS:
+        with pytest.raises(UsageError, match=f"{trained.case.method} has put layers beside"):
+            finish(trained.order("torchvision", path, weights=weights))
+        assert not path.exists()
+        return
     finish(trained.order("torchvision", path, weights=weights))
     network = find_backbone("mbv2-0.35").build(len(CLASSES))
     network.load_state_dict(load_file(path), strict=True)
@@ -200,24 +213,69 @@ def picture_folder(masked: Trained, tmp_path: Path) -> Path:
     return tmp_path / "photos"
 
 
-@pytest.mark.parametrize("calibrated", [False, True])
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # inside onnxruntime's quantizer
-def test_int8_is_small_and_names_the_same_classes(
-    calibrated: bool, masked: Trained, picture_folder: Path, tmp_path: Path
-) -> None:
-    data = picture_folder if calibrated else None
-    finish(masked.order("onnx", tmp_path / "pets.onnx", int8=True, data=data))
-    model = onnx.load(tmp_path / "pets.onnx")
-    pointwise = [t for t in model.graph.initializer if len(t.dims) == 4 and t.dims[1] > 3]
-    assert len(pointwise) == 34
-    assert {t.data_type for t in pointwise} == {onnx.TensorProto.INT8}
-    check_facts({p.key: p.value for p in model.metadata_props}["mobiletl"], masked)
-    assert ("QuantizeLinear" in {n.op_type for n in model.graph.node}) == calibrated
+def clear_labels_agree(masked: Trained, logits: Floats) -> bool:
+    """Noise lies near borders between classes; docs/finish.md has photographs."""
     margin = np.sort(masked.logits)[:, -1] - np.sort(masked.logits)[:, -2]
-    clear = margin > 0.2  # noise pictures lie near borders; photographs are measured in docs
-    logits = run_onnx(tmp_path / "pets.onnx", masked.images)
+    clear = margin > 0.2
     assert clear.sum() >= 6
-    assert (logits.argmax(1) == masked.logits.argmax(1))[clear].all()
+    return bool((logits.argmax(1) == masked.logits.argmax(1))[clear].all())
+
+
+# A bar that every picture holds, and one that none does: what is tried first, and last.
+@pytest.mark.parametrize(("aim", "activations"), [(1.0, True), (-1.0, False)])
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # inside onnxruntime's quantizer
+def test_int8_with_pictures_goes_as_far_as_labels_stay(
+    aim: float,
+    activations: bool,
+    masked: Trained,
+    picture_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("mobiletl.export.finish.int8._AIM", aim)
+    monkeypatch.setattr("mobiletl.export.finish.int8.BAR", aim)
+    result = finish(masked.order("onnx", tmp_path / "pets.onnx", int8=True, data=picture_folder))
+    model = onnx.load(tmp_path / "pets.onnx")
+    check_facts({p.key: p.value for p in model.metadata_props}["mobiletl"], masked)
+    convs = sum(node.op_type == "Conv" for node in model.graph.node)
+    assert ("QuantizeLinear" in {n.op_type for n in model.graph.node}) == activations
+    assert (f"the last {convs} of {convs} convolutions" in result.summary) == activations
+    assert ("ABOVE THE" in result.summary) != activations
+    # Every other picture calibrates; the rest is what the summary speaks of.
+    finish(masked.order("onnx", tmp_path / "float.onnx"))
+    size = json.loads((masked.bundle / "manifest.json").read_text("utf-8"))["input"]
+    held_out = np.concatenate(list(normalised(picture_files(picture_folder), size))[1::2])
+    labels = [run_onnx(tmp_path / f"{n}.onnx", held_out).argmax(1) for n in ("float", "pets")]
+    changed = int((labels[0] != labels[1]).sum())
+    assert result.summary.startswith(f"int8: {changed} of 6 pictures not calibrated on")
+    assert clear_labels_agree(masked, run_onnx(tmp_path / "pets.onnx", masked.images))
+
+
+def test_int8_without_pictures_stores_small_weights(masked: Trained, tmp_path: Path) -> None:
+    finish(masked.order("onnx", tmp_path / "float.onnx"))
+    result = finish(masked.order("onnx", tmp_path / "pets.onnx", int8=True))
+    assert "without pictures (--data) nobody knows" in result.summary
+    model = onnx.load(tmp_path / "pets.onnx")
+    check_facts({p.key: p.value for p in model.metadata_props}["mobiletl"], masked)
+    types = {t.name: t.data_type for t in model.graph.initializer if len(t.dims) == 4}
+    weights = {t.name: int(np.prod(t.dims)) for t in model.graph.initializer if t.name in types}
+    small = [name for name, kind in types.items() if kind == onnx.TensorProto.INT8]
+    assert len(small) >= 15
+    assert sum(weights[name] for name in small) > 0.85 * sum(weights.values())
+    before, after = ((tmp_path / name).stat().st_size for name in ("float.onnx", "pets.onnx"))
+    assert after < 0.5 * before
+    assert clear_labels_agree(masked, run_onnx(tmp_path / "pets.onnx", masked.images))
+
+
+def test_int8_wants_two_readable_pictures(
+    masked: Trained, picture_folder: Path, tmp_path: Path
+) -> None:
+    for path in picture_folder.rglob("*.png"):
+        if path.name != "00.png":
+            path.unlink()
+    with pytest.raises(BadPictures, match="one readable picture, expected two or more"):
+        finish(masked.order("onnx", tmp_path / "pets.onnx", int8=True, data=picture_folder))
+    assert not (tmp_path / "pets.onnx").exists()
 
 
 def test_same_state_same_bytes(masked: Trained, tmp_path: Path) -> None:

@@ -75,6 +75,36 @@ def convolutions(x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, ...]:
     return dense, dilated, functional.conv_transpose2d(x, single, None, 2, 1, 1, 3)
 
 
+def extremes(x: Tensor, y: Tensor) -> tuple[Tensor, ...]:
+    return torch.minimum(x, y), torch.maximum(x, y), x.abs(), torch.sgn(x), torch.exp(x)
+
+
+def powers(x: Tensor) -> tuple[Tensor, ...]:
+    return tuple(torch.pow(x.abs() + 1, exponent) for exponent in (1, 2, 3, 0.5))
+
+
+def slices(x: Tensor) -> tuple[Tensor, ...]:
+    return x[:, 1:3], x[:, :, -2:], x[:, :, ::2], aten.alias(x) + 1
+
+
+def variances(x: Tensor) -> tuple[Tensor, ...]:
+    return x.var((1, 2, 3)), torch.var(x, [2, 3], correction=0, keepdim=True)
+
+
+def group_norms(x: Tensor, y: Tensor, z: Tensor) -> tuple[Tensor, ...]:
+    return functional.group_norm(x, 2, y, z), functional.group_norm(x, 1)
+
+
+def pools(x: Tensor) -> tuple[Tensor, ...]:
+    """Halves, the last window kept, windows over the padding with and without it."""
+    return (
+        functional.avg_pool2d(x, 2),
+        functional.avg_pool2d(x, 2, 2, ceil_mode=True),
+        functional.avg_pool2d(x, 3, 2, 1),
+        functional.avg_pool2d(x, 3, 1, 1, count_include_pad=False),
+    )
+
+
 def activations(x: Tensor) -> tuple[Tensor, ...]:
     return functional.relu(x), functional.hardsigmoid(x * 4), functional.hardswish(x * 4)
 
@@ -89,8 +119,9 @@ def slopes_at_the_kinks(x: Tensor, y: Tensor) -> tuple[Tensor, ...]:
 
 
 def expansions(x: Tensor, y: Tensor) -> tuple[Tensor, ...]:
-    """Read by a product, which broadcasts by itself, and as a result."""
-    return y * x.expand(y.shape[0], 3), x.expand(y.shape[0], 3)
+    """Read by products, of which only some reach that size by themselves, and as a result."""
+    size = (y.shape[0], 3)
+    return y * x.expand(size), x.expand(size), x.expand(size) * 2, x.expand(size) * x.expand(size)
 
 
 def pads(x: Tensor) -> tuple[Tensor, ...]:
@@ -114,6 +145,12 @@ EXAMPLES = {
     "scalar tensor": Example(lambda x, y: x * y, f32(("N", 3, 1, 1), ())),
     "sizes": Example(lambda x: (x / x.shape[0], x * (x.shape[0] + 1), x / x.numel())),
     "roots": Example(lambda x: (torch.sqrt(x * x + 1), torch.rsqrt(x * x + 1))),
+    "more numbers": Example(
+        lambda x: (3 - x, aten.mul.Scalar(x, 2.0), aten.rsub.Scalar(x, 2), 1 / (x * x + 1))
+    ),
+    "extremes": Example(extremes, PAIR),
+    "powers": Example(powers),
+    "sigmoid": Example(lambda x, y: (s := torch.sigmoid(x), aten.sigmoid_backward(y, s)), PAIR),
     "label pairs": Example(label_pairs, LABELS),
     "clamp": Example(lambda x: (x.clamp(0.0, 1.0), functional.relu6(x * 6))),
     "relu6 backward": Example(lambda x, y: aten.hardtanh_backward(y, x * 6, 0.0, 6.0), PAIR),
@@ -135,10 +172,17 @@ EXAMPLES = {
     ),
     "t with other readers": Example(lambda x: ((t := x.t()) @ x, t + 1)),
     "batched product": Example(torch.bmm, f32((2, "N", 3), (2, 3, 4))),
-    "slice": Example(lambda x: (x[:, 1:3], x[:, :, -2:], aten.alias(x) + 1), MAP),
+    "slice": Example(slices, MAP),
     "select": Example(lambda x: x[:, 1], MAP),
     "pad": Example(pads, MAP),
     "stack": Example(lambda x, y: (torch.stack([x, y], 1), torch.stack([x, y])), PAIR),
+    "cat": Example(lambda x, y: (torch.cat([x, y], 1), torch.cat([x, y])), PAIR),
+    "resize": Example(
+        lambda x: functional.interpolate(x, size=(4, 9), mode="bilinear", align_corners=False), MAP
+    ),
+    "variances": Example(variances, MAP),
+    "group norms": Example(group_norms, f32(("N", 4, 6, 5), (4,), (4,))),
+    "average pools": Example(pools, f32(("N", 3, 5, 7))),
     "convolutions": Example(convolutions, f32(("N", 3, 6, 5), (4, 3, 3, 3), (4,))),
     "norm": Example(norm, f32(("N", 3, 6, 5), (3,), (3,), (3,), (3,))),
     "softmax": Example(lambda x: functional.log_softmax(x * 5, 1), LOGITS),
@@ -247,6 +291,18 @@ def test_mask_that_is_no_whole_number_of_bytes_is_refused() -> None:
     example = Example(masks.pack_mask, f32(("N", 3, 5)))
     with pytest.raises(UnsupportedModel, match=r"15 elements per picture.*multiple of 8"):
         lower_to_onnx(traced(example), "odd")
+
+
+@pytest.mark.parametrize("options", [{"divisor_override": 3}, {"padding": 1, "ceil_mode": True}])
+def test_pooling_that_runtimes_disagree_on_is_refused(options: dict[str, int]) -> None:
+    example = Example(lambda x: functional.avg_pool2d(x, 2, **options), MAP)
+    with pytest.raises(UnsupportedModel, match=r"has no ONNX translation, expected no divisor"):
+        lower_to_onnx(traced(example), "pool")
+
+
+def test_variance_over_pictures_is_refused() -> None:
+    with pytest.raises(UnsupportedModel, match="variance over pictures"):
+        lower_to_onnx(traced(Example(lambda x: x.var((0, 2, 3)), MAP)), "variance")
 
 
 def test_operator_without_a_rule_is_named() -> None:

@@ -97,7 +97,7 @@ CASES = {
     # b and c are written over a.
     "in place": (
         model(
-            [copy("x", "a"), node("Neg", "a", "b"), node("Exp", "b", "c"), copy("c", "out")],
+            [copy("x", "a"), node("Relu", "a", "b"), node("Sigmoid", "b", "c"), copy("c", "out")],
             SQUARE,
         ),
         32,
@@ -105,29 +105,24 @@ CASES = {
     # a is read once more, so b needs memory of its own.
     "in place but read later": (
         model(
-            [copy("x", "a"), node("Neg", "a", "b"), node("Concat", "a b", "out", axis=1)], DOUBLE
+            [copy("x", "a"), node("Relu", "a", "b"), node("Concat", "a b", "out", axis=1)], DOUBLE
         ),
         64,
     ),
     # An input belongs to the caller: b is new, c is written over b.
     "in place but an input": (
-        model([node("Neg", "x", "b"), node("Neg", "b", "c"), copy("c", "out")], SQUARE),
+        model([node("Relu", "x", "b"), node("Relu", "b", "c"), copy("c", "out")], SQUARE),
         32,
     ),
     # A result is new memory, too.
-    "in place but a result": (model([copy("x", "a"), node("Neg", "a", "out")], SQUARE), 32),
-    # The first operand is too small to write the sum over, the second fits: small + b, then out.
-    "in place over the second operand": (
+    "in place but a result": (model([copy("x", "a"), node("Relu", "a", "out")], SQUARE), 32),
+    # Sums and products are new memory while both operands live: a + b + c.
+    "a sum is not in place": (
         model(
-            [
-                node("ReduceSum", "x", "small", keepdims=0),
-                copy("x", "b"),
-                node("Add", "small b", "c"),
-                copy("c", "out"),
-            ],
+            [copy("x", "a"), copy("x", "b"), node("Add", "a b", "c"), copy("c", "out")],
             SQUARE,
         ),
-        32,
+        48,
     ),
     # In place over an alias: the memory is a's.
     "in place over an alias": (
@@ -135,7 +130,7 @@ CASES = {
             [
                 copy("x", "a"),
                 node("Reshape", "a shape", "r"),
-                node("Neg", "r", "n"),
+                node("Relu", "r", "n"),
                 node("Reshape", "n back", "s"),
                 copy("s", "out"),
             ],
@@ -152,7 +147,6 @@ CASES = {
 def test_peak_is_the_sum_made_by_hand(name: str) -> None:
     graph, per_picture = CASES[name]
     plan = plan_graph(graph)
-    # `small` is 4 bytes beside a and out of 16 N each, freed before out is written.
     assert [plan.peak(batch, 2) for batch in (1, 3, 50)] == [per_picture * n for n in (1, 3, 50)]
 
 
@@ -190,7 +184,7 @@ def test_every_term_of_the_formula() -> None:
         "both": ["N", "K"],
     }
     names = list(shapes)
-    nodes = [node("Neg", name, f"c.{name}") for name in names]
+    nodes = [node("Relu", name, f"c.{name}") for name in names]
     graph = model(nodes, {f"c.{name}": shapes[name] for name in names}, shapes)
     (moment,) = plan_graph(graph).moments
     assert moment == Bytes(fixed=12, per_picture=8, per_class=4, per_both=4)
@@ -199,7 +193,7 @@ def test_every_term_of_the_formula() -> None:
 def test_moments_are_those_that_can_be_the_peak() -> None:
     """Few pictures: the large constant size. Many: the batch. What is smaller than either goes."""
     nodes = [
-        *(node("Neg", "big", "b"), node("ReduceSum", "b", "s", keepdims=0)),
+        *(node("Relu", "big", "b"), node("ReduceSum", "b", "s", keepdims=0)),
         *(copy("x", "a"), copy("a", "c"), node("Add", "c s", "out")),
     ]
     graph = model(nodes, SQUARE, {"big": [100], **X})

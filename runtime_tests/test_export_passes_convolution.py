@@ -52,27 +52,6 @@ def test_depthwise_takes_a_bias() -> None:
     torch.testing.assert_close(found, expected, **TOLERANCE[torch.float32])
 
 
-@pytest.mark.parametrize(
-    ("weight", "geometry", "text"),
-    [
-        (torch.zeros(4, 4, 3, 3), Geometry(1, 1, 1), r"\[4, 4, 3, 3\] in 1 groups"),
-        (torch.zeros(4, 2, 1, 1), Geometry(1, 0, 2), r"\[4, 2, 1, 1\] in 2 groups"),
-        (torch.zeros(8, 1, 3, 3), Geometry(1, 1, 4), r"\[8, 1, 3, 3\] in 4 groups"),
-        (torch.zeros(4, 4, 1, 1), Geometry(2, 0, 1), r"\[4, 4, 1, 1\] in 1 groups"),
-    ],
-    ids=["dense 3x3", "grouped 1x1", "channel multiplier", "strided 1x1"],
-)
-def test_other_convolutions_are_refused(weight: Tensor, geometry: Geometry, text: str) -> None:
-    x = torch.zeros(4, 1, 5, 5)
-    for attempt in (
-        lambda: convolution.forward(x, weight, None, geometry),
-        lambda: convolution.input_gradient(x, x, weight, geometry),
-        lambda: convolution.weight_gradient(x, x, weight, geometry),
-    ):
-        with pytest.raises(UnsupportedModel, match=f"{text}.*expected 1x1 or depthwise"):
-            attempt()
-
-
 def test_transposed_convolution_is_refused() -> None:
     with pytest.raises(UnsupportedModel, match="transposed=True has no training rule"):
         Geometry.of([1, 1], [0, 0], [1, 1], transposed=True, groups=1)

@@ -71,7 +71,7 @@ def graphs(draw: st.DrawFn) -> onnx.ModelProto:
     nodes = []
     for index in range(draw(st.integers(2, 9))):
         output = f"t{index}"
-        kind = draw(st.sampled_from(["copy", "Neg", "Add", "Reshape"]))
+        kind = draw(st.sampled_from(["copy", "Relu", "Add", "Reshape"]))
         source = draw(st.sampled_from(names[-3:]))
         if kind == "copy":
             nodes.append(copy(source, output))
@@ -80,7 +80,7 @@ def graphs(draw: st.DrawFn) -> onnx.ModelProto:
         elif kind == "Reshape":
             nodes.append(node("Reshape", f"{source} back", output))
         else:
-            nodes.append(node("Neg", source, output))
+            nodes.append(node("Relu", source, output))
         names.append(output)
     nodes.append(node("Concat", f"{names[-1]} {draw(st.sampled_from(names))}", "out", axis=1))
     return model(nodes, {"out": ["N", 8]}, back=np.array([-1, 4]))

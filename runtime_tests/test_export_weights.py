@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import threading
-from collections.abc import Callable, Iterator
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,40 +16,16 @@ from mobiletl.core.backbones import FAMILIES, Family, find_backbone
 from mobiletl.core.errors import (
     BadWeights,
     MobileTLError,
-    NoNetwork,
-    NoSpace,
     UnsupportedModel,
     UsageError,
 )
 from mobiletl.core.mobilenetv2 import MobileNetV2
 from mobiletl.export import weights
-from mobiletl.export.weight_download import IMAGENET, PublishedFile, cache_folder, fetch
-from mobiletl.export.weight_names import under_our_names
 from mobiletl.export.weights import load_weights
 from runtime_tests.shared_files import shared
 
 WIDTH = 0.1
 MODEL = "mbv2-0.1"
-
-# Written out by hand from timm's and torchvision's published files, one row per kind of layer.
-TIMM_AND_TORCHVISION = (
-    ("conv_stem.weight", "features.0.0.weight"),
-    ("bn1.running_mean", "features.0.1.running_mean"),
-    ("blocks.0.0.conv_dw.weight", "features.1.conv.0.0.weight"),
-    ("blocks.0.0.bn1.bias", "features.1.conv.0.1.bias"),
-    ("blocks.0.0.conv_pw.weight", "features.1.conv.1.weight"),
-    ("blocks.0.0.bn2.running_var", "features.1.conv.2.running_var"),
-    ("blocks.1.0.conv_pw.weight", "features.2.conv.0.0.weight"),
-    ("blocks.1.1.conv_dw.weight", "features.3.conv.1.0.weight"),
-    ("blocks.2.2.bn2.weight", "features.6.conv.1.1.weight"),
-    ("blocks.3.3.conv_pwl.weight", "features.10.conv.2.weight"),
-    ("blocks.4.0.bn1.bias", "features.11.conv.0.1.bias"),
-    ("blocks.5.2.bn3.bias", "features.16.conv.3.bias"),
-    ("blocks.6.0.conv_pwl.weight", "features.17.conv.2.weight"),
-    ("conv_head.weight", "features.18.0.weight"),
-    ("bn2.weight", "features.18.1.weight"),
-    ("classifier.bias", "classifier.1.bias"),
-)
 
 
 def state(classes: int = 5) -> dict[str, Tensor]:
@@ -136,38 +109,6 @@ def test_torchvision_pth(tmp_path: Path, wrap: Callable[[dict[str, Tensor]], Any
 def test_pth_of_the_oldest_format(tmp_path: Path) -> None:
     torch.save(state(), tmp_path / "w.pth", _use_new_zipfile_serialization=False)
     assert_loads_as(tmp_path / "w.pth", state())
-
-
-def test_timm_names_one_by_one() -> None:
-    tensors = {theirs: torch.tensor(float(i)) for i, (theirs, _) in enumerate(TIMM_AND_TORCHVISION)}
-    renamed = under_our_names(tensors, "mbv2")
-    assert renamed == {ours: tensors[theirs] for theirs, ours in TIMM_AND_TORCHVISION}
-
-
-def test_timm_pth(tmp_path: Path) -> None:
-    tensors = state()
-    layers = {ours: theirs for theirs, ours in timm_layers().items()}
-    renamed = {}
-    for key, tensor in tensors.items():
-        layer, _, leaf = key.rpartition(".")
-        renamed[f"{layers[layer]}.{leaf}"] = tensor
-    torch.save(renamed, tmp_path / "w.pth")
-    assert_loads_as(tmp_path / "w.pth", tensors)
-
-
-def timm_layers() -> dict[str, str]:
-    """timm's layer -> torchvision's, spelled out block by block: stages of 1 2 3 4 3 3 1."""
-    stages = [(s, r) for s, repeats in enumerate((1, 2, 3, 4, 3, 3, 1)) for r in range(repeats)]
-    names = {"conv_stem": "features.0.0", "bn1": "features.0.1", "classifier": "classifier.1"}
-    names |= {"conv_head": "features.18.0", "bn2": "features.18.1"}
-    first = ["conv_dw:conv.0.0", "bn1:conv.0.1", "conv_pw:conv.1", "bn2:conv.2"]
-    others = ["conv_pw:conv.0.0", "bn1:conv.0.1", "conv_dw:conv.1.0", "bn2:conv.1.1"]
-    others += ["conv_pwl:conv.2", "bn3:conv.3"]
-    for index, (stage, repeat) in enumerate(stages, start=1):
-        for pair in first if index == 1 else others:
-            theirs, ours = pair.split(":")
-            names[f"blocks.{stage}.{repeat}.{theirs}"] = f"features.{index}.{ours}"
-    return names
 
 
 def test_wrong_keys_are_counted_and_named(tmp_path: Path) -> None:
@@ -280,124 +221,6 @@ def test_named_weights_are_of_one_network(source: str, model: str) -> None:
         load_weights(source, model)
 
 
-class Quiet(SimpleHTTPRequestHandler):
-    """Serves the current test's folder and counts what it was asked for."""
-
-    asked: list[str]
-
-    def log_message(self, format: str, *args: object) -> None:
-        self.asked.append(self.path)
-
-
-@pytest.fixture
-def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, Path, list[str]]]:
-    """A web server on this machine: its address, the folder it serves, the paths asked for."""
-    folder, asked = tmp_path / "site", list[str]()
-    folder.mkdir()
-    monkeypatch.setenv("no_proxy", "*")
-
-    class Handler(Quiet):
-        def __init__(self, *args: Any) -> None:
-            super().__init__(*args, directory=str(folder))
-
-    Handler.asked = asked
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}", folder, asked
-        server.shutdown()
-        thread.join()
-
-
-def published(address: str, content: bytes) -> PublishedFile:
-    """The published file `w.pth` whose name would carry the hash of `content`."""
-    return PublishedFile(f"{address}/w.pth", hashlib.sha256(content).hexdigest()[:8])
-
-
-def test_download_is_kept_and_asked_for_once(
-    tmp_path: Path, site: tuple[str, Path, list[str]]
-) -> None:
-    address, folder, asked = site
-    (folder / "w.pth").write_bytes(b"weights")
-    for _ in range(2):
-        path = fetch(published(address, b"weights"), tmp_path / "a" / "b")
-        assert path.read_bytes() == b"weights"
-    assert len(asked) == 1
-    assert list((tmp_path / "a" / "b").iterdir()) == [path]
-
-
-def test_damaged_cache_is_downloaded_again(
-    tmp_path: Path, site: tuple[str, Path, list[str]]
-) -> None:
-    address, folder, _ = site
-    (folder / "w.pth").write_bytes(b"weights")
-    (tmp_path / "w.pth").write_bytes(b"weig")
-    assert fetch(published(address, b"weights"), tmp_path).read_bytes() == b"weights"
-
-
-def test_download_with_another_hash_is_refused_and_not_kept(
-    tmp_path: Path, site: tuple[str, Path, list[str]]
-) -> None:
-    address, folder, _ = site
-    (folder / "w.pth").write_bytes(b"a login page")
-    with pytest.raises(BadWeights, match="the 12 bytes that came have SHA-256"):
-        fetch(published(address, b"weights"), tmp_path / "cache")
-    assert not (tmp_path / "cache").exists()
-
-
-def test_missing_page_names_the_alternatives(
-    tmp_path: Path, site: tuple[str, Path, list[str]]
-) -> None:
-    with pytest.raises(NoNetwork) as caught:
-        fetch(published(site[0], b"weights"), tmp_path)
-    assert "(File not found)" in str(caught.value)
-    assert "--weights demo, --weights none or --weights PATH" in str(caught.value)
-
-
-def test_download_that_cannot_be_kept(tmp_path: Path, site: tuple[str, Path, list[str]]) -> None:
-    address, folder, _ = site
-    (folder / "w.pth").write_bytes(b"weights")
-    (tmp_path / "cache").mkdir()
-    (tmp_path / "cache" / "w.pth").mkdir()
-    with pytest.raises(NoSpace, match="XDG_CACHE_HOME"):
-        fetch(published(address, b"weights"), tmp_path / "cache")
-
-
-def test_imagenet_without_a_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setenv("no_proxy", "*")
-    # The discard port: nothing listens there.
-    unreachable = {"mbv2": PublishedFile("http://127.0.0.1:9/w.pth", "00")}
-    monkeypatch.setattr(weights, "IMAGENET", unreachable)
-    with pytest.raises(NoNetwork) as caught:
-        load_weights("imagenet", "mbv2")
-    message = str(caught.value)
-    assert "\n" not in message
-    assert "--weights demo, --weights none or --weights PATH" in message
-
-
-def test_imagenet_takes_the_cached_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, site: tuple[str, Path, list[str]]
-) -> None:
-    address, folder, _ = site
-    network = MobileNetV2(3)
-    torch.save(network.state_dict(), folder / "w.pth")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    content = (folder / "w.pth").read_bytes()
-    monkeypatch.setattr(weights, "IMAGENET", {"mbv2": published(address, content)})
-    loaded = load_weights("imagenet", "mbv2")
-    assert loaded is not None
-    assert torch.equal(loaded["features.18.0.weight"], network.state_dict()["features.18.0.weight"])
-    assert (tmp_path / "mobiletl" / "w.pth").is_file()
-
-
-@pytest.mark.parametrize("model", IMAGENET)
-def test_published_names_carry_their_own_hash(model: str) -> None:
-    row = IMAGENET[model]
-    assert row.name.endswith(f"-{row.sha256_prefix}.pth")
-    assert find_backbone(model).width == 1.0
-
-
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
 def test_every_backbone_reads_back_what_it_saves(tmp_path: Path, family: Family) -> None:
     torch.manual_seed(0)
@@ -419,46 +242,6 @@ def test_hidden_linear_layer_of_mobilenetv3_is_kept() -> None:
     assert {key for key in keys if key.startswith("classifier.")} == {
         f"classifier.{layer}.{leaf}" for layer in (0, 3) for leaf in ("weight", "bias")
     }
-
-
-def test_timm_file_of_mobilenetv3_is_refused_by_its_keys(tmp_path: Path) -> None:
-    tensors = {"conv_stem.weight": torch.zeros(16, 3, 3, 3), "bn1.weight": torch.zeros(16)}
-    save_file(tensors, tmp_path / "w.safetensors")
-    with pytest.raises(BadWeights) as caught:
-        load_weights(str(tmp_path / "w.safetensors"), "mbv3-small")
-    message = str(caught.value)
-    assert "not the weights of mbv3-small under names we know: these are timm's: " in message
-    assert "missing (features.0.0.weight, features.0.1.weight, " in message
-    assert "2 unexpected (bn1.weight, conv_stem.weight)" in message
-
-
-# Read off the authors' published file: (their layer, ours).
-AUTHORS_PROXYLESS = (
-    ("first_conv.conv.weight", "features.0.0.weight"),
-    ("first_conv.bn.bias", "features.0.1.bias"),
-    ("blocks.0.mobile_inverted_conv.depth_conv.conv.weight", "features.1.conv.0.0.weight"),
-    ("blocks.0.mobile_inverted_conv.point_linear.conv.weight", "features.1.conv.1.weight"),
-    ("blocks.2.mobile_inverted_conv.inverted_bottleneck.bn.weight", "features.3.conv.0.1.weight"),
-    ("blocks.5.mobile_inverted_conv.depth_conv.bn.running_var", "features.4.conv.1.1.running_var"),
-    ("blocks.21.mobile_inverted_conv.point_linear.bn.bias", "features.20.conv.3.bias"),
-    ("feature_mix_layer.conv.weight", "features.21.0.weight"),
-    ("classifier.linear.bias", "classifier.1.bias"),
-)
-
-
-def test_names_of_the_proxyless_authors() -> None:
-    tensors = {theirs: torch.tensor(float(i)) for i, (theirs, _) in enumerate(AUTHORS_PROXYLESS)}
-    renamed = under_our_names(tensors, "proxyless")
-    assert renamed == {ours: tensors[theirs] for theirs, ours in AUTHORS_PROXYLESS}
-    assert under_our_names(tensors, "mbv2") == tensors
-
-
-def test_cache_folder_follows_xdg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("XDG_CACHE_HOME", "relative")
-    assert cache_folder() == tmp_path / ".cache" / "mobiletl"
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "elsewhere"))
-    assert cache_folder() == tmp_path / "elsewhere" / "mobiletl"
 
 
 def test_embedded_weights_fit_and_are_small() -> None:

@@ -7,42 +7,78 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum
 
 from mobiletl.core.errors import UnsupportedModel
 from mobiletl.core.inverted_residual import IrbNetwork
+from mobiletl.core.methods.biases import train_biases
+from mobiletl.core.methods.da3 import train_attention
 from mobiletl.core.methods.exact import train_exactly
 from mobiletl.core.methods.mobiletl import train_shifts
-from mobiletl.core.transfer import Transfer, split
+from mobiletl.core.methods.norms import train_norms
+from mobiletl.core.methods.repnet import train_side_modules, train_side_modules_and_biases
+from mobiletl.core.methods.tinytl import (
+    train_biases_at_one_bit,
+    train_lite_residuals,
+    train_lite_residuals_and_biases,
+)
+from mobiletl.core.transfer import USUAL_RESOLUTION, Transfer, split, whole
 
 __all__ = ["METHODS", "Method", "find_method"]
+
+
+DEFAULT_BLOCKS = 3
+
+
+class Reach(Enum):
+    """How far down the backward pass goes, and so what the top is."""
+
+    CLASSIFIER = "the classifier alone"
+    BLOCKS = "the topmost blocks"
+    NETWORK = "the whole network"
 
 
 @dataclass(frozen=True)
 class Method:
     """One way to fine-tune a backbone.
 
-    `apply` rewrites the layers of the trained top in place; `default_blocks` is None for a method
-    that trains no block at all.
+    `apply` rewrites the layers of the trained top in place. What the top is, `reach` says;
+    `default_blocks` is None for all but BLOCKS.
     """
 
     name: str
     summary: str
     apply: Callable[[Transfer], None]
-    default_blocks: int | None
+    reach: Reach
 
-    def prepare(self, model: IrbNetwork, blocks: int | None, fold: bool = True) -> Transfer:
+    @property
+    def default_blocks(self) -> int | None:
+        """How many blocks are trained if nobody says; None where a number makes no sense."""
+        return DEFAULT_BLOCKS if self.reach is Reach.BLOCKS else None
+
+    def prepare(
+        self,
+        model: IrbNetwork,
+        blocks: int | None,
+        fold: bool = True,
+        resolution: int = USUAL_RESOLUTION,
+    ) -> Transfer:
         """Cut `model` and make its top trainable; `blocks` None takes the default.
 
-        Consumes `model`. `fold` False leaves the prefix's norms in, for accounting. Raises
+        Consumes `model`. `fold` False leaves the prefix's norms in, for accounting. Kernels that a
+        method puts beside blocks shrink with the maps of pictures of size `resolution`. Raises
         UnsupportedModel for more blocks than there are, or for any block count where the method
         takes none.
         """
-        if self.default_blocks is None and blocks is not None:
+        if self.reach is not Reach.BLOCKS and blocks is not None:
             raise UnsupportedModel(
-                f"{self.name} trains no blocks, but {blocks} were asked for; "
+                f"{self.name} reaches {self.reach.value}, but {blocks} blocks were asked for; "
                 "leave --blocks out or choose another method"
             )
-        transfer = split(model, self.default_blocks if blocks is None else blocks, fold)
+        if self.reach is Reach.NETWORK:
+            transfer = whole(model, resolution)
+        else:
+            transfer = split(model, self.default_blocks if blocks is None else blocks, fold)
         self.apply(transfer)
         return transfer
 
@@ -52,15 +88,69 @@ METHODS = (
         "mobiletl",
         "top blocks; of inner norms only the shift, one-bit masks instead of activations",
         train_shifts,
-        default_blocks=3,
+        Reach.BLOCKS,
     ),
     Method(
         "ft-blocks",
         "top blocks, head convolution and classifier; everything in them, exact backward",
         train_exactly,
-        default_blocks=3,
+        Reach.BLOCKS,
     ),
-    Method("ft-last", "the classifier alone", train_exactly, default_blocks=None),
+    Method(
+        "ft-all",
+        "everything in the whole network, exact backward",
+        train_exactly,
+        Reach.NETWORK,
+    ),
+    Method(
+        "ft-bn",
+        "scale, shift and statistics of every norm, and the last layer",
+        train_norms,
+        Reach.NETWORK,
+    ),
+    Method(
+        "ft-bias",
+        "every bias and the shift of every norm, and the last layer",
+        train_biases,
+        Reach.NETWORK,
+    ),
+    Method(
+        "tinytl-b",
+        "as ft-bias, with one-bit masks instead of the inputs of ReLU and ReLU6",
+        train_biases_at_one_bit,
+        Reach.NETWORK,
+    ),
+    Method(
+        "tinytl-l",
+        "lite residual modules beside frozen blocks, and the last layer",
+        train_lite_residuals,
+        Reach.NETWORK,
+    ),
+    Method(
+        "tinytl-lb",
+        "lite residual modules, every bias and the shift of every norm, and the last layer",
+        train_lite_residuals_and_biases,
+        Reach.NETWORK,
+    ),
+    Method(
+        "repnet",
+        "side modules at the stages of a frozen network, and the linear layers",
+        train_side_modules,
+        Reach.NETWORK,
+    ),
+    Method(
+        "repnet-bias",
+        "side modules, linear layers, every bias and the shift of every norm",
+        train_side_modules_and_biases,
+        Reach.NETWORK,
+    ),
+    Method(
+        "da3",
+        "an additive attention adaptor in each frozen block, and the last layer",
+        train_attention,
+        Reach.NETWORK,
+    ),
+    Method("ft-last", "the classifier alone", train_exactly, Reach.CLASSIFIER),
 )
 
 

@@ -11,15 +11,33 @@ from __future__ import annotations
 
 from torch import nn
 
-from mobiletl.core.layers import ShiftNormActivation, is_conv_norm_activation
+from mobiletl.core.errors import UnsupportedModel
+from mobiletl.core.layers import MASKED, ShiftNormActivation, is_conv_norm_activation
 from mobiletl.core.methods.exact import train_exactly
 from mobiletl.core.transfer import Transfer
 
 
 def train_shifts(transfer: Transfer) -> None:
-    """Replace every convolution-norm-activation of the top; the norms left are block ends."""
+    """Replace every convolution-norm-activation of the top; the norms left are block ends.
+
+    Raises UnsupportedModel for a block without one: the method would save nothing there.
+    """
+    for name in transfer.block_names:
+        _require_rows(name, transfer.top.features[name])
     _replace(transfer.top)
     train_exactly(transfer)
+
+
+def _require_rows(name: str, block: nn.Module) -> None:
+    if any(is_conv_norm_activation(module) for module in block.modules()):
+        return
+    leaves = [type(m).__name__ for m in block.modules() if not any(m.children())]
+    known = ", ".join(activation.__name__ for activation in MASKED)
+    raise UnsupportedModel(
+        f"block {name} is not recognised: found {', '.join(dict.fromkeys(leaves))}, expected an "
+        f"nn.Sequential of Conv2d, BatchNorm2d and one of {known}; try as_rows "
+        "(docs/own-network.md), or --method ft-blocks"
+    )
 
 
 def _replace(module: nn.Module) -> None:

@@ -19,10 +19,13 @@ _TOLERANCE = 1e-4
 
 @dataclass(frozen=True)
 class Finished:
-    """`network` maps images [N,3,R,R] to logits [N,K]; `tensors` are the backbone's, by key."""
+    """`network` maps images [N,3,R,R] to logits [N,K]; `tensors` are the backbone's, by key, which
+    is not all of it where the method `adds_layers`.
+    """
 
     network: nn.Module
     tensors: dict[str, Tensor]
+    adds_layers: bool
     class_names: tuple[str, ...]
     manifest: dict[str, Any]
 

@@ -17,9 +17,9 @@ from mobiletl.core.backbones import find_backbone
 from mobiletl.core.errors import BadWeights, UnsupportedModel
 from mobiletl.core.inverted_residual import IrbNetwork
 from mobiletl.core.methods import find_method
-from mobiletl.core.transfer import split
+from mobiletl.core.transfer import Transfer, TransferTop, split
 from mobiletl.export.finish.bundle_reader import HostBundle
-from mobiletl.export.finish.frozen import layers_as_run, prefix_layers, shift_only_norm
+from mobiletl.export.finish.frozen import layers_as_run, named_constants, prefix_layers
 from mobiletl.export.finish.state_reader import State
 from mobiletl.export.weights import load_weights
 
@@ -29,27 +29,26 @@ _SAME_FOLD = 1e-5
 
 
 def finished_tensors(bundle: HostBundle, state: State) -> Tensors:
-    """Every tensor of the backbone for the state's classes, under the backbone's keys."""
+    """Every tensor of the backbone for the state's classes, under the backbone's keys. Raises
+    UnsupportedModel for a bundle that another release made otherwise.
+    """
     manifest = bundle.manifest
     model = find_backbone(manifest["model"]["name"]).build(len(state.class_names))
     norms = _norms(model)
-    tensors = {key: torch.from_numpy(value) for key, value in state.tensors.items()}
-    found = {key: tensors[key] for key in model.state_dict() if key in tensors}
+    top = _top_tensors(bundle, state)
+    found = {key: top[key] for key in model.state_dict() if key in top}
     found.update(_prefix_tensors(bundle, norms))
-    for conv, (name, norm) in norms.items():
-        if f"{name}.bias" in found and f"{name}.running_mean" not in found:
-            frozen = shift_only_norm(bundle.predict.graph, conv, name)
-            shift = found[f"{name}.bias"] - frozen.offset
-            found.update(_constant_norm(name, norm, frozen.scale, shift))
-        found[f"{name}.num_batches_tracked"] = torch.zeros((), dtype=torch.int64)
-    missing = [key for key in model.state_dict() if key not in found]
-    if missing:
+    try:
+        for conv, (name, norm) in norms.items():
+            if f"{name}.running_mean" not in found:
+                found.update(_constant_norm(name, norm, *_affine(top, conv, name)))
+            found[f"{name}.num_batches_tracked"] = torch.zeros((), dtype=torch.int64)
+        return {key: found[key] for key in model.state_dict()}
+    except KeyError as missing:
         raise UnsupportedModel(
-            f"{len(missing)} tensors of {manifest['model']['name']} are neither in the state nor "
-            f"in the bundle's graphs ({missing[0]}); {manifest['method']['name']} cannot be "
-            "finished yet"
-        )
-    return {key: found[key] for key in model.state_dict()}
+            f"{missing} of {manifest['model']['name']} is neither in the state nor in the graphs "
+            f"of {bundle.path}; use the release it was made by ({manifest['created_by']})"
+        ) from missing
 
 
 def unfolded(tensors: Tensors, bundle: HostBundle, state: State, source: str) -> Tensors:
@@ -83,13 +82,60 @@ def unfolded(tensors: Tensors, bundle: HostBundle, state: State, source: str) ->
     return result
 
 
-def inference_network(model_name: str, tensors: Tensors, classes: int) -> nn.Module:
-    """Images [N,3,R,R] to logits [N,K], every norm folded into the convolution before it."""
-    model = find_backbone(model_name).build(classes)
+def inference_network(bundle: HostBundle, state: State, tensors: Tensors) -> nn.Module:
+    """Images [N,3,R,R] to logits [N,K], every norm of the backbone folded into the convolution
+    before it; with what the method has put beside the blocks.
+    """
+    model = find_backbone(bundle.manifest["model"]["name"]).build(len(state.class_names))
+    trained = _prepared(bundle, len(state.class_names)).top
+    if _adds_layers(trained, model):
+        return _filled(trained, _top_tensors(bundle, state)).eval().requires_grad_(False)
     model.load_state_dict(tensors)
     transfer = split(model, None)
     linear = transfer.top.get_submodule(transfer.top.classes_layer)
     return nn.Sequential(transfer.prefix, nn.Flatten(), linear).eval().requires_grad_(False)
+
+
+def _adds_layers(top: TransferTop, backbone: IrbNetwork) -> bool:
+    """Whether a method has put layers into the top that the backbone's own code does not know."""
+    known = {name for name, _ in backbone.named_modules()}
+    return any(name.rpartition(".")[0] not in known for name, _ in top.named_parameters())
+
+
+def _filled(top: TransferTop, values: Tensors) -> TransferTop:
+    """`top` with its tensors from `values`; what the graph doesn't read need not be there."""
+    with torch.no_grad():
+        for name, tensor in [*top.named_parameters(), *top.named_buffers()]:
+            if name in values:
+                tensor.copy_(values[name])
+    return top
+
+
+def _prepared(bundle: HostBundle, classes: int) -> Transfer:
+    """The network as it was cut and rewritten for the export, with other numbers in it."""
+    manifest = bundle.manifest
+    method = find_method(manifest["method"]["name"])
+    blocks = None if method.default_blocks is None else manifest["method"]["blocks"]
+    model = find_backbone(manifest["model"]["name"]).build(classes)
+    return method.prepare(model, blocks, resolution=manifest["input"]["resolution"])
+
+
+def _top_tensors(bundle: HostBundle, state: State) -> Tensors:
+    """What is trained, from the state, and what is frozen in the top, from the graph."""
+    trained = {key: torch.from_numpy(value) for key, value in state.tensors.items()}
+    return {**named_constants(bundle.predict.graph), **trained}
+
+
+def _affine(top: Tensors, conv: str, norm: str) -> tuple[Tensor, Tensor]:
+    """(scale, shift) of a norm without statistics of its own. Where they aren't frozen beside a
+    trained kernel, the scale is in the kernel already, and a shift that isn't trained is the
+    convolution's bias.
+    """
+    if f"{norm}.bias" in top:
+        offset = top[f"{norm}.offset"]
+        return top.get(f"{norm}.scale", torch.ones_like(offset)), top[f"{norm}.bias"] - offset
+    shift = top[f"{conv}.bias"]
+    return torch.ones_like(shift), shift
 
 
 def _norms(model: IrbNetwork) -> dict[str, tuple[str, nn.BatchNorm2d]]:
@@ -107,11 +153,8 @@ def _norms(model: IrbNetwork) -> dict[str, tuple[str, nn.BatchNorm2d]]:
 def _prefix_tensors(bundle: HostBundle, norms: Mapping[str, tuple[str, nn.BatchNorm2d]]) -> Tensors:
     """The frozen layers, a norm of its own behind each convolution that had one."""
     manifest = bundle.manifest
-    method = find_method(manifest["method"]["name"])
-    blocks = None if method.default_blocks is None else manifest["method"]["blocks"]
-    model = find_backbone(manifest["model"]["name"]).build(2)
-    names = _backbone_names(model)
-    prefix = method.prepare(model, blocks).prefix
+    names = _backbone_names(find_backbone(manifest["model"]["name"]).build(2))
+    prefix = _prepared(bundle, classes=2).prefix
     layers = layers_as_run(prefix, manifest["input"]["resolution"])
     constants = prefix_layers(bundle.features.graph)
     if [t["weight"].shape for t in constants] != [_weight(layer).shape for _, layer in layers]:

@@ -14,8 +14,8 @@ from PIL import Image, ImageOps
 from mobiletl.core.errors import BadPictures
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
-# Ranges of activations settle long before this many.
-MOST = 128
+# Half to calibrate on, where ranges settle long before, half to count changed labels on.
+MOST = 384
 
 
 def picture_files(folder: Path) -> list[Path]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from mobiletl.core.transfer import TransferTop
 from mobiletl.export.finish.bundle_reader import read_bundle
 from mobiletl.export.finish.files import require_writable, write_files
 from mobiletl.export.finish.finished import Finished, check_against_graphs
@@ -29,12 +30,15 @@ class Order:
 
 @dataclass(frozen=True)
 class Result:
-    """What was written, main file first; `difference` of logits is that before int8."""
+    """What was written, main file first; `difference` of logits is that before int8, and
+    `summary` a line about int8.
+    """
 
     files: list[Path]
     class_names: tuple[str, ...]
     resolution: int
     difference: float
+    summary: str = ""
 
 
 def finish(order: Order) -> Result:
@@ -47,11 +51,13 @@ def finish(order: Order) -> Result:
     tensors = finished_tensors(bundle, state)
     if order.weights is not None:
         tensors = unfolded(tensors, bundle, state, order.weights)
-    network = inference_network(bundle.manifest["model"]["name"], tensors, len(state.class_names))
-    finished = Finished(network, tensors, state.class_names, bundle.manifest)
+    network = inference_network(bundle, state, tensors)
+    adds_layers = isinstance(network, TransferTop)
+    finished = Finished(network, tensors, adds_layers, state.class_names, bundle.manifest)
     difference = check_against_graphs(finished, bundle, state)
-    files = write_files(out, _contents(row, finished, order))
-    return Result(files, state.class_names, finished.resolution, difference)
+    contents, summary = _contents(row, finished, order)
+    files = write_files(out, contents)
+    return Result(files, state.class_names, finished.resolution, difference, summary)
 
 
 def _beside(state: Path, row: Format) -> Path:
@@ -60,9 +66,11 @@ def _beside(state: Path, row: Format) -> Path:
     return state.with_name(f"{state.stem}-{row.name}{row.suffix}") if out == state else out
 
 
-def _contents(row: Format, finished: Finished, order: Order) -> Mapping[str, bytes]:
+def _contents(row: Format, finished: Finished, order: Order) -> tuple[Mapping[str, bytes], str]:
+    """What to write, by suffix, and a line about it."""
     if not order.int8:
-        return render(row, finished)
+        return render(row, finished), ""
     from mobiletl.export.finish.int8 import render_int8  # onnxruntime's quantizer loads slowly
 
-    return render_int8(finished, order.data)
+    int8 = render_int8(finished, order.data)
+    return int8.contents, int8.summary

@@ -39,7 +39,7 @@ def lower_to_executorch(
     All sizes are integers. `entries` are the first inputs of `train_step`, which the step updates.
     """
     graphs = {
-        "features": features,
+        "features": copy_passed_on(features),
         "train_step": translate(update_in_place(train_step, entries)),
         "predict": translate(predict),
     }
@@ -54,6 +54,28 @@ def lower_to_executorch(
     )
     plans = program.executorch_program.execution_plan
     return Program(program.buffer, {p.name: sum(p.non_const_buffer_sizes) for p in plans})
+
+
+def copy_passed_on(traced: Traced) -> Traced:
+    """Outputs that are inputs as they came become copies: the package would give them no memory.
+
+    That is all there is to features whose prefix is empty.
+    """
+    graph = fx.Graph()
+    copies: dict[fx.Node, fx.Node] = {}
+    for node in traced.graph.graph.nodes:
+        copies[node] = graph.node_copy(node, copies.__getitem__)
+    (output,) = graph.find_nodes(op="output")
+    with graph.inserting_before(output):
+        output.args = (
+            tuple(
+                graph.call_function(torch.ops.aten.clone.default, (value,))
+                if value.op == "placeholder"
+                else value
+                for value in output.args[0]
+            ),
+        )
+    return traced.with_graph(fx.GraphModule(traced.graph, graph))
 
 
 def update_in_place(traced: Traced, entries: Sequence[Entry]) -> Traced:

@@ -17,6 +17,7 @@ from torch import Tensor, fx
 from mobiletl.core.errors import UnsupportedModel
 from mobiletl.core.masks import BITS_PER_BYTE
 from mobiletl.export.lowering.executorch_delegates import clamp, permute, product
+from mobiletl.export.separable import SEPARABLE
 
 aten = torch.ops.aten
 Rule = Callable[..., Any]
@@ -129,6 +130,16 @@ def _bmm(_node: fx.Node, left: Tensor, right: Tensor) -> Tensor:
     return product(left, right)
 
 
+def _separable(node: fx.Node, x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Two plain products; between them and after, rows and columns change places."""
+    new_width, new_height = int(columns.shape[1]), int(rows.shape[0])
+    wide = _mm(node, x.reshape(-1, int(x.shape[3])), columns)
+    turned = permute(wide.view(-1, int(x.shape[2]), new_width), (0, 2, 1))
+    flat = turned.view(-1, int(x.shape[2]))
+    done = _mm(node, flat, permute(rows, (1, 0))).view(-1, new_width, new_height)
+    return permute(done, (0, 2, 1)).view(node.meta["val"].shape)
+
+
 def _same(_node: fx.Node, x: Tensor, **_options: Any) -> Tensor:
     return x
 
@@ -151,6 +162,10 @@ RULES: dict[Any, Rule] = {
     aten.slice.Tensor: _slice,
     aten.select.int: _select,
     aten.clamp.default: _clamp,
+    aten.rsub.Scalar: lambda _n, x, other: other - x,
+    aten.sgn.default: lambda _n, x: torch.sign(x),
+    aten.sigmoid_backward.default: lambda _n, grad, y: grad * (y - y * y),
+    SEPARABLE: _separable,
     aten.relu.default: lambda n, x: _clamp(n, x, 0.0, None),
     aten.hardtanh.default: _clamp,
     aten.hardtanh_backward.default: _clamp_backward,
@@ -175,10 +190,16 @@ KERNELS = frozenset(
         aten.mul.Scalar,
         aten.div.Tensor,
         aten.div.Scalar,
+        aten.minimum.default,
+        aten.maximum.default,
         aten.neg.default,
+        aten.abs.default,
+        aten.pow.Tensor_Scalar,
+        aten.sigmoid.default,
         aten.exp.default,
         aten.sqrt.default,
         aten.rsqrt.default,
+        aten.reciprocal.default,
         aten.eq.Tensor,
         aten.sum.default,
         aten.sum.dim_IntList,
@@ -193,6 +214,9 @@ KERNELS = frozenset(
         aten.constant_pad_nd.default,
         aten.convolution.default,
         aten._native_batch_norm_legit_no_training.default,
+        aten.native_group_norm.default,
+        aten.avg_pool2d.default,
+        aten.var.correction,
         aten._log_softmax.default,
         aten._log_softmax_backward_data.default,
         aten._to_copy.default,

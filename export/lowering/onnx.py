@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -16,16 +17,20 @@ from mobiletl.export.lowering.origin import origin
 from mobiletl.export.trace import Traced
 
 
-def lower_to_onnx(traced: Traced, name: str) -> ir.Model:
-    """An ONNX model with the traced function's inputs and outputs; raises UnsupportedModel for an
-    operator without a rule.
+def lower_to_onnx(
+    traced: Traced, name: str, constants: Mapping[str, torch.Tensor] | None = None
+) -> ir.Model:
+    """An ONNX model with the traced function's inputs and outputs. Those of `constants` that it
+    reads keep their names. Raises UnsupportedModel for an operator without a rule.
     """
-    return _Lowering(traced).model(name)
+    return _Lowering(traced, constants or {}).model(name)
 
 
 class _Lowering:
-    def __init__(self, traced: Traced) -> None:
+    def __init__(self, traced: Traced, constants: Mapping[str, torch.Tensor]) -> None:
         self._traced = traced
+        # A traced graph keeps no names of tensors, but the tensors themselves.
+        self._names = {tensor.data_ptr(): name for name, tensor in constants.items()}
         self._builder = OnnxBuilder(traced.symbol_names())
         self._values: dict[fx.Node, Any] = {}
 
@@ -33,9 +38,9 @@ class _Lowering:
         inputs = self._inputs()
         for node in self._traced.graph.graph.nodes:
             if node.op == "get_attr":
-                tensor = getattr(self._traced.graph, str(node.target))
+                tensor = getattr(self._traced.graph, str(node.target)).detach()
                 self._values[node] = self._builder.constant(
-                    tensor.detach().numpy(), tensor.detach().numpy().dtype
+                    tensor.numpy(), tensor.numpy().dtype, self._names.get(tensor.data_ptr(), "")
                 )
             elif node.op == "call_function":
                 self._lower(node)

@@ -50,12 +50,14 @@ class OnnxBuilder:
         self.nodes.append(node)
         return node.outputs
 
-    def constant(self, value: npt.ArrayLike, dtype: npt.DTypeLike) -> ir.Value:
-        """A constant tensor; the same bytes in the same shape are the same constant."""
+    def constant(self, value: npt.ArrayLike, dtype: npt.DTypeLike, name: str = "") -> ir.Value:
+        """A constant tensor; the same bytes in the same shape are the same constant, unless it is
+        given a name of its own.
+        """
         array = np.ascontiguousarray(np.asarray(value, dtype=dtype)).reshape(np.shape(value))
-        key = repr((array.shape, array.dtype.str)).encode() + array.tobytes()
+        key = repr((array.shape, array.dtype.str, name)).encode() + array.tobytes()
         if key not in self.initializers:
-            name = f"constant_{len(self.initializers)}"
+            name = name or f"constant_{len(self.initializers)}"
             self.initializers[key] = ir.Value(
                 name=name,
                 type=ir.TensorType(ir.DataType.from_numpy(array.dtype)),

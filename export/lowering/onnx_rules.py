@@ -19,6 +19,7 @@ from torch import fx
 from mobiletl.core.errors import UnsupportedModel
 from mobiletl.core.masks import BITS_PER_BYTE
 from mobiletl.export.lowering.onnx_builder import ONNX_TYPES, OnnxBuilder
+from mobiletl.export.separable import SEPARABLE
 
 aten = torch.ops.aten
 Size = int | torch.SymInt
@@ -54,6 +55,25 @@ def _binary(kind: str) -> Rule:
         return b.op(kind, _operand(b, left, meta), _operand(b, right, meta))
 
     return rule
+
+
+def _reversed_difference(b: OnnxBuilder, node: fx.Node, x: ir.Value, other: float) -> ir.Value:
+    return b.op("Sub", _operand(b, other, _meta(node)), x)
+
+
+def _power(b: OnnxBuilder, node: fx.Node, x: ir.Value, exponent: float) -> ir.Value:
+    """Small whole exponents as products, which write over their operand."""
+    if exponent not in (1, 2, 3):
+        return b.op("Pow", x, _operand(b, exponent, _meta(node)))
+    result = x
+    for _ in range(int(exponent) - 1):
+        result = b.op("Mul", x, result)
+    return result
+
+
+def _sigmoid_backward(b: OnnxBuilder, _node: fx.Node, grad: ir.Value, y: ir.Value) -> ir.Value:
+    """grad (y - y y)."""
+    return b.op("Mul", b.op("Sub", y, b.op("Mul", y, y)), grad)
 
 
 def _equal(b: OnnxBuilder, _node: fx.Node, left: ir.Value, right: ir.Value) -> ir.Value:
@@ -151,9 +171,21 @@ def _view(b: OnnxBuilder, node: fx.Node, x: ir.Value, _sizes: Sequence[Size]) ->
 
 
 def _expand(b: OnnxBuilder, node: fx.Node, x: ir.Value, _sizes: Sequence[Size]) -> ir.Value:
-    if all(reader.target in BROADCASTING for reader in node.users):
-        return x  # every reader broadcasts by itself
+    if all(_broadcasts(reader, node) for reader in node.users):
+        return x
     return b.op("Expand", x, _shape(b, _meta(node).shape))
+
+
+def _broadcasts(reader: fx.Node, expanded: fx.Node) -> bool:
+    """Whether `reader` reaches the size of `expanded` by itself, through another operand."""
+    if reader.target not in BROADCASTING:
+        return False
+    others = [a for a in reader.all_input_nodes if a is not expanded]
+    masked = reader.target is torch.ops.mobiletl.apply_mask.default
+    return masked or any(
+        a.target is not aten.expand.default and _meta(a).shape == _meta(reader).shape
+        for a in others
+    )
 
 
 def _unsqueeze(b: OnnxBuilder, _node: fx.Node, x: ir.Value, axis: int) -> ir.Value:
@@ -203,9 +235,10 @@ def _bmm(b: OnnxBuilder, _node: fx.Node, left: ir.Value, right: ir.Value) -> ir.
 
 
 def _slice(
-    b: OnnxBuilder, _node: fx.Node, x: ir.Value, axis: int, start: int, end: int
+    b: OnnxBuilder, _node: fx.Node, x: ir.Value, axis: int, start: int, end: int, step: int = 1
 ) -> ir.Value:
-    return b.op("Slice", x, b.integers([start]), b.integers([end]), b.integers([axis]))
+    bounds = [b.integers([start]), b.integers([end]), b.integers([axis])]
+    return b.op("Slice", x, *bounds, *([b.integers([step])] if step != 1 else []))
 
 
 def _select(b: OnnxBuilder, _node: fx.Node, x: ir.Value, axis: int, index: int) -> ir.Value:
@@ -225,6 +258,10 @@ def _pad(
 def _stack(b: OnnxBuilder, _node: fx.Node, parts: Sequence[ir.Value], axis: int = 0) -> ir.Value:
     where = b.integers([axis])
     return b.op("Concat", *(b.op("Unsqueeze", part, where) for part in parts), axis=axis)
+
+
+def _cat(b: OnnxBuilder, _node: fx.Node, parts: Sequence[ir.Value], axis: int = 0) -> ir.Value:
+    return b.op("Concat", *parts, axis=axis)
 
 
 def _convolution(
@@ -266,6 +303,81 @@ def _batch_norm_inference(
     eps: float,
 ) -> tuple[ir.Value]:
     return (b.op("BatchNormalization", x, weight, bias, mean, var, epsilon=eps),)
+
+
+def _group_norm(
+    b: OnnxBuilder,
+    node: fx.Node,
+    x: ir.Value,
+    weight: ir.Value | None,
+    bias: ir.Value | None,
+    _n: Size,
+    channels: int,
+    _pixels: int,
+    groups: int,
+    eps: float,
+) -> tuple[ir.Value]:
+    """Every group is one instance; scale and shift follow. opset 18's own scales by groups only."""
+    instances = b.op("Reshape", x, b.integers([0, groups, -1]))
+    one, zero = (b.constant(np.full(groups, value), np.float32) for value in (1, 0))
+    normal = b.op("InstanceNormalization", instances, one, zero, epsilon=eps)
+    sizes = [s if isinstance(s, int) else -1 for s in _meta(node.args[0]).shape]
+    y = b.op("Reshape", normal, b.integers(sizes))
+    per_channel = b.integers([1, channels, *(1 for _ in sizes[2:])])
+    if weight is not None:
+        y = b.op("Mul", y, b.op("Reshape", weight, per_channel))
+    return (y if bias is None else b.op("Add", y, b.op("Reshape", bias, per_channel)),)
+
+
+def _average_pool(
+    b: OnnxBuilder,
+    _node: fx.Node,
+    x: ir.Value,
+    kernel: Sequence[int],
+    stride: Sequence[int] = (),
+    padding: Sequence[int] = (0, 0),
+    ceil: bool = False,
+    count_padding: bool = True,
+    divisor: int | None = None,
+) -> ir.Value:
+    if divisor is not None or (ceil and any(padding)):
+        raise UnsupportedModel(
+            f"an average pooling with divisor_override={divisor}, ceil_mode={ceil} and padding "
+            f"{list(padding)} has no ONNX translation, expected no divisor_override, and ceil_mode "
+            "only without padding"
+        )
+    return b.op(
+        "AveragePool",
+        x,
+        kernel_shape=list(kernel),
+        strides=list(stride or kernel),
+        pads=[*padding, *padding],
+        ceil_mode=int(ceil),
+        # Without padding both counts are the same, and runtimes differ where windows hang over.
+        count_include_pad=int(count_padding and any(padding)),
+    )
+
+
+def _separable(
+    b: OnnxBuilder, _node: fx.Node, x: ir.Value, rows: ir.Value, columns: ir.Value
+) -> ir.Value:
+    return b.op("MatMul", b.op("MatMul", rows, x), columns)
+
+
+def _variance(
+    b: OnnxBuilder, node: fx.Node, x: ir.Value, axes: Sequence[int] | None = None
+) -> ir.Value:
+    """The sum of squares around the mean, divided by their number less the correction."""
+    shape = _meta(node.args[0]).shape
+    over = list(range(len(shape))) if axes is None else list(axes)
+    if not all(isinstance(shape[axis], int) for axis in over):
+        raise UnsupportedModel("a variance over pictures or classes has no ONNX translation")
+    given = node.kwargs.get("correction")
+    less = math.prod(shape[axis] for axis in over) - (1 if given is None else float(str(given)))
+    centred = b.op("Sub", x, b.op("ReduceMean", x, b.integers(over), keepdims=1))
+    keep = int(bool(node.kwargs.get("keepdim")))
+    squares = b.op("ReduceSum", b.op("Mul", centred, centred), b.integers(over), keepdims=keep)
+    return b.op("Div", squares, _operand(b, less, _meta(node)))
 
 
 def _log_softmax_backward(
@@ -334,12 +446,23 @@ BROADCASTING = (
 RULES: dict[Any, Rule] = {
     aten.add.Tensor: _binary("Add"),
     aten.sub.Tensor: _binary("Sub"),
+    aten.rsub.Scalar: _reversed_difference,
     aten.mul.Tensor: _binary("Mul"),
+    aten.mul.Scalar: _binary("Mul"),
     aten.div.Tensor: _binary("Div"),
     aten.div.Scalar: _binary("Div"),
+    aten.minimum.default: _binary("Min"),
+    aten.maximum.default: _binary("Max"),
     aten.neg.default: _unary("Neg"),
+    aten.abs.default: _unary("Abs"),
+    aten.sgn.default: _unary("Sign"),
+    aten.exp.default: _unary("Exp"),
+    aten.pow.Tensor_Scalar: _power,
+    aten.sigmoid.default: _unary("Sigmoid"),
+    aten.sigmoid_backward.default: _sigmoid_backward,
     aten.sqrt.default: _unary("Sqrt"),
     aten.rsqrt.default: _rsqrt,
+    aten.reciprocal.default: _unary("Reciprocal"),
     aten.eq.Tensor: _equal,
     aten.clamp.default: _clip,
     aten.hardtanh.default: _clip,
@@ -368,8 +491,13 @@ RULES: dict[Any, Rule] = {
     aten.select.int: _select,
     aten.constant_pad_nd.default: _pad,
     aten.stack.default: _stack,
+    aten.cat.default: _cat,
     aten.convolution.default: _convolution,
     aten._native_batch_norm_legit_no_training.default: _batch_norm_inference,
+    aten.native_group_norm.default: _group_norm,
+    aten.avg_pool2d.default: _average_pool,
+    aten.var.correction: _variance,
+    SEPARABLE: _separable,
     aten._log_softmax.default: lambda b, _n, x, axis, _half: b.op("LogSoftmax", x, axis=axis),
     aten._log_softmax_backward_data.default: _log_softmax_backward,
     aten.ones_like.default: _ones_like,

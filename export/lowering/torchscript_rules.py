@@ -17,6 +17,7 @@ from torch import fx
 
 from mobiletl.core.errors import UnsupportedModel
 from mobiletl.core.masks import BITS_PER_BYTE
+from mobiletl.export.separable import SEPARABLE
 
 aten = torch.ops.aten
 Rule = Callable[[fx.Node, Sequence[str]], str]
@@ -70,6 +71,21 @@ def _batch_norm_inference(_node: fx.Node, args: Sequence[str]) -> str:
     return f"torch.ops.aten.native_batch_norm({', '.join(tensors)}, False, {momentum}, {eps})"
 
 
+def _variance(node: fx.Node, args: Sequence[str]) -> str:
+    """Since PyTorch 2.0 the correction may be a fraction; a whole number suits both."""
+    given = node.kwargs.get("correction")
+    correction = 1 if given is None else int(str(given))
+    keepdim = bool(node.kwargs.get("keepdim"))
+    axes = args[1] if len(args) > 1 else "None"
+    options = f"correction={correction}, keepdim={keepdim}"
+    return f"torch.ops.aten.var({args[0]}, {axes}, {options})"
+
+
+def _separable(_node: fx.Node, args: Sequence[str]) -> str:
+    x, rows, columns = args
+    return f"torch.matmul({rows}, torch.matmul({x}, {columns}))"
+
+
 def _pack_mask(node: fx.Node, args: Sequence[str]) -> str:
     _require_whole_bytes(node.args[0])
     return f"self.pack_mask({args[0]})"
@@ -121,12 +137,23 @@ ALIASING: frozenset[Any] = frozenset(
 _UNCHANGED = (
     aten.add.Tensor,
     aten.sub.Tensor,
+    aten.rsub.Scalar,
     aten.mul.Tensor,
+    aten.mul.Scalar,
     aten.div.Tensor,
     aten.div.Scalar,
+    aten.minimum.default,
+    aten.maximum.default,
     aten.neg.default,
+    aten.abs.default,
+    aten.sgn.default,
+    aten.exp.default,
+    aten.pow.Tensor_Scalar,
+    aten.sigmoid.default,
+    aten.sigmoid_backward.default,
     aten.sqrt.default,
     aten.rsqrt.default,
+    aten.reciprocal.default,
     aten.eq.Tensor,
     aten.clamp.default,
     aten.relu.default,
@@ -154,9 +181,14 @@ _UNCHANGED = (
     aten.select.int,
     aten.constant_pad_nd.default,
     aten.stack.default,
+    aten.cat.default,
     aten.convolution.default,
     aten.convolution_backward.default,
     aten.native_batch_norm_backward.default,
+    aten.native_group_norm.default,
+    aten.native_group_norm_backward.default,
+    aten.avg_pool2d.default,
+    aten.avg_pool2d_backward.default,
     aten._log_softmax.default,
     aten._log_softmax_backward_data.default,
     aten.cumsum.default,
@@ -172,6 +204,8 @@ RULES: dict[Any, Rule] = {
     aten._native_batch_norm_legit.default: _batch_norm,
     aten._native_batch_norm_legit_no_training.default: _batch_norm_inference,
     aten.ones_like.default: _ones_like,
+    aten.var.correction: _variance,
+    SEPARABLE: _separable,
     aten._to_copy.default: _cast,
     aten.clone.default: _clone,
     torch.ops.mobiletl.pack_mask.default: _pack_mask,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from mobiletl.export.passes.cancel_transposes import cancel_transposes
 from mobiletl.export.passes.channel_major import channel_major
 from mobiletl.export.passes.rematerialise import rematerialise_kernels
 from mobiletl.export.passes.shrink_expand import shrink_expand
@@ -19,6 +20,7 @@ TRAINING_PASSES: tuple[Callable[[Traced], Traced], ...] = (
     shrink_expand,  # divide before a gradient is spread over a map, not after
     rematerialise_kernels,  # before layouts: it looks at the kernels of convolutions
     channel_major,  # convolutions and norms become matrix products and sums
+    cancel_transposes,  # after layouts, which leave pairs
 )
 
 

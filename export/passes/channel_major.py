@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -19,58 +18,42 @@ from torch import Tensor, fx
 from torch.fx.node import Argument, Target, map_aggregate
 
 from mobiletl.core import masks
-from mobiletl.export.passes import batch_norm, convolution
+from mobiletl.core.errors import UnsupportedModel
+from mobiletl.export.passes import batch_norm, convolution, group_norm, pooling
 from mobiletl.export.passes.convolution import Geometry
+from mobiletl.export.passes.layout import (
+    Major,
+    Value,
+    concatenation,
+    elementwise,
+    expand,
+    major,
+    on_each_channel,
+    plain,
+    reduction,
+    section,
+    variance,
+)
+from mobiletl.export.separable import SEPARABLE
 from mobiletl.export.trace import Traced, retrace
 
 aten = torch.ops.aten
 
 
-@dataclass(frozen=True)
-class Major:
-    """A map whose tensor is stored as [C,N,H,W] while the traced graph means [N,C,H,W]."""
-
-    tensor: Tensor
-
-
-Value = Any  # Tensor | Major | int | list | ...: whatever a graph node holds
-
-
-def major(value: Value) -> Tensor:
-    """The channel-major tensor of a map."""
-    if isinstance(value, Major):
-        return value.tensor
-    assert isinstance(value, Tensor)
-    return value.transpose(0, 1)
-
-
-def plain(value: Value) -> Value:
-    """The value as the traced graph means it."""
-    return value.tensor.transpose(0, 1) if isinstance(value, Major) else value
-
-
-def _elementwise(target: Callable[..., Tensor]) -> Callable[..., Value]:
-    def rule(*args: Value, **kwargs: Value) -> Value:
-        if not any(isinstance(a, Major) for a in args):
-            return target(*args, **kwargs)
-        moved = (major(a) if isinstance(a, Tensor) and a.dim() == 4 else _inner(a) for a in args)
-        return Major(target(*moved, **kwargs))
-
-    return rule
-
-
-def _inner(value: Value) -> Value:
-    return value.tensor if isinstance(value, Major) else value
-
-
 def _pack_mask(a: Value) -> Tensor:
-    packed: Tensor = masks.pack_mask(_inner(a))
+    packed: Tensor = masks.pack_mask(_as_packed(a))
     return packed
 
 
 def _apply_mask(packed: Tensor, grad: Value) -> Value:
-    # Masks are packed from channel-major maps, so the gradient must be in that order too.
-    return Major(masks.apply_mask(packed, major(grad)))
+    masked = masks.apply_mask(packed, _as_packed(grad))
+    return Major(masked) if masked.dim() == 4 else masked
+
+
+def _as_packed(value: Value) -> Tensor:
+    """Masks of maps are packed in channel-major order, so the gradient must be in it, too."""
+    is_vector = isinstance(value, Tensor) and value.dim() != 4
+    return value if is_vector else major(value)
 
 
 def _convolution(
@@ -117,38 +100,87 @@ def _batch_norm_backward(
     _running_var: Tensor,
     mean: Tensor,
     inverse_std: Tensor,
-    _training: bool,
+    training: bool,
     _eps: float,
     _wanted: list[bool],
 ) -> tuple[Value, ...]:
+    if not training:
+        raise UnsupportedModel(
+            "a batch norm in inference mode has no training rule; freeze it by folding it into its "
+            "convolution, or train its statistics, too"
+        )
     dx, dw, db = batch_norm.backward(major(grad), major(x), weight, mean, inverse_std)
     return Major(dx), dw, db
 
 
-def _over_pixels(target: Callable[..., Tensor]) -> Callable[..., Value]:
-    """A sum or a mean; over H and W it needs no permuted map."""
+def _group_norm(
+    x: Value,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    _n: int,
+    _c: int,
+    _pixels: int,
+    groups: int,
+    eps: float,
+) -> tuple[Value, ...]:
+    return tuple(Major(value) for value in group_norm.forward(major(x), weight, bias, groups, eps))
 
-    def rule(x: Value, dims: list[int], keepdim: bool = False) -> Value:
-        if not isinstance(x, Major) or list(dims) != [2, 3]:
-            return target(plain(x), dims, keepdim)
-        reduced = target(x.tensor, dims, keepdim)
-        return Major(reduced) if keepdim else reduced.t()
 
-    return rule
+def _group_norm_backward(
+    grad: Value,
+    x: Value,
+    mean: Major,
+    inverse_std: Major,
+    weight: Tensor | None,
+    _n: int,
+    _c: int,
+    _pixels: int,
+    _groups: int,
+    _wanted: list[bool],
+) -> tuple[Value, ...]:
+    dx, dw, db = group_norm.backward(major(grad), major(x), weight, mean.tensor, inverse_std.tensor)
+    return Major(dx), dw, db
 
 
-def _expand(x: Value, sizes: list[int]) -> Value:
-    if len(sizes) != 4:
-        return plain(x).expand(sizes)
-    batch, channels, *rest = sizes
-    return Major(major(x).expand([channels, batch, *rest]))
+def _pool_backward(
+    grad: Value,
+    x: Value,
+    kernel: list[int],
+    stride: list[int],
+    padding: list[int],
+    _ceil: bool,
+    count_padding: bool,
+    divisor: int | None,
+) -> Value:
+    height, width = major(x).shape[2:]
+    size = (int(height), int(width))
+    strides = stride or kernel
+    return Major(
+        pooling.input_gradient(major(grad), size, kernel, strides, padding, count_padding, divisor)
+    )
 
 
 ELEMENTWISE = (
     aten.add.Tensor,
+    aten.sub.Tensor,
+    aten.rsub.Scalar,
     aten.mul.Tensor,
+    aten.mul.Scalar,
+    aten.div.Tensor,
     aten.div.Scalar,
+    aten.neg.default,
+    aten.abs.default,
+    aten.sgn.default,
+    aten.sqrt.default,
+    aten.rsqrt.default,
+    aten.reciprocal.default,
+    aten.exp.default,
+    aten.pow.Tensor_Scalar,
+    aten.minimum.default,
+    aten.maximum.default,
     aten.clamp.default,
+    aten.sigmoid.default,
+    aten.sigmoid_backward.default,
     aten.relu.default,
     aten.threshold_backward.default,
     aten.hardtanh.default,
@@ -160,18 +192,26 @@ ELEMENTWISE = (
 )
 
 RULES: dict[Any, Callable[..., Value]] = {
-    **{target: _elementwise(target) for target in ELEMENTWISE},
+    **{target: elementwise(target) for target in ELEMENTWISE},
     torch.ops.mobiletl.pack_mask.default: _pack_mask,
     torch.ops.mobiletl.apply_mask.default: _apply_mask,
     aten.convolution.default: _convolution,
     aten.convolution_backward.default: _convolution_backward,
     aten.native_batch_norm_backward.default: _batch_norm_backward,
-    aten.mean.dim: _over_pixels(aten.mean.dim),
-    aten.sum.dim_IntList: _over_pixels(aten.sum.dim_IntList),
-    aten.expand.default: _expand,
+    aten.native_group_norm.default: _group_norm,
+    aten.native_group_norm_backward.default: _group_norm_backward,
+    aten.avg_pool2d.default: on_each_channel(aten.avg_pool2d.default),
+    SEPARABLE: on_each_channel(SEPARABLE),
+    aten.avg_pool2d_backward.default: _pool_backward,
+    aten.mean.dim: reduction(aten.mean.dim),
+    aten.sum.dim_IntList: reduction(aten.sum.dim_IntList),
+    aten.var.correction: variance,
+    aten.expand.default: expand,
+    aten.cat.default: concatenation,
+    aten.slice.Tensor: section,
     operator.getitem: operator.getitem,
     aten.detach.default: lambda x: x,
-    aten.clone.default: lambda x: x,
+    aten.clone.default: lambda x, **_options: x,
 }
 
 

@@ -8,8 +8,7 @@ diagonals,
     y[c, n, h, :] = sum over dy of  x[c, n, h + dy - p, :] @ B[c, dy]
 
 which is one batched matrix product per kernel row. It spends W/k times the multiplications, so
-wider maps and strides take the general way: permute to [N,C,H,W] and use the runtime's
-convolution.
+wider maps and strides take the way of `general.py`.
 """
 
 from __future__ import annotations
@@ -19,17 +18,21 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from mobiletl.export.passes import general
+
 # Widest map for which band matrices beat grouped convolution (onnxruntime, x86-64: 2 to 3 times
 # faster at 7, 1.3 to 3 times at 14).
 WIDEST_BAND = 16
 
 
-def forward(x: Tensor, weight: Tensor, stride: int, padding: int) -> Tensor:
-    """x [C,N,H,W], weight [C,1,k,k] -> [C,N,H',W']."""
-    if _fits_band(x, weight, stride, padding):
-        return _correlate_rows(x, _bands(weight, x.shape[3], transposed=False), padding)
-    y = functional.conv2d(x.transpose(0, 1), weight, None, stride, padding, groups=weight.shape[0])
-    return y.transpose(0, 1)
+def forward(
+    x: Tensor, weight: Tensor, stride: int, padding: int, bias: Tensor | None = None
+) -> Tensor:
+    """x [C,N,H,W], weight [C,1,k,k], bias [C] -> [C,N,H',W']."""
+    if not _fits_band(x, weight, stride, padding):
+        return general.forward(x, weight, bias, stride, padding, weight.shape[0])
+    y = _correlate_rows(x, _bands(weight, x.shape[3], transposed=False), padding)
+    return y if bias is None else y + bias.view(-1, 1, 1, 1)
 
 
 def input_gradient(
@@ -40,36 +43,14 @@ def input_gradient(
         # The kernel turned by half a turn: rows in reverse order, each band transposed.
         bands = _bands(weight, grad.shape[3], transposed=True)
         return _correlate_rows(grad, bands[::-1], padding)
-    kernel = weight.shape[2]
-    covered = (grad.shape[2] - 1) * stride + kernel - 2 * padding
-    x = functional.conv_transpose2d(
-        grad.transpose(0, 1),
-        weight,
-        None,
-        stride,
-        padding,
-        output_padding=size[0] - covered,
-        groups=weight.shape[0],
-    )
-    return x.transpose(0, 1)
+    return general.input_gradient(grad, weight, size, stride, padding, weight.shape[0])
 
 
 def weight_gradient(grad: Tensor, x: Tensor, kernel: int, stride: int, padding: int) -> Tensor:
     """grad [C,N,H',W'], x [C,N,H,W] -> [C,1,k,k]."""
-    channels = x.shape[0]
     if stride == 1 and 2 * padding == kernel - 1 and x.shape[3] <= WIDEST_BAND:
         return _band_weight_gradient(grad, x, kernel)
-    # One convolution sums over N by itself: N is the number of input channels of each group.
-    y = functional.conv2d(
-        x.reshape(1, -1, x.shape[2], x.shape[3]),
-        grad,
-        None,
-        stride=1,
-        padding=padding,
-        dilation=stride,
-        groups=channels,
-    )
-    return y[:, :, :kernel, :kernel].reshape(channels, 1, kernel, kernel)
+    return general.weight_gradient(grad, x, (kernel, kernel), stride, padding, x.shape[0])
 
 
 def _fits_band(x: Tensor, weight: Tensor, stride: int, padding: int) -> bool:
@@ -90,7 +71,7 @@ def _diagonals(kernel: int, width: int, transposed: bool = False) -> Tensor:
 def _bands(weight: Tensor, width: int, transposed: bool) -> list[Tensor]:
     """One band matrix [C,W,W] per kernel row, from weight [C,1,k,k]."""
     channels, _, kernel, _ = weight.shape
-    pattern = _diagonals(kernel, width, transposed)
+    pattern = _diagonals(kernel, width, transposed).to(weight.dtype)
     flat = weight.reshape(-1, kernel) @ pattern
     rows = flat.view(channels, kernel, width, width)
     return [rows[:, dy] for dy in range(kernel)]
@@ -115,7 +96,7 @@ def _band_weight_gradient(grad: Tensor, x: Tensor, kernel: int) -> Tensor:
     padding = kernel // 2
     columns = functional.pad(x, (0, 0, padding, padding)).permute(0, 3, 1, 2)  # [C,W,N,H+2p]
     flat_grad = grad.reshape(channels, -1, width)
-    pattern = _diagonals(kernel, width).t()
+    pattern = _diagonals(kernel, width).to(grad.dtype).t()
     rows = []
     for dy in range(kernel):
         shifted = columns[:, :, :, dy : dy + height].reshape(channels, width, -1)

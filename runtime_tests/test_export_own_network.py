@@ -1,0 +1,260 @@
+"""A network that this repository does not define, from its file to a trained state."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from mobiletl.core.errors import BadWeights
+from mobiletl.core.methods import find_method
+from mobiletl.device.bundle import open_bundle
+from mobiletl.device.commands import main
+from mobiletl.device.runtimes import open_session
+from mobiletl.export.own_network import find_network, short_name
+from mobiletl.export.weights import load_weights
+from runtime_tests import test_export_backbones as table
+from runtime_tests.exported_bundles import invented_pictures
+from runtime_tests.real_bundle import write_digits
+from runtime_tests.shared_files import REPOSITORY
+
+FILE = REPOSITORY / "examples" / "own_network" / "mnasnet.py"
+HALF = f"{FILE}:build_half"
+RESOLUTION, CLASSES = 64, 3
+
+# Read off torchvision's MNASNet: (its key, ours).
+TORCHVISION = (
+    ("layers.0.weight", "features.0.0.weight"),
+    ("layers.4.running_mean", "features.1.1.running_mean"),
+    ("layers.6.weight", "features.2.0.weight"),
+    ("layers.8.0.layers.0.weight", "features.3.expand.0.weight"),
+    ("layers.8.2.layers.4.bias", "features.5.depthwise.1.bias"),
+    ("layers.9.0.layers.6.weight", "features.6.project.0.weight"),
+    ("layers.11.1.layers.7.running_var", "features.13.project.1.running_var"),
+    ("layers.13.0.layers.3.weight", "features.18.depthwise.0.weight"),
+    ("layers.14.weight", "features.19.0.weight"),
+    ("layers.15.num_batches_tracked", "features.19.1.num_batches_tracked"),
+    ("classifier.1.bias", "classifier.1.bias"),
+)
+
+
+@pytest.mark.parametrize(("name", "parameters"), [("build", 4_383_312), ("build_half", 2_218_512)])
+def test_mnasnet_has_its_published_size(name: str, parameters: int) -> None:
+    """torchvision's `num_params` of mnasnet1_0 and mnasnet0_5, for 1000 classes."""
+    network = find_network(f"{FILE}:{name}").build(1000)
+    assert sum(p.numel() for p in network.parameters()) == parameters
+    assert network.block_count == 16
+
+
+def test_keys_of_published_weights_are_renamed_one_by_one() -> None:
+    rename = find_network(HALF).family.rename
+    assert [rename(theirs) for theirs, _ in TORCHVISION] == [ours for _, ours in TORCHVISION]
+
+
+@pytest.mark.slow
+def test_exported_functions_equal_autograd() -> None:
+    """By the same test as every backbone of the table."""
+    table.test_exported_functions_equal_autograd(find_network(HALF).family, find_method("mobiletl"))
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle, exported and trained for some epochs of digits with the commands a person types."""
+    folder = tmp_path_factory.mktemp("own")
+    weights = folder / "mnasnet.safetensors"
+    save_file(dict(table.trained_looking(find_network(HALF).family).state_dict()), weights)
+    write_digits(folder / "digits", CLASSES)
+    flags = ["--model", HALF, "--weights", str(weights), "--blocks", "2"]
+    flags += ["--resolution", str(RESOLUTION), "--runtimes", "onnxruntime"]
+    assert main(["export", *flags, "--out", str(folder / "bundle")]) == 0
+    flags = ["--bundle", str(folder / "bundle"), "--data", str(folder / "digits"), "--epochs", "6"]
+    flags += ["--no-augment", "--threads", "1", "--lr", "0.01", "--out", str(folder / "run")]
+    assert main(["train", *flags]) == 0
+    return folder
+
+
+def test_bundle_says_whose_network_it_is(workplace: Path) -> None:
+    manifest = open_bundle(workplace / "bundle").manifest
+    assert (manifest.model.name, manifest.model.blocks) == ("mnasnet.py:build_half", 16)
+    assert str(REPOSITORY) not in (workplace / "bundle" / "manifest.json").read_text("utf-8")
+
+
+def test_board_trains_it(workplace: Path) -> None:
+    rows = [json.loads(line) for line in (workplace / "run/metrics.jsonl").read_text().splitlines()]
+    assert rows[-1]["train_loss"] < 0.8 * rows[0]["val_loss"]
+    assert rows[-1]["val_accuracy"] > 0.6
+
+
+def test_trained_network_is_put_together_in_pytorch(workplace: Path) -> None:
+    """As docs/own-network.md says: pretrained tensors, then those of the state."""
+    network = find_network(HALF).build(CLASSES)
+    weights = load_weights(str(workplace / "mnasnet.safetensors"), HALF)
+    assert weights is not None
+    trained = load_file(workplace / "run" / "state.safetensors")
+    network.load_state_dict(weights, strict=False)
+    found = network.load_state_dict(trained, strict=False)
+    assert all("momentum/" in key for key in found.unexpected_keys)
+    pictures = invented_pictures(2, RESOLUTION)
+    with torch.no_grad():
+        expected = network.eval()(torch.from_numpy(pictures)).numpy()
+    bundle = open_bundle(workplace / "bundle")
+    state = {name: tensor.numpy() for name, tensor in trained.items()}
+    with open_session(bundle, CLASSES, state, 1) as session:
+        logits = session.predict(session.features(pictures))
+    assert np.linalg.norm(logits - expected) <= 1e-4 * np.linalg.norm(expected)
+
+
+def test_finish_refuses_it_in_one_line(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    state = str(workplace / "run" / "state.safetensors")
+    flags = ["--bundle", str(workplace / "bundle"), "--state", state, "--to", "onnx"]
+    assert main(["finish", *flags, "--out", str(workplace / "out.onnx")]) == 9
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "mnasnet.py:build_half is a network of somebody's own" in line
+    assert not (workplace / "out.onnx").exists()
+
+
+def test_weights_of_another_network_name_their_keys(tmp_path: Path) -> None:
+    save_file(
+        {"layers.0.weight": torch.zeros(1), "fc.bias": torch.zeros(1)}, tmp_path / "w.safetensors"
+    )
+    with pytest.raises(BadWeights) as caught:
+        load_weights(str(tmp_path / "w.safetensors"), HALF)
+    message = str(caught.value)
+    assert "not the weights of mnasnet.py:build_half: " in message
+    assert "1 unexpected (fc.bias)" in message
+    assert "features.0.0.weight [1], expected [16, 3, 3, 3]" in message
+
+
+HEAD = """
+from torch import nn
+from mobiletl.core.inverted_residual import IrbNetwork
+from mobiletl.core.rows import as_rows
+
+def network(block, stem=None, channels=8):
+    stem = stem or nn.Conv2d(3, channels, 4, 4)
+    return lambda classes: IrbNetwork("Mine", [stem], [block], [],
+                                      nn.Sequential(nn.Linear(channels, classes)))
+
+def row(activation, **more):
+    return nn.Sequential(nn.Conv2d(8, 8, 1, bias=False, **more), nn.BatchNorm2d(8), activation)
+
+class Loose(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.bn, self.act = nn.Conv2d(8, 8, 1, bias=False), nn.BatchNorm2d(8), nn.ReLU()
+
+    def forward(self, x):
+        return self.act(self.bn(self.conv(x)))
+
+class Stem(Loose):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 4, 4, bias=False)
+"""
+
+
+GOOD = "build = network(row(nn.ReLU()))"
+# (what stands in the file, flags, exit code, a part of the line)
+REFUSALS = (
+    ("build = network(row(nn.SiLU()))", "", 9, "block 1 is not recognised: found Conv2d, Batch"),
+    ("build = network(row(nn.SiLU()))", "", 9, "expected an nn.Sequential of Conv2d, BatchNorm2d"),
+    ("build = network(Loose())", "", 9, "not recognised: found .*; try as_rows .*or --method ft-b"),
+    ("build = network(Loose())", "--method da3", 9, "block 1 has no nn.Sequential of convolution"),
+    ("build = network(row(nn.ReLU()), Stem())", "--method ft-last", 9, "norm 0.bn can't be frozen"),
+    (
+        "build = network(row(nn.ReLU(), dilation=2))",
+        "",
+        9,
+        "expected an nn.Conv2d padded with zero",
+    ),
+    ("build = network(row(nn.ReLU(), padding_mode='reflect'))", "", 9, "Conv2d padded with zeros"),
+    ("build = network(row(nn.ReLU(), padding='same'))", "", 9, "expected an nn.Conv2d padded with"),
+    (
+        "build = network(nn.Sequential(nn.Conv2d(8, 8, 1), nn.BatchNorm2d(8), nn.ReLU()))",
+        "",
+        9,
+        "features.1.0 has a bias and a norm behind it, expected bias=False",
+    ),
+    (
+        "build = network(nn.Sequential(nn.BatchNorm2d(8, affine=False)))",
+        "",
+        9,
+        "expected an nn.BatchNorm2d with shift and statistics",
+    ),
+    ("build = network(row(nn.ReLU()), channels=9)", "", 9, "a picture of 224 px does not pass"),
+    ("build = lambda classes: network(row(nn.ReLU()))(7)", "", 9, r"\[1, 7\], expected \[1,K\]"),
+    (GOOD, "--blocks 2", 9, "2 blocks to train, but Mine has 1"),
+    (GOOD, "--method ft-last --blocks 1", 9, "leave --blocks out"),
+    (GOOD, "--weights demo", 2, "--weights demo is for --model mbv2-0.35, not own.py:build"),
+    ("build = lambda classes: nn.Linear(3, classes)", "", 9, "returned Linear, expected an IrbNet"),
+    ("def build(classes):\n    return missing", "", 9, r"own.py line \d+: NameError: name 'missi"),
+    ("def build(:", "", 9, r"own.py does not run: own.py line \d+: SyntaxError"),
+    ("import nothing_of_that_name", "", 9, "does not run: .*ModuleNotFoundError"),
+    ("other = 3", "", 2, "own.py has no function 'build'"),
+)
+
+
+@pytest.mark.parametrize(("body", "flags", "code", "words"), REFUSALS)
+def test_refusals_are_one_line(
+    body: str,
+    flags: str,
+    code: int,
+    words: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("own.py").write_text(HEAD + body + "\n", "utf-8")
+    line = ["--model", "own.py:build", "--blocks", "1", "--weights", "none", "--out", "bundle"]
+    if "--method" in flags or "--blocks" in flags:
+        del line[2:4]
+    assert main(["export", *line, *flags.split()]) == code
+    captured = capsys.readouterr()
+    (message,) = captured.err.splitlines()
+    assert message.startswith("mobiletl: ")
+    assert re.search(words, message), message
+    assert [path.name for path in tmp_path.iterdir()] == ["own.py"]
+
+
+@pytest.mark.parametrize(
+    ("model", "code", "words"),
+    [
+        ("own.py", 2, "names a file but no function in it; try --model own.py:build"),
+        ("own.py:build", 2, "own.py: can't be read .*expected FILE.py:FUNCTION"),
+        ("own.txt:build", 9, "own.txt:build is a network of somebody's own"),
+    ],
+)
+def test_names_that_lead_nowhere(
+    model: str, code: int, words: str, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    assert main(["export", "--model", model, "--weights", "none"]) == code
+    (message,) = capsys.readouterr().err.splitlines()
+    assert re.search(words, message), message
+
+
+def test_a_builder_need_not_know_the_meta_device(tmp_path: Path) -> None:
+    """Shapes are asked for there; code that reads values would fail."""
+    body = "def build(classes):\n    block = row(nn.ReLU())\n"
+    body += "    assert block[0].weight.isfinite().all()\n"
+    body += "    return network(block)(classes)\n"
+    (tmp_path / "own.py").write_text(HEAD + body, "utf-8")
+    own = find_network(f"{tmp_path / 'own.py'}:build")
+    with torch.device("meta"):
+        network = own.build(2)
+    assert next(network.parameters()).device.type == "cpu"
+    assert [path.name for path in tmp_path.iterdir()] == ["own.py"]
+
+
+@pytest.mark.parametrize(
+    ("model", "short"), [("a/b/net.py:build", "net"), ("mbv2-0.35", "mbv2-0.35")]
+)
+def test_short_name_fits_a_folder(model: str, short: str) -> None:
+    assert short_name(model) == short
