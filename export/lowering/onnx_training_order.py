@@ -30,8 +30,8 @@ PACKS = "MatMulInteger"
 def masks_first(model: ir.Model) -> int:
     """Let whatever else reads a masked map wait for its mask; returns how many masks there are."""
     count = 0
-    for count, (a, compares, packed) in enumerate(_masks(model.graph), start=1):
-        readers = [(node, index) for node, index in a.uses() if node is not compares]
+    for count, (a, computes, packed) in enumerate(_masks(model.graph), start=1):
+        readers = [(node, index) for node, index in a.uses() if node not in computes]
         waited = _wait(model.graph, a, packed, f"after_mask_{count}")
         for node, index in readers:
             node.replace_input_with(index, waited)
@@ -56,14 +56,25 @@ def separate_equal_products(model: ir.Model) -> int:
     return count
 
 
-def _masks(graph: ir.Graph) -> Iterator[tuple[ir.Value, ir.Node, ir.Value]]:
-    """(the map, the node that compares it with 0, the packed mask), from below."""
+def _masks(graph: ir.Graph) -> Iterator[tuple[ir.Value, frozenset[ir.Node], ir.Value]]:
+    """(the map, what reads it to compute its mask, the packed mask), from below."""
     for node in [node for node in graph if node.op_type == PACKS]:
         compares = _source(_source(_source(node, 1), 0), 0)
         assert compares.op_type == "GreaterOrEqual", compares
-        a = compares.inputs[0]
-        assert a is not None
-        yield a, compares, _reader(_reader(node)).outputs[0]
+        a, computes = _masked(compares)
+        yield a, computes, _reader(_reader(node)).outputs[0]
+
+
+def _masked(compares: ir.Node) -> tuple[ir.Value, frozenset[ir.Node]]:
+    """What is compared with 0: a map, or min(a, 6 - a) of one (`ExactReLU6`, core/masks.py)."""
+    a = compares.inputs[0]
+    assert a is not None
+    smaller = a.producer()
+    if smaller is None or smaller.op_type != "Min":
+        return a, frozenset({compares})
+    inner = smaller.inputs[0]
+    assert inner is not None
+    return inner, frozenset({smaller, _source(smaller, 1)})
 
 
 def _wait(graph: ir.Graph, a: ir.Value, packed: ir.Value, name: str) -> ir.Value:

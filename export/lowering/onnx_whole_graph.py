@@ -1,7 +1,8 @@
 """The frozen prefix put in front of a graph that starts at the feature map.
 
 Pictures pass the prefix one after the other, in a `Scan`: a batch of 8 would hold 77 MB of
-activations there, against 17 in the step that follows (MobileNetV2, 224 px).
+activations there, against 17 in the step that follows (MobileNetV2, 224 px). A network that is
+trained whole has no prefix, and its graph takes the pictures as they are.
 """
 
 from __future__ import annotations
@@ -26,6 +27,10 @@ def prepend_prefix(model: ir.Model, transfer: Transfer, resolution: int) -> None
         type=ir.TensorType(ir.DataType.FLOAT),
         shape=ir.Shape(["N", 3, resolution, resolution]),
     )
+    graph.inputs[:] = [pictures if value is h else value for value in graph.inputs]
+    if not len(transfer.prefix):
+        _read_instead(h, pictures)
+        return
     scan = ir.node(
         "Scan",
         [pictures],
@@ -34,10 +39,13 @@ def prepend_prefix(model: ir.Model, transfer: Transfer, resolution: int) -> None
     )
     (maps,) = scan.outputs
     maps.name, maps.type, maps.shape = "frozen.h", h.type, h.shape
-    for node, index in list(h.uses()):
-        node.replace_input_with(index, maps)
+    _read_instead(h, maps)
     graph.insert_before(graph[0], scan)
-    graph.inputs[:] = [pictures if value is h else value for value in graph.inputs]
+
+
+def _read_instead(before: ir.Value, after: ir.Value) -> None:
+    for node, index in list(before.uses()):
+        node.replace_input_with(index, after)
 
 
 def _one_picture(transfer: Transfer, resolution: int) -> ir.Graph:
@@ -57,8 +65,7 @@ def _one_picture(transfer: Transfer, resolution: int) -> ir.Graph:
     picture = _like(images, "frozen.picture", [3, resolution, resolution])
     widen = ir.node("Unsqueeze", [picture, axis], outputs=[_like(images, "frozen.batch")])
     narrow = ir.node("Squeeze", [h, axis], outputs=[_like(h, "frozen.map", list(h.shape)[1:])])
-    for node, index in list(images.uses()):
-        node.replace_input_with(index, widen.outputs[0])
+    _read_instead(images, widen.outputs[0])
     body.insert_before(body[0], widen)
     body.append(narrow)
     body.inputs[:] = [picture]

@@ -37,9 +37,7 @@ def build(parts: Parts, graphs: StockGraphs) -> Artifact:
     Raises UnsupportedModel for an optimizer without an official counterpart.
     """
     rule = optimizer_rule(parts.step.optimizer)
-    models = {"features": graphs.features, **_pair(parts, "")}
-    if parts.request.whole_graph:
-        models |= _pair(parts, WHOLE)
+    models = {"features": graphs.features, **_models(parts)}
     models["optimizer_model"] = optimizer_model(parts.step.optimizer)
     contents = {role: model.SerializeToString() for role, model in models.items()}
     properties: dict[str, Property] = {
@@ -55,16 +53,18 @@ def build(parts: Parts, graphs: StockGraphs) -> Artifact:
     return Artifact(files)
 
 
-def _pair(parts: Parts, prefix: str) -> dict[str, onnx.ModelProto]:
-    """The training model and the evaluation model."""
+def _models(parts: Parts) -> dict[str, onnx.ModelProto]:
+    """The training model and the evaluation model, and both with the prefix where asked for."""
     models = {
         TRAINING: training_model(parts.step, parts.feature_shape),
         EVAL: eval_model(parts.step, parts.feature_shape),
     }
-    if prefix:
-        for model in models.values():
+    written = {name: _checked(model) for name, model in models.items()}
+    if parts.request.whole_graph:
+        for name, model in models.items():
             prepend_prefix(model, parts.transfer, parts.request.resolution)
-    return {prefix + name: _checked(model) for name, model in models.items()}
+            written[WHOLE + name] = _checked(model)
+    return written
 
 
 def _checked(model: ir.Model) -> onnx.ModelProto:
