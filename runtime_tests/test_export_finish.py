@@ -191,7 +191,7 @@ def test_executorch_predicts_as_the_board(trained: Trained, tmp_path: Path) -> N
 
     finish(trained.order("executorch", tmp_path / "pets.pte"))
     check_facts((tmp_path / "pets.json").read_text("utf-8"), trained)
-    method = Runtime.get().load_program((tmp_path / "pets.pte").read_bytes()).load_method("forward")
+    method = Runtime.get().load_program(tmp_path / "pets.pte").load_method("forward")
     for image, wanted in zip(trained.images, trained.logits, strict=True):
         (logits,) = method.execute([torch.from_numpy(image[None])])
         np.testing.assert_allclose(logits[0].numpy(), wanted, atol=TOLERANCE, rtol=0)
