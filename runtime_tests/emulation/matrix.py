@@ -21,8 +21,8 @@ from runtime_tests.emulation.machine import machine
 from runtime_tests.emulation.native import Native
 from runtime_tests.emulation.trial import (
     build_wheel,
-    checks,
     pack,
+    results_agree,
     run_here,
     run_on,
 )
@@ -107,7 +107,7 @@ def _try(row: Row, wheel: Path, here: dict[str, Any], folder: Path) -> bool:
     except BoardFailed as error:
         print(_line((*names, "", "", "", f"FAILED: {error}")), flush=True)
         return False
-    loss, resumed, _, predictions = checks(found, here)
+    loss, resumed, predictions = results_agree(found, here)
     one, two = (each["epochs"][1]["val_loss"] for each in (found, here))
     # Memory is left out: the plan is for the board's own wheels, not for every combination.
     good = loss.holds and resumed.holds and predictions.holds

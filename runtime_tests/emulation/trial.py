@@ -92,11 +92,31 @@ def run_on(installed: Installed, folder: Path) -> dict[str, Any]:
 
 def checks(board: dict[str, Any], here: dict[str, Any]) -> list[Check]:
     """The bars of an emulated board, `here` being the same run on this machine."""
-    one, two = (_loss(results) for results in (board, here))
     sizes = board["beside_numpy_bytes"]
     peak, planned = board["peak"]["guest_bytes"], board["planned_bytes"]
-    agreeing = sum(here["predicted"][name] == label for name, label in board["predicted"].items())
     return [
+        *results_agree(board, here),
+        Check(
+            "peak memory",
+            f"{peak / 1e6:.1f} MB, planned {planned / 1e6:.1f}, {peak / planned - 1:+.1%} "
+            f"(at most {MEMORY_TOLERANCE:.0%}; here {_peak(here) / 1e6:.1f} MB; "
+            f"QEMU itself {board['peak']['qemu_bytes'] / 1e6:.1f} MB, not counted)",
+            abs(peak / planned - 1) <= MEMORY_TOLERANCE,
+        ),
+        Check(
+            "install beside NumPy",
+            f"{sizes['pip'] / 1e6:.1f} MB by pip, {sizes['trimmed'] / 1e6:.1f} after "
+            f"`mobiletl trim` (at most {BESIDE_NUMPY_LIMIT_BYTES / 1e6:.0f})",
+            0 < sizes["trimmed"] <= BESIDE_NUMPY_LIMIT_BYTES,
+        ),
+    ]
+
+
+def results_agree(board: dict[str, Any], here: dict[str, Any]) -> tuple[Check, Check, Check]:
+    """(loss, resume, predictions): what any combination of releases must get right."""
+    one, two = (_loss(results) for results in (board, here))
+    agreeing = sum(here["predicted"][name] == label for name, label in board["predicted"].items())
+    return (
         Check(
             f"loss after {board['epochs'][1]['step']} steps",
             f"{one:.7f}, here {two:.7f}, difference {abs(one - two):.1e} "
@@ -109,24 +129,11 @@ def checks(board: dict[str, Any], here: dict[str, Any]) -> list[Check]:
             board["resumed_identical"],
         ),
         Check(
-            "peak memory",
-            f"{peak / 1e6:.1f} MB, planned {planned / 1e6:.1f}, {peak / planned - 1:+.1%} "
-            f"(at most {MEMORY_TOLERANCE:.0%}; here {_peak(here) / 1e6:.1f} MB; "
-            f"QEMU itself {board['peak']['qemu_bytes'] / 1e6:.1f} MB, not counted)",
-            abs(peak / planned - 1) <= MEMORY_TOLERANCE,
-        ),
-        Check(
             "predictions",
             f"{agreeing} of {len(here['predicted'])} as here",
             agreeing == len(here["predicted"]) == len(board["predicted"]) > 0,
         ),
-        Check(
-            "install beside NumPy",
-            f"{sizes['pip'] / 1e6:.1f} MB by pip, {sizes['trimmed'] / 1e6:.1f} after "
-            f"`mobiletl trim` (at most {BESIDE_NUMPY_LIMIT_BYTES / 1e6:.0f})",
-            0 < sizes["trimmed"] <= BESIDE_NUMPY_LIMIT_BYTES,
-        ),
-    ]
+    )
 
 
 def _loss(results: dict[str, Any]) -> float:
