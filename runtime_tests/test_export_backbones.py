@@ -42,7 +42,9 @@ RESOLUTION = 64
 BATCH = 8
 CLASSES = 3
 BLOCKS = 2
-LR = 0.001
+LR = 0.01
+# Down a network of random weights gradients grow far larger than the weights they are of.
+WHOLE_LR = 0.001
 STEP_ERROR = 1e-5
 # Through 20 layers of random weights; PyTorch's own float32 is as far from its float64.
 FEATURES_ERROR = 5e-5
@@ -104,6 +106,11 @@ class Exported:
     h: Tensor
     whole: bool
 
+    @property
+    def rate(self) -> float:
+        """The learning rate of the step."""
+        return WHOLE_LR if self.whole else LR
+
 
 def export(family: Family, method: Method) -> Exported:
     blocks = None if method.default_blocks is None else BLOCKS
@@ -158,7 +165,7 @@ def test_exported_functions_equal_autograd(family: Family, method: Method) -> No
 
     labels = np.arange(BATCH, dtype=np.int64) % CLASSES
     state = {entry.name: entry.value.numpy().copy() for entry in it.step.entries}
-    feeds = {**state, "h": it.h.numpy(), "labels": labels, "lr": np.array(LR, np.float32)}
+    feeds = {**state, "h": it.h.numpy(), "labels": labels, "lr": np.array(it.rate, np.float32)}
     stepped = run(it.models["train_step"], feeds)
     predicted = {e.name: state[e.name] for e in it.step.predict_entries}
     logits = run(it.models["predict"], {**predicted, "h": it.h.numpy()})["logits"]
@@ -170,18 +177,18 @@ def test_exported_functions_equal_autograd(family: Family, method: Method) -> No
 
     before = {name: tensor.clone() for name, tensor in top.state_dict().items()}
     single = copy.deepcopy(it.transfer.top)
-    loss = reference_step(top, it.h.double(), labels)
-    reference_step(single, it.h, labels)
+    loss = reference_step(top, it.h.double(), labels, it.rate)
+    reference_step(single, it.h, labels, it.rate)
     assert stepped["loss"] == pytest.approx(loss, rel=STEP_ERROR)
     check_state(it, stepped, top, single)
     frozen = before.keys() - state.keys()
     assert all(torch.equal(top.state_dict()[name], before[name]) for name in frozen)
 
 
-def reference_step(top: nn.Module, h: Tensor, labels: NDArray[np.int64]) -> float:
+def reference_step(top: nn.Module, h: Tensor, labels: NDArray[np.int64], rate: float) -> float:
     """The loss; the gradients stay at the parameters."""
     trained = [p for p in top.parameters() if p.requires_grad]
-    optimizer = torch.optim.SGD(trained, LR, momentum=0.9)
+    optimizer = torch.optim.SGD(trained, rate, momentum=0.9)
     loss = functional.cross_entropy(top.train()(h), torch.from_numpy(labels))
     loss.backward()  # type: ignore[no-untyped-call]
     optimizer.step()
