@@ -13,7 +13,7 @@ from onnxscript import ir
 from mobiletl.core.step import TrainingStep
 from mobiletl.core.transfer import Transfer
 from mobiletl.export.functions import Shape, Size, trace_features, trace_predict, trace_train_step
-from mobiletl.export.lowering.onnx import lower_to_onnx
+from mobiletl.export.lowering.onnx.model import lower_to_onnx
 from mobiletl.export.parts import Parts
 from mobiletl.export.passes import run_passes
 from mobiletl.export.schedule import check_in_place, reorder

@@ -26,7 +26,7 @@ from mobiletl.core.optimizers import Sgd
 from mobiletl.core.step import TrainingStep
 from mobiletl.core.transfer import TransferTop
 from mobiletl.export.functions import NEXT, trace_predict, trace_train_step
-from mobiletl.export.lowering.torchscript import lower_to_torchscript
+from mobiletl.export.lowering.torchscript.program import lower_to_torchscript
 from mobiletl.export.memory_plan import plan_graph
 from mobiletl.export.passes.rematerialise import rematerialise_kernels
 from mobiletl.export.passes.shrink_expand import shrink_expand

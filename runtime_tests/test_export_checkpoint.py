@@ -11,7 +11,7 @@ import pytest
 
 from mobiletl.device.errors import BadBundle
 from mobiletl.device.training_checkpoint import Values, read_checkpoint, with_values
-from mobiletl.export.lowering.checkpoint import Checkpoint, write_checkpoint
+from mobiletl.export.lowering.onnx_training.checkpoint import Checkpoint, write_checkpoint
 
 WEIGHT = np.arange(6, dtype=np.float32).reshape(2, 3)
 MEAN = np.array([0.5, -1.0], np.float32)

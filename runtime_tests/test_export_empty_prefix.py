@@ -14,8 +14,8 @@ from onnxscript import ir
 from torch import Tensor, nn
 
 from mobiletl.export.functions import trace_predict, trace_train_step
-from mobiletl.export.lowering.onnx import lower_to_onnx
-from mobiletl.export.lowering.torchscript import lower_to_torchscript
+from mobiletl.export.lowering.onnx.model import lower_to_onnx
+from mobiletl.export.lowering.torchscript.program import lower_to_torchscript
 from mobiletl.export.memory_plan import plan_graph
 from mobiletl.export.passes import run_passes
 from mobiletl.export.plan_verifier import verify_plan
@@ -55,7 +55,7 @@ def test_torchscript_returns_them() -> None:
 def test_executorch_copies_them_and_trains_what_reads_them() -> None:
     """The convolution that they go into is the network's first: stride 2, three channels."""
     pytest.importorskip("executorch", reason="needs the executorch package")
-    lowering = pytest.importorskip("mobiletl.export.lowering.executorch")
+    lowering = pytest.importorskip("mobiletl.export.lowering.executorch.program")
     from executorch.extension.pybindings import _C
 
     case, batch = CASES["stem on pictures"], 4

@@ -19,7 +19,7 @@ from mobiletl.core.masks import masked_hardswish
 from mobiletl.core.optimizers import Sgd
 from mobiletl.core.step import TrainingStep
 from mobiletl.export.functions import trace_features, trace_predict, trace_train_step
-from mobiletl.export.lowering.executorch_rules import KERNELS, RULES
+from mobiletl.export.lowering.executorch.rules import KERNELS, RULES
 from mobiletl.export.memory_plan import plan_graph
 from mobiletl.export.passes import run_passes
 from mobiletl.export.stock_graphs import lower_train_step
@@ -28,7 +28,7 @@ from runtime_tests.kinks import clear_of_kinks
 from runtime_tests.networks import CLASSES, RESOLUTION, feature_shape, small_transfer
 
 pytest.importorskip("executorch", reason="needs the executorch package")
-lowering = pytest.importorskip("mobiletl.export.lowering.executorch")
+lowering = pytest.importorskip("mobiletl.export.lowering.executorch.program")
 
 BATCH = 4
 ERROR = 1e-5
@@ -186,8 +186,8 @@ def test_exact_backward_passes_are_exported_too() -> None:
 
 def _run_alone(function: Any, example: Tensor) -> Tensor:
     """`function` lowered and run as a method of its own."""
-    from mobiletl.export.lowering.executorch_library import executorch_program, exported
-    from mobiletl.export.lowering.executorch_memory import InPlacePlanning
+    from mobiletl.export.lowering.executorch.library import executorch_program, exported
+    from mobiletl.export.lowering.executorch.memory import InPlacePlanning
 
     traced = trace(lambda a: (function(a),), [Input("a", tuple(example.shape))], ["y"])
     graph = lowering.translate(traced).graph
@@ -218,7 +218,7 @@ def test_an_operator_without_translation_is_named_with_its_module() -> None:
         return (torch.erfinv(h * state),)
 
     inputs = [Input("features.3.conv.weight", (4,)), Input("h", (4,))]
-    with pytest.raises(UnsupportedModel, match=r"erfinv.*features\.3\.conv.*executorch_rules"):
+    with pytest.raises(UnsupportedModel, match=r"erfinv.*features\.3\.conv.*executorch/rules"):
         lowering.translate(trace(function, inputs, ["y"]))
 
 

@@ -18,9 +18,9 @@ from torch.nn import functional
 
 from mobiletl.core import masks, masks_reference
 from mobiletl.core.errors import UnsupportedModel
-from mobiletl.export.lowering.onnx import lower_to_onnx
-from mobiletl.export.lowering.onnx_builder import OPSET
-from mobiletl.export.lowering.onnx_rules import RULES
+from mobiletl.export.lowering.onnx.builder import OPSET
+from mobiletl.export.lowering.onnx.model import lower_to_onnx
+from mobiletl.export.lowering.onnx.rules import RULES
 from mobiletl.export.trace import Input, Traced, trace
 
 aten = torch.ops.aten

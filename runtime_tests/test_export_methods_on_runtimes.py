@@ -26,7 +26,7 @@ from safetensors.torch import save_file
 from mobiletl.core.methods import METHODS, Method, Reach
 from mobiletl.device.bundle import Bundle, open_bundle
 from mobiletl.export import pipeline
-from mobiletl.export.lowering.onnx_training_order import PACKS
+from mobiletl.export.lowering.onnx_training.order import PACKS
 from mobiletl.export.own_network import find_network
 from mobiletl.export.parts import Parts
 from mobiletl.export.pipeline import Request, export_bundle

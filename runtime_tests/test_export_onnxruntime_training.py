@@ -18,8 +18,8 @@ from mobiletl.core.errors import UnsupportedModel
 from mobiletl.core.optimizers import Adam, AdamW, Optimizer, Sgd
 from mobiletl.device.bundle import open_bundle
 from mobiletl.device.training_checkpoint import read_checkpoint
-from mobiletl.export.lowering.onnx_training import training_model
-from mobiletl.export.lowering.onnx_training_optimizer import optimizer_model
+from mobiletl.export.lowering.onnx_training.model import training_model
+from mobiletl.export.lowering.onnx_training.optimizer import optimizer_model
 from runtime_tests.bench.forward_model import write_forward_model
 from runtime_tests.networks import feature_shape, small_step
 from runtime_tests.training_cases import (

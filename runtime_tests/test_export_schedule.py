@@ -12,7 +12,7 @@ from mobiletl.core.methods import find_method
 from mobiletl.core.mobilenetv2 import MobileNetV2
 from mobiletl.core.optimizers import Sgd
 from mobiletl.core.step import TrainingStep
-from mobiletl.export.lowering.onnx import lower_to_onnx
+from mobiletl.export.lowering.onnx.model import lower_to_onnx
 from mobiletl.export.memory_plan import plan_graph
 from mobiletl.export.passes import run_passes
 from mobiletl.export.schedule import BATCH_INPUTS, NEXT, check_in_place, reorder

@@ -25,7 +25,7 @@ from mobiletl.core.masks import apply_mask, pack_mask
 from mobiletl.core.optimizers import find_optimizer
 from mobiletl.core.step import TrainingStep
 from mobiletl.export.functions import trace_features, trace_train_step
-from mobiletl.export.lowering.torchscript import lower_to_torchscript
+from mobiletl.export.lowering.torchscript.program import lower_to_torchscript
 from mobiletl.export.passes.rematerialise import rematerialise_kernels
 from mobiletl.export.passes.shrink_expand import shrink_expand
 from mobiletl.export.trace import Input, trace

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import torch
 
 from mobiletl.export.finish.finished import Finished
-from mobiletl.export.lowering.executorch_library import quiet
+from mobiletl.export.lowering.executorch.library import quiet
 
 
 def render(finished: Finished) -> Mapping[str, bytes]:

@@ -8,7 +8,7 @@ import onnx
 from onnxscript import ir
 
 from mobiletl.export.finish.finished import METADATA, Finished
-from mobiletl.export.lowering.onnx import lower_to_onnx
+from mobiletl.export.lowering.onnx.model import lower_to_onnx
 from mobiletl.export.trace import Input, trace
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from mobiletl.export.finish.finished import METADATA, Finished
-from mobiletl.export.lowering.torchscript import lower_to_torchscript
+from mobiletl.export.lowering.torchscript.program import lower_to_torchscript
 from mobiletl.export.trace import Input, trace
 
 

@@ -1,1 +1,1 @@
-"""Lowering a traced graph to what a runtime reads: one module per format."""
+"""Lowering a traced graph to what a runtime reads: one folder per format."""

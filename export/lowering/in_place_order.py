@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import fx
 
-from mobiletl.export.lowering.torchscript_rules import ALIASING
+from mobiletl.export.lowering.torchscript.rules import ALIASING
 
 aten = torch.ops.aten
 

@@ -37,24 +37,24 @@ RUNTIMES: tuple[Runtime, ...] = (
     Runtime(
         "onnxruntime",
         "mobiletl.export.runtimes.onnxruntime",
-        "mobiletl.export.lowering.onnx_rules",
+        "mobiletl.export.lowering.onnx.rules",
     ),
     Runtime(
         "onnxruntime-training",
         "mobiletl.export.runtimes.onnxruntime_training",
-        "mobiletl.export.lowering.onnx_rules",
+        "mobiletl.export.lowering.onnx.rules",
     ),
     Runtime(
         "executorch",
         "mobiletl.export.runtimes.executorch",
-        "mobiletl.export.lowering.executorch_rules",
+        "mobiletl.export.lowering.executorch.rules",
         "executorch",
         "pip install 'mobiletl[executorch]'",
     ),
     Runtime(
         "torchscript",
         "mobiletl.export.runtimes.torchscript",
-        "mobiletl.export.lowering.torchscript_rules",
+        "mobiletl.export.lowering.torchscript.rules",
     ),
 )
 DEFAULT_RUNTIMES = tuple(row.name for row in RUNTIMES[:2])

@@ -7,7 +7,7 @@ manifest are one: every role names the same program.
 from __future__ import annotations
 
 from mobiletl.export.functions import trace_features, trace_predict, trace_train_step
-from mobiletl.export.lowering.executorch import lower_to_executorch
+from mobiletl.export.lowering.executorch.program import lower_to_executorch
 from mobiletl.export.parts import Parts
 from mobiletl.export.passes import run_passes
 from mobiletl.export.runtimes.artifact import Artifact, NamedFile

@@ -13,11 +13,16 @@ import onnx
 from onnxscript import ir
 
 from mobiletl.core.step import Entry
-from mobiletl.export.lowering.checkpoint import Array, Checkpoint, Property, write_checkpoint
-from mobiletl.export.lowering.onnx_training import training_model
-from mobiletl.export.lowering.onnx_training_eval import eval_model
-from mobiletl.export.lowering.onnx_training_optimizer import optimizer_model, optimizer_rule
-from mobiletl.export.lowering.onnx_whole_graph import prepend_prefix
+from mobiletl.export.lowering.onnx.whole_graph import prepend_prefix
+from mobiletl.export.lowering.onnx_training.checkpoint import (
+    Array,
+    Checkpoint,
+    Property,
+    write_checkpoint,
+)
+from mobiletl.export.lowering.onnx_training.eval import eval_model
+from mobiletl.export.lowering.onnx_training.model import training_model
+from mobiletl.export.lowering.onnx_training.optimizer import optimizer_model, optimizer_rule
 from mobiletl.export.manifest import initial
 from mobiletl.export.parts import Parts
 from mobiletl.export.runtimes.artifact import Artifact, NamedFile

@@ -16,7 +16,7 @@ from torch import Tensor, fx
 
 from mobiletl.core.errors import UnsupportedModel
 from mobiletl.core.masks import BITS_PER_BYTE
-from mobiletl.export.lowering.executorch_delegates import clamp, permute, product
+from mobiletl.export.lowering.executorch.delegates import clamp, permute, product
 from mobiletl.export.separable import SEPARABLE
 
 aten = torch.ops.aten

@@ -21,7 +21,7 @@ from mobiletl.core.step import Entry
 from mobiletl.export.functions import NEXT
 from mobiletl.export.lowering.in_place_order import Store, in_place_order, is_own_copy
 from mobiletl.export.lowering.origin import origin
-from mobiletl.export.lowering.torchscript_rules import (
+from mobiletl.export.lowering.torchscript.rules import (
     ALIASING,
     FRESH,
     FUNCTIONS,
@@ -142,7 +142,7 @@ class _Program:
             raise UnsupportedModel(
                 f"the operator {node.target} of {origin(node, self._traced)} has no TorchScript "
                 "translation; leave torchscript out of --runtimes, or add a rule to "
-                "export/lowering/torchscript_rules.py"
+                "export/lowering/torchscript/rules.py"
             )
         expression = rule(node, [self._value(argument) for argument in node.args])
         values = node.meta["val"]

@@ -23,7 +23,7 @@ from collections.abc import Iterator
 import numpy as np
 from onnxscript import ir
 
-# What `_pack_mask` (onnx_rules.py) makes of a mask, and nothing else does.
+# What `_pack_mask` (../onnx/rules/one_bit.py) makes of a mask, and nothing else does.
 PACKS = "MatMulInteger"
 
 

@@ -11,8 +11,8 @@ from torch import fx
 from torch.fx.node import map_aggregate
 
 from mobiletl.core.errors import UnsupportedModel
-from mobiletl.export.lowering.onnx_builder import IR_VERSION, ONNX_TYPES, OPSET, OnnxBuilder
-from mobiletl.export.lowering.onnx_rules import RULES
+from mobiletl.export.lowering.onnx.builder import IR_VERSION, ONNX_TYPES, OPSET, OnnxBuilder
+from mobiletl.export.lowering.onnx.rules import RULES
 from mobiletl.export.lowering.origin import origin
 from mobiletl.export.trace import Traced
 
@@ -78,7 +78,7 @@ class _Lowering:
         if rule is None:
             raise UnsupportedModel(
                 f"the operator {node.target} of {origin(node, self._traced)} has no ONNX "
-                "translation; train fewer blocks, or add a rule to export/lowering/onnx_rules.py"
+                "translation; train fewer blocks, or add a rule to export/lowering/onnx/rules/"
             )
         args = map_aggregate(node.args, self._resolve)
         kwargs = {k: v for k, v in node.kwargs.items() if k in ("dtype",) and v is not None}

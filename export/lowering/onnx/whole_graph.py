@@ -12,7 +12,7 @@ from onnxscript import ir
 
 from mobiletl.core.transfer import Transfer
 from mobiletl.export.functions import trace_features
-from mobiletl.export.lowering.onnx import lower_to_onnx
+from mobiletl.export.lowering.onnx.model import lower_to_onnx
 
 # The official samples' name of the pictures.
 PICTURES = "input"

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import unset_fake_temporarily
 from torch.fx.experimental.proxy_tensor import disable_proxy_modes_tracing
 
-from mobiletl.export.lowering.executorch_library import edge_program, xnnpack_program
+from mobiletl.export.lowering.executorch.library import edge_program, xnnpack_program
 
 # Operands, then options.
 FUNCTIONS: Mapping[str, Callable[..., Tensor]] = {

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mobiletl.core.step import TrainingStep, cross_entropy
 from mobiletl.export.functions import Shape, state_shape
-from mobiletl.export.lowering.onnx import lower_to_onnx
+from mobiletl.export.lowering.onnx.model import lower_to_onnx
 from mobiletl.export.trace import Input, trace
 
 # The official samples' name; `export_model_for_inferencing` is given it.

@@ -16,8 +16,8 @@ from torch import Tensor, fx
 from mobiletl.core.errors import UnsupportedModel
 from mobiletl.core.step import Entry
 from mobiletl.export.functions import NEXT
-from mobiletl.export.lowering.executorch_library import executorch_program, exported, quiet
-from mobiletl.export.lowering.executorch_rules import KERNELS, RULES
+from mobiletl.export.lowering.executorch.library import executorch_program, exported, quiet
+from mobiletl.export.lowering.executorch.rules import KERNELS, RULES
 from mobiletl.export.lowering.in_place_order import Store, in_place_order
 from mobiletl.export.lowering.origin import origin
 from mobiletl.export.trace import Traced, retrace
@@ -45,7 +45,7 @@ def lower_to_executorch(
     }
     with quiet():
         # Imports the package, which is not there on every host.
-        from mobiletl.export.lowering.executorch_memory import InPlacePlanning
+        from mobiletl.export.lowering.executorch.memory import InPlacePlanning
     program = executorch_program(
         {name: exported(traced.graph, _examples(traced)) for name, traced in graphs.items()},
         # A chain of constants, where nothing has to be kept: XNNPACK may take it whole.
@@ -121,7 +121,7 @@ class _Translation(fx.Interpreter):
             raise UnsupportedModel(
                 f"the operator {n.target} of {origin(n, self._traced)} has no ExecuTorch "
                 "translation; leave executorch out of --runtimes, or add a rule to "
-                "export/lowering/executorch_rules.py"
+                "export/lowering/executorch/rules.py"
             )
         return super().run_node(n)
 

@@ -1,0 +1,1 @@
+"""ExecuTorch programs: kernels, delegates, in-place state."""

@@ -1,0 +1,1 @@
+"""ONNX models of standard operators, opset 18."""

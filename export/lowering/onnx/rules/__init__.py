@@ -1,0 +1,24 @@
+"""One rule per aten operator: the ONNX nodes that compute it.
+
+A rule takes the builder, the graph node and its arguments with tensors replaced by ONNX values.
+Sizes are ints or SymInts. Only the default domain is used, opset 18.
+"""
+
+from mobiletl.export.lowering.onnx.rules import (
+    activations,
+    arithmetic,
+    maps,
+    one_bit,
+    products,
+    shapes,
+)
+from mobiletl.export.lowering.onnx.rules.operands import Rules
+
+RULES: Rules = {
+    **arithmetic.RULES,
+    **activations.RULES,
+    **shapes.RULES,
+    **products.RULES,
+    **maps.RULES,
+    **one_bit.RULES,
+}

@@ -1,0 +1,1 @@
+"""The files of onnxruntime-training: three graphs and a checkpoint."""

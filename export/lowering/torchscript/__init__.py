@@ -1,0 +1,1 @@
+"""TorchScript modules that run without Python."""
