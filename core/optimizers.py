@@ -101,9 +101,19 @@ class Adam(Optimizer):
         slots: tuple[Tensor, ...],
         factors: tuple[Tensor, ...],
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        (m, v), (rate, root_correction) = slots, factors
         if self.weight_decay:
             gradient = gradient + self.weight_decay * parameter
+        return self._adapted(parameter, gradient, slots, factors)
+
+    def _adapted(
+        self,
+        parameter: Tensor,
+        gradient: Tensor,
+        slots: tuple[Tensor, ...],
+        factors: tuple[Tensor, ...],
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """A step along the gradient over the root of its square, both as running means."""
+        (m, v), (rate, root_correction) = slots, factors
         m = self.beta1 * m + (1.0 - self.beta1) * gradient
         v = self.beta2 * v + (1.0 - self.beta2) * (gradient * gradient)
         denominator = torch.sqrt(v) / root_correction + self.epsilon
@@ -111,26 +121,18 @@ class Adam(Optimizer):
 
 
 @dataclass(frozen=True)
-class AdamW(Optimizer):
+class AdamW(Adam):
     """Adam with decoupled weight decay (Loshchilov and Hutter, ICLR 2019, algorithm 2): weights
     shrink by lr * weight_decay before the update, the gradient stays what it is.
-
-    Bias corrections are kept as in `Adam`.
     """
 
-    beta1: float = 0.9
-    beta2: float = 0.999
-    epsilon: float = 1e-8
     weight_decay: float = 0.01
-    default_lr: float = 0.0003
     name = "adamw"
-    slots = ("m", "v")
-    scalars = ("correction1", "correction2")
 
     def prepare(
         self, scalars: tuple[Tensor, ...], lr: Tensor
     ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-        corrections, factors = self._adam.prepare(scalars, lr)
+        corrections, factors = super().prepare(scalars, lr)
         return corrections, (*factors, lr * -self.weight_decay + 1.0)
 
     def update(
@@ -141,17 +143,13 @@ class AdamW(Optimizer):
         factors: tuple[Tensor, ...],
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         *of_adam, kept = factors
-        return self._adam.update(parameter * kept, gradient, slots, tuple(of_adam))
-
-    @property
-    def _adam(self) -> Adam:
-        return Adam(self.beta1, self.beta2, self.epsilon)
+        return self._adapted(parameter * kept, gradient, slots, tuple(of_adam))
 
 
-OPTIMIZERS: tuple[type[Sgd | Adam | AdamW], ...] = (Sgd, Adam, AdamW)
+OPTIMIZERS: tuple[type[Sgd | Adam], ...] = (Sgd, Adam, AdamW)
 
 
-def find_optimizer(name: str) -> Sgd | Adam | AdamW:
+def find_optimizer(name: str) -> Sgd | Adam:
     """The optimizer of that name as it is by default; UnsupportedModel lists the known ones."""
     for optimizer in OPTIMIZERS:
         if optimizer.name == name:

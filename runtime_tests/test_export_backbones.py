@@ -14,12 +14,10 @@ networks, where rounding adds up, `ROUNDING` times what PyTorch in float32 is of
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 import torch
 from numpy.typing import NDArray
@@ -37,6 +35,7 @@ from mobiletl.export.plan_verifier import verify_plan
 from mobiletl.export.stock_graphs import lower_features, lower_predict, lower_train_step
 from runtime_tests.exported_bundles import invented_pictures
 from runtime_tests.kinks import Room, clear_of_kinks
+from runtime_tests.layer_steps import in_onnxruntime
 
 RESOLUTION = 64
 BATCH = 8
@@ -56,14 +55,7 @@ UNREAD = 1e-9
 
 Array = NDArray[np.float32]
 
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Two libraries' threads wait for one another on a busy machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def trained_looking(family: Family) -> IrbNetwork:
@@ -133,17 +125,6 @@ def export(family: Family, method: Method) -> Exported:
     return Exported(transfer, step, models, pictures, h, method.reach is Reach.NETWORK)
 
 
-def run(model: onnx.ModelProto, feeds: dict[str, Array]) -> dict[str, Array]:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = onnxruntime.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
-    names = [value.name for value in session.get_outputs()]
-    return dict(zip(names, session.run(names, feeds), strict=True))
-
-
 def error(found: Array, expected: Tensor, scale: Tensor | None = None) -> float:
     """||found - expected|| / ||scale||, or over ||expected||."""
     reference = expected.detach().double().numpy()
@@ -159,16 +140,16 @@ def test_exported_functions_equal_autograd(family: Family, method: Method) -> No
         verify_plan(model, plan_graph(model), BATCH, CLASSES)
     exact = copy.deepcopy(it.transfer)
     top = exact.top.double()
-    found = run(it.models["features"], {"images": it.pictures})["h"]
+    found = in_onnxruntime(it.models["features"], {"images": it.pictures})["h"]
     h = exact.prefix.double()(torch.from_numpy(it.pictures).double())
     assert error(found, h) <= FEATURES_ERROR
 
     labels = np.arange(BATCH, dtype=np.int64) % CLASSES
     state = {entry.name: entry.value.numpy().copy() for entry in it.step.entries}
     feeds = {**state, "h": it.h.numpy(), "labels": labels, "lr": np.array(it.rate, np.float32)}
-    stepped = run(it.models["train_step"], feeds)
+    stepped = in_onnxruntime(it.models["train_step"], feeds)
     predicted = {e.name: state[e.name] for e in it.step.predict_entries}
-    logits = run(it.models["predict"], {**predicted, "h": it.h.numpy()})["logits"]
+    logits = in_onnxruntime(it.models["predict"], {**predicted, "h": it.h.numpy()})["logits"]
     exact_logits = top.eval()(it.h.double())
     own = error(it.transfer.top.eval()(it.h).detach().numpy(), exact_logits)
     assert error(logits, exact_logits) <= (

@@ -26,7 +26,7 @@ picture multiplies rounding: its batches start at 4.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,6 +42,8 @@ from runtime_tests.exported_bundles import Case, exported, invented_pictures, re
 from runtime_tests.kinks import clear_of_kinks
 
 Array = NDArray[np.float32]
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 SGD_ERROR = 1e-5
 # Adam divides by the root of a small number.
@@ -116,15 +118,6 @@ class Reference:
             steps = memory.get("step", torch.zeros(())).double()
             found.update((name, 1.0 - beta**steps) for name, beta in CORRECTIONS.items())
         return {name: found[name].detach().numpy().copy() for name in names}
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Two libraries' threads wait for one another on a busy machine: five times slower."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def initial_state(bundle: Bundle, case: Case, classes: int) -> dict[str, Array]:

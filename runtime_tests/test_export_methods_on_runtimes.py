@@ -39,6 +39,8 @@ from runtime_tests.steps_on_runtime import take_steps
 from runtime_tests.test_export_onnxruntime_training import constants
 from runtime_tests.training_env import OFFICIAL, needs_training_env, run_in_training_env
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SMALL = f"{REPOSITORY / 'runtime_tests' / 'small_irb_network.py'}:build"
 STOCK, TRAINING, EXECUTORCH = "onnxruntime", "onnxruntime-training", "executorch"
 WORKER = REPOSITORY / "runtime_tests" / "steps_on_runtime.py"
@@ -70,15 +72,6 @@ class Made:
 
 
 _MADE: dict[tuple[str, bool], Made] = {}
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Two libraries' threads wait for one another on a busy machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def cases() -> Iterator[Any]:

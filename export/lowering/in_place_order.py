@@ -7,8 +7,9 @@ stored once nobody reads the old value any more. The rest keeps its order.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import fx
@@ -53,7 +54,7 @@ def in_place_order(
         if value is not entry and not is_own_copy(value, new_values)
     }
     needs = {entry: _roots(store.value, late) for entry, store in waiting.items()}
-    readers = {entry: _readers(entry) for entry in waiting}
+    readers = {entry: readers_of_memory(entry, ALIASING) for entry in waiting}
     done: set[fx.Node] = set()
     for node in graph.nodes:
         if node.op not in ("call_function", "get_attr") or node in late:
@@ -119,8 +120,8 @@ def _cone(value: fx.Node, late: set[fx.Node], done: set[fx.Node]) -> list[fx.Nod
     return sorted(cone)
 
 
-def _readers(entry: fx.Node) -> set[fx.Node]:
-    """Every node that reads the entry's memory, through views as well."""
+def readers_of_memory(entry: fx.Node, views: Container[Any]) -> set[fx.Node]:
+    """Every node that reads the entry's memory, through operators of `views` as well."""
     found: set[fx.Node] = set()
     pending = [entry]
     while pending:
@@ -128,6 +129,6 @@ def _readers(entry: fx.Node) -> set[fx.Node]:
             if reader.op == "output" or reader in found:
                 continue
             found.add(reader)
-            if reader.target in ALIASING:
+            if reader.target in views:
                 pending.append(reader)
     return found

@@ -16,6 +16,8 @@ from executorch.exir import memory
 from executorch.exir.passes import MemoryPlanningPass
 from torch import fx
 
+from mobiletl.export.lowering.in_place_order import readers_of_memory
+
 aten = torch.ops.aten
 
 # Out-variants whose output element i depends on element i of their inputs alone.
@@ -59,7 +61,9 @@ def _must_stay(node: fx.Node) -> bool:
 
 def _write_over(graph: fx.Graph, entry: fx.Node, value: fx.Node) -> None:
     position = {node: index for index, node in enumerate(graph.nodes)}
-    last_read = max((position[reader] for reader in _readers(entry)), default=-1)
+    last_read = max(
+        (position[reader] for reader in readers_of_memory(entry, (memory.view,))), default=-1
+    )
     same_shape = value.meta["spec"].shape == entry.meta["spec"].shape
     if value.target in ELEMENTWISE and same_shape and last_read <= position[value]:
         value.kwargs = {**value.kwargs, "out": entry}
@@ -71,17 +75,3 @@ def _write_over(graph: fx.Graph, entry: fx.Node, value: fx.Node) -> None:
         copy = graph.call_function(aten.copy_.default, (entry, value))
     copy.meta.update(entry.meta)
     copy.meta["writes_state"] = True
-
-
-def _readers(entry: fx.Node) -> set[fx.Node]:
-    """Every node that reads the entry's memory, through views as well."""
-    found: set[fx.Node] = set()
-    pending = [entry]
-    while pending:
-        for reader in pending.pop().users:
-            if reader.op == "output" or reader in found:
-                continue
-            found.add(reader)
-            if reader.target is memory.view:
-                pending.append(reader)
-    return found
