@@ -48,6 +48,12 @@ def test_the_step_sets_the_peak_of_larger_batches(manifest: Manifest) -> None:
     assert plan.rows[-1].bytes == 7 + 3200 + 50 + 160
 
 
+def test_loading_sets_the_peak_of_a_large_prefix_that_runs_in_little(manifest: Manifest) -> None:
+    large = replace(manifest.memory, features=GraphMemory(5000, ((0, 1000, 0, 0),)))
+    plan = memory.plan(replace(manifest, memory=large), batch=4, classes=5)
+    assert (plan.rows[-1].name, plan.rows[-1].bytes) == ("while features load", 2 * 5000)
+
+
 def test_a_micro_batch_counts_in_features_alone(manifest: Manifest) -> None:
     one, four = (memory.plan(manifest, 4, 5, micro_batch) for micro_batch in (1, 4))
     assert four.rows[:-1] == one.rows[:-1]
