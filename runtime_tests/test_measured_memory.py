@@ -56,3 +56,16 @@ def test_mobiletl_allocates_less_than_exact_fine_tuning(
     ours, exact = (measure(case)["train_step"] for case in cases)
     saved = 1 - ours.measured / exact.measured
     assert saved >= least, f"saves {saved:.1%}: {ours.measured} against {exact.measured} bytes"
+
+
+@pytest.mark.slow
+def test_a_picture_more_takes_what_is_planned_in_a_whole_network(
+    counter: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Side modules, group norm, pooling, resizes. Its 8559 nodes cost the runtime some 120 bytes
+    each for lists of its own, whatever the batch: they are not in the plan.
+    """
+    bundle = exported(tmp_path_factory, Case("tinytl-lb", None))
+    few, many = (peaks(counter, bundle, n, CLASSES)["train_step"] for n in (BATCH, 4 * BATCH))
+    planned = many.planned - few.planned
+    assert many.measured - few.measured == pytest.approx(planned, rel=0.01)
