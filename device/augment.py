@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from mobiletl.device.manifest import Input
-from mobiletl.device.session import Floats
+from mobiletl.device.sessions.session import Floats
 
 # Share of the picture's area and aspect ratio that a crop may have. 0.22 is the recipe of
 # TinyTL (Cai et al., NeurIPS 2020); the ratio is torchvision's default.

@@ -19,7 +19,7 @@ from mobiletl.device.errors import BadState, Diverged
 from mobiletl.device.evaluation import Score
 from mobiletl.device.manifest import Manifest
 from mobiletl.device.printable import printable
-from mobiletl.device.session import Tensors
+from mobiletl.device.sessions.session import Tensors
 from mobiletl.device.state_file import StateInfo, load_state, previous_generation, save_state
 
 

@@ -14,11 +14,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Callable, Sequence
 
-from mobiletl.device import doctor_checks, doctor_packages, memory
+from mobiletl.device import memory
 from mobiletl.device.commands import guarded
-from mobiletl.device.doctor_checks import HEADROOM, Need, available_bytes, board_of
-from mobiletl.device.doctor_facts import Facts, read_facts, this_process
-from mobiletl.device.doctor_findings import OK, PROBLEM, Finding
+from mobiletl.device.diagnosis import checks, packages
+from mobiletl.device.diagnosis.checks import HEADROOM, Need, available_bytes, board_of
+from mobiletl.device.diagnosis.facts import Facts, read_facts, this_process
+from mobiletl.device.diagnosis.findings import OK, PROBLEM, Finding
 from mobiletl.device.errors import BadBundle, NotReady, UsageError
 from mobiletl.device.flags import below_least, chosen_bundle
 from mobiletl.device.manifest import Manifest
@@ -42,18 +43,18 @@ def _of_facts(check: Callable[[Facts], Finding]) -> Check:
 
 # In the order of the report.
 CHECKS: tuple[Check, ...] = (
-    _of_facts(doctor_checks.check_board),
-    _of_facts(doctor_checks.check_width),
-    _of_facts(doctor_packages.check_python),
-    _of_facts(doctor_packages.check_runtime),
-    _of_facts(doctor_packages.check_libraries),
-    doctor_checks.check_memory,
-    _of_facts(doctor_checks.check_memory_cgroup),
-    doctor_checks.check_swap,
-    _of_facts(doctor_checks.check_power),
-    _of_facts(doctor_checks.check_temperature),
-    doctor_checks.check_folder,
-    _of_facts(doctor_packages.check_camera),
+    _of_facts(checks.check_board),
+    _of_facts(checks.check_width),
+    _of_facts(packages.check_python),
+    _of_facts(packages.check_runtime),
+    _of_facts(packages.check_libraries),
+    checks.check_memory,
+    _of_facts(checks.check_memory_cgroup),
+    checks.check_swap,
+    _of_facts(checks.check_power),
+    _of_facts(checks.check_temperature),
+    checks.check_folder,
+    _of_facts(packages.check_camera),
 )
 
 

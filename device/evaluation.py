@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mobiletl.device.features import FeatureSource
-from mobiletl.device.session import Floats, Labels, Session
+from mobiletl.device.sessions.session import Floats, Labels, Session
 
 Doubles = NDArray[np.float64]
 

@@ -33,7 +33,7 @@ from mobiletl.device.dataset import Picture
 from mobiletl.device.errors import InternalError, NoSpace
 from mobiletl.device.features import FeatureSource, OnUnreadable
 from mobiletl.device.printable import printable
-from mobiletl.device.session import Floats
+from mobiletl.device.sessions.session import Floats
 
 # Raised when the content of the file, or the preparation of pictures, changes.
 CACHE_VERSION = 1

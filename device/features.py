@@ -23,7 +23,7 @@ from mobiletl.device.augment import (
 )
 from mobiletl.device.manifest import Input
 from mobiletl.device.pictures import UnreadablePicture, decode
-from mobiletl.device.session import Floats, Session
+from mobiletl.device.sessions.session import Floats, Session
 
 # Called with the row of a picture that cannot be decoded, and the reason; perhaps every epoch.
 OnUnreadable = Callable[[int, str], None]

@@ -26,7 +26,7 @@ from mobiletl.device.flags import below_least, chosen_bundle
 from mobiletl.device.manifest import Manifest
 from mobiletl.device.printable import aligned, printable
 from mobiletl.device.runtimes import open_session
-from mobiletl.device.session import Session
+from mobiletl.device.sessions.session import Session
 from mobiletl.device.state_file import load_state
 
 EXAMPLES = """\

@@ -13,7 +13,7 @@ from typing import Callable
 
 from mobiletl.device.bundle import Bundle
 from mobiletl.device.errors import BadBundle, BadState, MissingDependency, UsageError
-from mobiletl.device.session import Session, Tensors
+from mobiletl.device.sessions.session import Session, Tensors
 
 Opener = Callable[[Bundle, int, Tensors, int], Session]
 
@@ -45,24 +45,24 @@ class Runtime:
 RUNTIMES: tuple[Runtime, ...] = (
     Runtime(
         "onnxruntime",
-        "mobiletl.device.session_onnxruntime",
+        "mobiletl.device.sessions.onnxruntime",
         "onnxruntime",
         'pip install "onnxruntime>=1.16.3,!=1.21.0"',
     ),
     Runtime(
         "onnxruntime-training",
-        "mobiletl.device.session_onnxruntime_training",
+        "mobiletl.device.sessions.onnxruntime_training",
         "onnxruntime.training",
         "pip install onnxruntime-training-cpu==1.19.2 torch (Linux on x86-64, Python 3.8 to 3.11)",
     ),
     Runtime(
         "executorch",
-        "mobiletl.device.session_executorch",
+        "mobiletl.device.sessions.executorch",
         "executorch",
         "pip install executorch==1.5.1 torch==2.13.0",
     ),
-    Runtime("torchscript", "mobiletl.device.session_torchscript", "torch", "pip install torch"),
-    Runtime("fake", "mobiletl.device.session_fake", "", ""),
+    Runtime("torchscript", "mobiletl.device.sessions.torchscript", "torch", "pip install torch"),
+    Runtime("fake", "mobiletl.device.sessions.fake", "", ""),
 )
 
 # Both install a package named onnxruntime, each over the other's files.

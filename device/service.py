@@ -24,7 +24,7 @@ from mobiletl.device.bundle import open_bundle
 from mobiletl.device.checkpoints import RunFolder
 from mobiletl.device.commands import guarded
 from mobiletl.device.dataset import open_dataset
-from mobiletl.device.doctor_checks import HEADROOM
+from mobiletl.device.diagnosis.checks import HEADROOM
 from mobiletl.device.errors import UsageError
 from mobiletl.device.flags import below_least, chosen_bundle
 from mobiletl.device.state_file import previous_generation

@@ -14,7 +14,7 @@ from mobiletl.device.dataset import Dataset, Picture
 from mobiletl.device.feature_cache import CachePlan, cache_path, open_cache
 from mobiletl.device.features import FeatureSource, LiveFeatures, OnUnreadable, Preparation
 from mobiletl.device.manifest import Manifest
-from mobiletl.device.session import Labels, Session
+from mobiletl.device.sessions.session import Labels, Session
 from mobiletl.device.skipped import SkippedFiles
 
 

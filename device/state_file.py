@@ -22,7 +22,7 @@ from safetensors import SafetensorError, safe_open
 from mobiletl.device.errors import BadState, NoSpace
 from mobiletl.device.manifest import Manifest
 from mobiletl.device.schema import fields, integer, list_of, number, one_of, text
-from mobiletl.device.session import Floats, Tensors
+from mobiletl.device.sessions.session import Floats, Tensors
 
 FORMAT = "mobiletl-state"
 HEADER_ALIGNMENT = 8

@@ -19,7 +19,7 @@ from mobiletl.device.memory import peak_bytes, resident_bytes
 from mobiletl.device.metrics import EpochMetrics, MetricsFile
 from mobiletl.device.progress import Progress
 from mobiletl.device.schedule import Schedule
-from mobiletl.device.session import Floats, Session, StepResult
+from mobiletl.device.sessions.session import Floats, Session, StepResult
 from mobiletl.device.sources import Part
 from mobiletl.device.stop import StopFlag, StopRequested
 

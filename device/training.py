@@ -27,7 +27,7 @@ from mobiletl.device.printable import printable
 from mobiletl.device.progress import Progress
 from mobiletl.device.runtimes import choose_runtime, open_session, static_batch
 from mobiletl.device.schedule import Schedule
-from mobiletl.device.session import Session, Tensors
+from mobiletl.device.sessions.session import Session, Tensors
 from mobiletl.device.skipped import SkippedFiles
 from mobiletl.device.sources import SourcePlan, open_parts
 from mobiletl.device.stop import StopFlag, StopRequested

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mobiletl.device.errors import BadBundle
-from mobiletl.device.session import Floats, Tensors
+from mobiletl.device.sessions.session import Floats, Tensors
 
 IDENTIFIER = b"ODTC"
 FLOAT = 1

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mobiletl.device.manifest import StateEntry
-from mobiletl.device.session import Tensors
+from mobiletl.device.sessions.session import Tensors
 from mobiletl.device.training_checkpoint import Values
 
 MOMENTS = ("momentum0", "momentum1")

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from mobiletl.device import commands, doctor
-from mobiletl.device.doctor_facts import Facts, Process, read_facts, this_process
-from mobiletl.device.doctor_findings import LEVELS, Finding
+from mobiletl.device.diagnosis.facts import Facts, Process, read_facts, this_process
+from mobiletl.device.diagnosis.findings import LEVELS, Finding
 from runtime_tests.board_files import JETSON, PI4, PI5, ZERO2, BoardFiles
 from runtime_tests.tiny_bundle import write_tiny_bundle
 

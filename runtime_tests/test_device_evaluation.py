@@ -9,7 +9,7 @@ import pytest
 
 from mobiletl.device.evaluation import Score, cross_entropy, evaluate, log_softmax
 from mobiletl.device.features import FeatureSource
-from mobiletl.device.session import Floats, Labels, Session, StepResult, Tensors
+from mobiletl.device.sessions.session import Floats, Labels, Session, StepResult, Tensors
 
 
 class Table(FeatureSource):

@@ -17,7 +17,7 @@ from mobiletl.device.feature_cache import CachePlan, cache_path, open_cache
 from mobiletl.device.features import LiveFeatures, OnUnreadable, Preparation
 from mobiletl.device.manifest import Manifest
 from mobiletl.device.runtimes import open_session
-from mobiletl.device.session import Floats, Session
+from mobiletl.device.sessions.session import Floats, Session
 from mobiletl.device.stop import StopRequested
 from runtime_tests.picture_folders import damage, write_pictures
 from runtime_tests.tiny_bundle import write_tiny_bundle

@@ -12,7 +12,7 @@ import pytest
 from mobiletl.device.bundle import Bundle, open_bundle
 from mobiletl.device.errors import MissingDependency, UsageError
 from mobiletl.device.runtimes import open_session
-from mobiletl.device.session_executorch import _import
+from mobiletl.device.sessions.executorch import _import
 
 BATCH, CLASSES, LR = 4, 3, 0.01
 

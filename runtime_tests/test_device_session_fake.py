@@ -11,7 +11,7 @@ import pytest
 from mobiletl.device.bundle import Bundle, open_bundle
 from mobiletl.device.errors import BadBundle, BadState
 from mobiletl.device.runtimes import open_session
-from mobiletl.device.session import Session
+from mobiletl.device.sessions.session import Session
 from runtime_tests.tiny_bundle import BIAS, WEIGHT, tiny_document, write_manifest, write_tiny_bundle
 
 

@@ -12,7 +12,7 @@ import pytest
 from mobiletl.device.bundle import Bundle, open_bundle
 from mobiletl.device.errors import BadBundle, InternalError, MissingDependency
 from mobiletl.device.runtimes import open_session
-from mobiletl.device.session import Session
+from mobiletl.device.sessions.session import Session
 from runtime_tests.tiny_bundle import (
     BIAS,
     KEEP,

@@ -9,8 +9,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from mobiletl.device import session_onnxruntime_training as session
 from mobiletl.device.errors import BadBundle, MissingDependency
+from mobiletl.device.sessions import onnxruntime_training as session
 
 
 def has_training() -> bool:

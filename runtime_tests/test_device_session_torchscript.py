@@ -12,13 +12,13 @@ import pytest
 
 from mobiletl.device.bundle import Bundle, open_bundle
 from mobiletl.device.errors import BadBundle, InternalError, MissingDependency
-from mobiletl.device.session import Session
-from mobiletl.device.session_torchscript import open_session
+from mobiletl.device.sessions.session import Session
+from mobiletl.device.sessions.torchscript import open_session
 
 torch = pytest.importorskip("torch", reason="the session runs on PyTorch")
 pytest.importorskip("onnxscript", reason="bundles are exported with it")
 
-from mobiletl.device import session_onnxruntime  # noqa: E402
+from mobiletl.device.sessions import onnxruntime as session_onnxruntime  # noqa: E402
 from mobiletl.export.pipeline import export_bundle  # noqa: E402
 from runtime_tests.exported_bundles import Case, invented_pictures  # noqa: E402
 

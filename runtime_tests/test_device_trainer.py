@@ -18,7 +18,7 @@ from mobiletl.device.bundle import Bundle
 from mobiletl.device.errors import BadPictures, Diverged, NoSpace, UsageError
 from mobiletl.device.evaluation import Score
 from mobiletl.device.pictures import decode
-from mobiletl.device.session import StepResult
+from mobiletl.device.sessions.session import StepResult
 from mobiletl.device.state_file import load_state
 from mobiletl.device.trainer import rank
 from runtime_tests.picture_folders import damage, write_pictures

@@ -14,7 +14,7 @@ from mobiletl.device import state_file, training
 from mobiletl.device.bundle import open_bundle
 from mobiletl.device.metrics import MetricsFile
 from mobiletl.device.runtimes import open_session
-from mobiletl.device.session import Floats, Labels, Session, StepResult, Tensors
+from mobiletl.device.sessions.session import Floats, Labels, Session, StepResult, Tensors
 from mobiletl.device.state_file import load_state
 from mobiletl.device.stop import StopFlag, StopRequested
 from mobiletl.device.training import Options, Outcome, train

@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mobiletl.device.boards import BOARDS, Board
-from mobiletl.device.doctor_facts import SD_CARD, Facts, Swap
-from mobiletl.device.doctor_findings import NOTE, OK, PROBLEM, WARNING, Finding
+from mobiletl.device.diagnosis.facts import SD_CARD, Facts, Swap
+from mobiletl.device.diagnosis.findings import NOTE, OK, PROBLEM, WARNING, Finding
 
 ARM_64 = ("aarch64", "arm64")
 PARTS_OF_32_BITS = {0xB76, 0xC07}  # ARM1176 (Raspberry Pi 1, Zero), Cortex-A7 (2)

@@ -17,7 +17,7 @@ import numpy as np
 from mobiletl.device.bundle import Bundle
 from mobiletl.device.errors import BadBundle, InternalError, MissingDependency
 from mobiletl.device.manifest import Manifest
-from mobiletl.device.session import Floats, Labels, Session, StepResult, Tensors, read_only
+from mobiletl.device.sessions.session import Floats, Labels, Session, StepResult, Tensors, read_only
 
 RUNTIME = "torchscript"
 INSTALL_HINT = "pip install torch"

@@ -17,7 +17,7 @@ import numpy as np
 from mobiletl.device.bundle import Bundle
 from mobiletl.device.errors import BadBundle, InternalError, MissingDependency
 from mobiletl.device.manifest import Manifest
-from mobiletl.device.session import Floats, Labels, Session, StepResult, Tensors, read_only
+from mobiletl.device.sessions.session import Floats, Labels, Session, StepResult, Tensors, read_only
 from mobiletl.device.training_checkpoint import read_checkpoint, with_values
 from mobiletl.device.training_slots import Slots
 
@@ -168,7 +168,7 @@ def _step_options(runtime: Any, threads: int) -> Any:
     options.enable_mem_reuse = False
     options.intra_op_num_threads = threads
     options.log_severity_level = LOG_ERRORS_ONLY
-    # Threads of the prefix and of the step would wait for one another (session_onnxruntime.py).
+    # Threads of the prefix and of the step would wait for one another (onnxruntime.py).
     options.add_session_config_entry("session.force_spinning_stop", "1")
     return options
 

@@ -14,8 +14,8 @@ from mobiletl.device.boards import (
     SIGILL_ONNXRUNTIME,
     WHEELS,
 )
-from mobiletl.device.doctor_facts import Facts
-from mobiletl.device.doctor_findings import NOTE, OK, PROBLEM, WARNING, Finding
+from mobiletl.device.diagnosis.facts import Facts
+from mobiletl.device.diagnosis.findings import NOTE, OK, PROBLEM, WARNING, Finding
 
 # They share the import name `onnxruntime`; whichever was installed last has overwritten the other.
 RUNTIMES = (

@@ -19,7 +19,7 @@ from mobiletl.device import memory
 from mobiletl.device.bundle import Bundle
 from mobiletl.device.errors import BadBundle, InternalError, MissingDependency, UsageError
 from mobiletl.device.manifest import Manifest
-from mobiletl.device.session import Floats, Labels, Session, StepResult, Tensors, read_only
+from mobiletl.device.sessions.session import Floats, Labels, Session, StepResult, Tensors, read_only
 
 INSTALL_HINT = "pip install executorch==1.5.1 torch==2.13.0"
 NAME = "executorch"

@@ -12,7 +12,7 @@ import numpy as np
 from mobiletl.device.bundle import Bundle
 from mobiletl.device.errors import BadBundle
 from mobiletl.device.manifest import Manifest
-from mobiletl.device.session import Floats, Labels, Session, StepResult, Tensors, read_only
+from mobiletl.device.sessions.session import Floats, Labels, Session, StepResult, Tensors, read_only
 
 
 def open_session(bundle: Bundle, classes: int, state: Tensors, threads: int) -> FakeSession:

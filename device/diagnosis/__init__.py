@@ -1,0 +1,1 @@
+"""What `mobiletl doctor` finds out and what it makes of it."""

@@ -1,0 +1,1 @@
+"""The runtimes, behind one interface: each opens a bundle as a `Session`."""
