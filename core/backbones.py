@@ -81,7 +81,7 @@ def find_backbone(name: str) -> Backbone:
     if ":" in name:
         raise UnsupportedModel(
             f"{name} is a network of somebody's own, and its name alone does not bring it back; "
-            "docs/own-network.md says what works with it"
+            "expected path/to/FILE.py:FUNCTION (docs/own-network.md)"
         )
     known = ", ".join(f"{f.name} and {f.name}-WIDTH" if f.has_widths else f.name for f in FAMILIES)
     raise UnsupportedModel(f"no model is called {name!r}, expected one of: {known} (mbv2-0.35)")

@@ -19,6 +19,8 @@ to paste:
       --data photos/ --out pets-int8.onnx
   mobiletl finish --bundle artifacts/mbv2 --state runs/first/state.safetensors --to torchvision \\
       --weights mobilenet_v2.pth
+  mobiletl finish --bundle artifacts/mynet --state runs/first/state.safetensors --to onnx \\
+      --model mynet.py:build
 """
 
 
@@ -53,6 +55,7 @@ def _order(flags: argparse.Namespace) -> Order:
         data=flags.data,
         weights=flags.weights,
         out=flags.out,
+        model=flags.model,
     )
 
 
@@ -83,6 +86,11 @@ def _parser() -> argparse.ArgumentParser:
         "--weights",
         metavar="SOURCE",
         help="what the bundle was exported from: gives the frozen layers their own norms back",
+    )
+    add(
+        "--model",
+        metavar="FILE.py:FUNCTION",
+        help="where a network of your own is defined, as for mobiletl export",
     )
     add("--out", type=Path, metavar="FILE", help="default: STATE's name with the format's suffix")
     add("--json", action="store_true", help="print one JSON object")

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -109,12 +110,72 @@ def test_trained_network_is_put_together_in_pytorch(workplace: Path) -> None:
     assert np.linalg.norm(logits - expected) <= 1e-4 * np.linalg.norm(expected)
 
 
-def test_finish_refuses_it_in_one_line(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def finish(workplace: Path, model: str | None) -> int:
+    """The exit code of `mobiletl finish --to onnx --out WORKPLACE/out.onnx`."""
     state = str(workplace / "run" / "state.safetensors")
     flags = ["--bundle", str(workplace / "bundle"), "--state", state, "--to", "onnx"]
-    assert main(["finish", *flags, "--out", str(workplace / "out.onnx")]) == 9
+    flags += [] if model is None else ["--model", model]
+    return main(["finish", *flags, "--out", str(workplace / "out.onnx")])
+
+
+def test_finish_writes_it(workplace: Path) -> None:
+    assert finish(workplace, HALF) == 0
+    session = onnxruntime.InferenceSession(workplace / "out.onnx")
+    (workplace / "out.onnx").unlink()
+    network = find_network(HALF).build(CLASSES)
+    for file in ("mnasnet.safetensors", "run/state.safetensors"):
+        tensors = load_file(workplace / file)
+        kept = network.state_dict()
+        fitting = {k: v for k, v in tensors.items() if k in kept and kept[k].shape == v.shape}
+        network.load_state_dict(fitting, strict=False)
+    pictures = invented_pictures(2, RESOLUTION)
+    with torch.no_grad():
+        expected = network.eval()(torch.from_numpy(pictures)).numpy()
+    (logits,) = session.run(None, {"images": pictures})
+    assert np.linalg.norm(logits - expected) <= 1e-4 * np.linalg.norm(expected)
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        (None, "mnasnet.py:build_half, a network of somebody's own, whose code it does not hold"),
+        (f"{FILE}:build", "expected path/to/mnasnet.py:build_half"),
+        ("mbv2", "expected path/to/mnasnet.py:build_half"),
+    ],
+)
+def test_finish_asks_for_the_file_in_one_line(
+    model: str | None, words: str, workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert finish(workplace, model) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert "mnasnet.py:build_half is a network of somebody's own" in line
+    assert words in line
+    assert not (workplace / "out.onnx").exists()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("torch.add(y, x)", "torch.sub(y, x)", "does not compute what"),
+        ("mnasnet(classes, 0.5)", "mnasnet(classes, 0.75)", "frozen layers that are not the"),
+        ("(3, 6, 320, 1, 1)", "(3, 6, 320, 2, 1)", "build_half"),
+        ("HEAD_CHANNELS = 32, 16, 1280", "HEAD_CHANNELS = 32, 16, 640", "features.19.0.weight"),
+    ],
+)
+def test_finish_tells_a_file_that_has_changed(
+    old: str,
+    new: str,
+    words: str,
+    workplace: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    text = FILE.read_text("utf-8")
+    assert old in text
+    (tmp_path / FILE.name).write_text(text.replace(old, new), "utf-8")
+    assert finish(workplace, f"{tmp_path / FILE.name}:build_half") == 9
+    (line,) = capsys.readouterr().err.splitlines()
+    assert words in line
+    assert "use mnasnet.py:build_half as it was at the export" in line
     assert not (workplace / "out.onnx").exists()
 
 

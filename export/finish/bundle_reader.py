@@ -10,8 +10,10 @@ from typing import Any
 
 import onnx
 
-from mobiletl.core.errors import BadBundle
+from mobiletl.core.backbones import Backbone
+from mobiletl.core.errors import BadBundle, UsageError
 from mobiletl.export.bundle_writer import FORMAT, MANIFEST, VERSION, manifest_id
+from mobiletl.export.own_network import find_network, is_own
 
 # The runtime whose graphs hold the frozen tensors in a form that can be read back.
 RUNTIME = "onnxruntime"
@@ -21,10 +23,11 @@ _NEEDED = ("model", "method", "input", "feature", "state", "runtimes", "memory",
 
 @dataclass(frozen=True)
 class HostBundle:
-    """A checked manifest, and the two graphs that a finished network is made of."""
+    """A checked manifest, the network it is of, and the two graphs that hold its tensors."""
 
     path: Path
     manifest: dict[str, Any]
+    backbone: Backbone
     features: onnx.ModelProto
     predict: onnx.ModelProto
 
@@ -33,10 +36,22 @@ class HostBundle:
         """What a state of this bundle names."""
         return str(self.manifest["id"])
 
+    @property
+    def remedy(self) -> str:
+        """What to try where network and graphs are not of a kind."""
+        if is_own(self.backbone.name):
+            return f"use {self.backbone.name} as it was at the export"
+        return f"use the release it was made by ({self.manifest['created_by']})"
 
-def read_bundle(path: Path) -> HostBundle:
-    """Raises BadBundle for a folder that is no bundle, is changed, or serves no onnxruntime."""
+
+def read_bundle(path: Path, model: str | None = None) -> HostBundle:
+    """`model` is `FILE.py:FUNCTION` for a network of somebody's own, whose code no bundle holds.
+
+    Raises BadBundle for a folder that is no bundle, is changed, or serves no onnxruntime,
+    UsageError for a `model` that is missing or another one, and what `find_network` raises.
+    """
     manifest = _manifest(path)
+    backbone = _backbone(path, manifest["model"]["name"], model)
     runtimes = manifest["runtimes"]
     if RUNTIME not in runtimes:
         raise BadBundle(
@@ -45,7 +60,22 @@ def read_bundle(path: Path) -> HostBundle:
         )
     files = runtimes[RUNTIME]["files"]
     graphs = {role: _graph(path, manifest, files[role]) for role in ("features", "predict")}
-    return HostBundle(path, manifest, **graphs)
+    return HostBundle(path, manifest, backbone, **graphs)
+
+
+def _backbone(path: Path, name: str, model: str | None) -> Backbone:
+    if model is None and is_own(name):
+        raise UsageError(
+            f"{path} is of {name}, a network of somebody's own, whose code it does not hold; name "
+            f"the file: --model path/to/{name}"
+        )
+    backbone = find_network(name if model is None else model)
+    if backbone.name != name:
+        raise UsageError(
+            f"--model {model}: {path} is of {name}; "
+            + (f"expected path/to/{name}" if is_own(name) else "leave --model out")
+        )
+    return backbone
 
 
 def _manifest(path: Path) -> dict[str, Any]:

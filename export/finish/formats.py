@@ -55,7 +55,7 @@ FORMATS = (
         "torchvision",
         ".safetensors",
         "mobiletl.export.finish.to_torchvision",
-        "weights under torchvision's keys, to carry on with in PyTorch",
+        "weights under torchvision's keys (your own network's), for PyTorch",
     ),
 )
 

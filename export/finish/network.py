@@ -13,7 +13,6 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from mobiletl.core.backbones import find_backbone
 from mobiletl.core.errors import BadWeights, UnsupportedModel
 from mobiletl.core.inverted_residual import IrbNetwork
 from mobiletl.core.methods import find_method
@@ -21,7 +20,7 @@ from mobiletl.core.transfer import Transfer, TransferTop, split
 from mobiletl.export.finish.bundle_reader import HostBundle
 from mobiletl.export.finish.frozen import layers_as_run, named_constants, prefix_layers
 from mobiletl.export.finish.state_reader import State
-from mobiletl.export.weights import load_weights
+from mobiletl.export.weights import weights_of
 
 Tensors = dict[str, Tensor]
 # Folding the original layers again repeats the same float32 operations on another PyTorch.
@@ -30,10 +29,9 @@ _SAME_FOLD = 1e-5
 
 def finished_tensors(bundle: HostBundle, state: State) -> Tensors:
     """Every tensor of the backbone for the state's classes, under the backbone's keys. Raises
-    UnsupportedModel for a bundle that another release made otherwise.
+    UnsupportedModel for a bundle that another release, or another network of one's own, made.
     """
-    manifest = bundle.manifest
-    model = find_backbone(manifest["model"]["name"]).build(len(state.class_names))
+    model = bundle.backbone.build(len(state.class_names))
     norms = _norms(model)
     top = _top_tensors(bundle, state)
     found = {key: top[key] for key in model.state_dict() if key in top}
@@ -43,12 +41,19 @@ def finished_tensors(bundle: HostBundle, state: State) -> Tensors:
             if f"{name}.running_mean" not in found:
                 found.update(_constant_norm(name, norm, *_affine(top, conv, name)))
             found[f"{name}.num_batches_tracked"] = torch.zeros((), dtype=torch.int64)
-        return {key: found[key] for key in model.state_dict()}
+        finished = {key: found[key] for key in model.state_dict()}
     except KeyError as missing:
         raise UnsupportedModel(
-            f"{missing} of {manifest['model']['name']} is neither in the state nor in the graphs "
-            f"of {bundle.path}; use the release it was made by ({manifest['created_by']})"
+            f"{missing} of {bundle.backbone.name} is neither in the state nor in the graphs of "
+            f"{bundle.path}; {bundle.remedy}"
         ) from missing
+    for key, tensor in model.state_dict().items():
+        if finished[key].shape != tensor.shape:
+            raise UnsupportedModel(
+                f"{key} of {bundle.backbone.name} is {list(tensor.shape)}, but "
+                f"{list(finished[key].shape)} in {bundle.path}; {bundle.remedy}"
+            )
+    return finished
 
 
 def unfolded(tensors: Tensors, bundle: HostBundle, state: State, source: str) -> Tensors:
@@ -56,11 +61,10 @@ def unfolded(tensors: Tensors, bundle: HostBundle, state: State, source: str) ->
 
     Raises BadWeights if those do not fold to what the bundle holds.
     """
-    name = bundle.manifest["model"]["name"]
-    weights = load_weights(source, name)
+    weights = weights_of(bundle.backbone, source)
     if weights is None:
         raise BadWeights("--weights none names nothing to take the frozen layers from")
-    norms = _norms(find_backbone(name).build(2))
+    norms = _norms(bundle.backbone.build(2))
     trained = {entry["name"] for entry in bundle.manifest["state"]}
     result = dict(tensors)
     for conv, (norm_name, norm) in norms.items():
@@ -86,7 +90,7 @@ def inference_network(bundle: HostBundle, state: State, tensors: Tensors) -> nn.
     """Images [N,3,R,R] to logits [N,K], every norm of the backbone folded into the convolution
     before it; with what the method has put beside the blocks.
     """
-    model = find_backbone(bundle.manifest["model"]["name"]).build(len(state.class_names))
+    model = bundle.backbone.build(len(state.class_names))
     trained = _prepared(bundle, len(state.class_names)).top
     if _adds_layers(trained, model):
         return _filled(trained, _top_tensors(bundle, state)).eval().requires_grad_(False)
@@ -116,7 +120,7 @@ def _prepared(bundle: HostBundle, classes: int) -> Transfer:
     manifest = bundle.manifest
     method = find_method(manifest["method"]["name"])
     blocks = None if method.default_blocks is None else manifest["method"]["blocks"]
-    model = find_backbone(manifest["model"]["name"]).build(classes)
+    model = bundle.backbone.build(classes)
     return method.prepare(model, blocks, resolution=manifest["input"]["resolution"])
 
 
@@ -152,16 +156,14 @@ def _norms(model: IrbNetwork) -> dict[str, tuple[str, nn.BatchNorm2d]]:
 
 def _prefix_tensors(bundle: HostBundle, norms: Mapping[str, tuple[str, nn.BatchNorm2d]]) -> Tensors:
     """The frozen layers, a norm of its own behind each convolution that had one."""
-    manifest = bundle.manifest
-    names = _backbone_names(find_backbone(manifest["model"]["name"]).build(2))
+    names = _backbone_names(bundle.backbone.build(2))
     prefix = _prepared(bundle, classes=2).prefix
-    layers = layers_as_run(prefix, manifest["input"]["resolution"])
+    layers = layers_as_run(prefix, bundle.manifest["input"]["resolution"])
     constants = prefix_layers(bundle.features.graph)
     if [t["weight"].shape for t in constants] != [_weight(layer).shape for _, layer in layers]:
         raise UnsupportedModel(
             f"{bundle.path} holds {len(constants)} frozen layers that are not the {len(layers)} of "
-            f"{manifest['model']['name']} in this release; use the one it was made by "
-            f"({manifest['created_by']})"
+            f"{bundle.backbone.name}; {bundle.remedy}"
         )
     found: Tensors = {}
     for (name, _), values in zip(layers, constants, strict=True):

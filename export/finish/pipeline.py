@@ -17,7 +17,9 @@ from mobiletl.export.finish.state_reader import read_state
 
 @dataclass(frozen=True)
 class Order:
-    """What a person asked for. `data` is for int8; `out` None is named after the state."""
+    """What a person asked for. `data` is for int8; `out` None is named after the state; `model` is
+    where a network of one's own is defined.
+    """
 
     bundle: Path
     state: Path
@@ -26,6 +28,7 @@ class Order:
     data: Path | None = None
     weights: str | None = None
     out: Path | None = None
+    model: str | None = None
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ def finish(order: Order) -> Result:
     row = find_format(order.to, order.int8)
     out = order.out or _beside(order.state, row)
     require_writable(out, row.suffix)
-    bundle = read_bundle(order.bundle)
+    bundle = read_bundle(order.bundle, order.model)
     state = read_state(order.state, bundle)
     tensors = finished_tensors(bundle, state)
     if order.weights is not None:
