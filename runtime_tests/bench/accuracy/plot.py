@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -12,36 +13,44 @@ from matplotlib.figure import Figure
 from runtime_tests.bench.accuracy.grid import Row
 from runtime_tests.bench.accuracy.table import memory_front, time_front
 
-FRONT, OTHERS = "tab:red", "tab:gray"
+COLOURS = colormaps["tab20"]
 
 
 def draw_fronts(rows: Sequence[Row], path: Path, title: str) -> None:
-    """Two panels in one PNG; bars span the seeds, a line joins the front."""
-    figure = Figure(figsize=(12, 5), layout="constrained")
+    """Two panels in one PNG; bars span the seeds, what is on the front is filled and joined."""
+    figure = Figure(figsize=(13, 5), layout="constrained")
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2, sharey=True)
     memory = [row.peak_bytes / 1e6 for row in rows]
     _panel(left, rows, memory, memory_front(rows))
     left.set_xlabel("measured peak of the process, MB (1e6 bytes)")
     left.set_ylabel("accuracy after the last epoch, %")
-    shown = [row for row in rows if row.best_speed]
-    time_ms = [1e3 / row.best_speed for row in shown]
-    _panel(right, shown, time_ms, time_front(shown))
+    # A subject keeps its colour where one without a time is left out.
+    time_ms = [1e3 / row.best_speed if row.best_speed else None for row in rows]
+    _panel(right, rows, time_ms, time_front(rows))
     right.set_xscale("log")
     right.set_xlabel("measured time per training picture, ms (cached maps where there are any)")
+    handles, names = left.get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside right upper", title="filled: on the front")
     figure.suptitle(title)
-    figure.savefig(path, dpi=120)
+    figure.savefig(path, dpi=110)
 
 
-def _panel(axes: Axes, rows: Sequence[Row], costs: Sequence[float], front: Sequence[bool]) -> None:
+def _panel(
+    axes: Axes, rows: Sequence[Row], costs: Sequence[float | None], front: Sequence[bool]
+) -> None:
     percent = [100 * row.accuracy for row in rows]
     points = zip(costs, percent, front, strict=True)
-    joined = sorted((cost, mean) for cost, mean, on in points if on)
-    axes.plot(*zip(*joined, strict=True), color=FRONT, linewidth=1)
-    for cost, row, on in zip(costs, rows, front, strict=True):
+    joined = sorted((cost, mean) for cost, mean, on in points if on and cost is not None)
+    axes.plot(*zip(*joined, strict=True), color="0.6", linewidth=1, zorder=0)
+    for index, (cost, row, on) in enumerate(zip(costs, rows, front, strict=True)):
+        if cost is None:
+            continue
         mean = 100 * row.accuracy
         span = [[mean - 100 * min(row.accuracies)], [100 * max(row.accuracies) - mean]]
-        axes.errorbar(cost, mean, span, fmt="o", color=FRONT if on else OTHERS, capsize=3)
-        axes.annotate(str(row.subject), (cost, mean), xytext=(5, 4), textcoords="offset points")
-    axes.margins(x=0.15)
+        colour = COLOURS(index % COLOURS.N)
+        fill = colour if on else "white"
+        axes.errorbar(
+            cost, mean, span, fmt="o", color=colour, mfc=fill, capsize=3, label=str(row.subject)
+        )
     axes.grid(alpha=0.3)
