@@ -52,6 +52,8 @@ def test_loading_sets_the_peak_of_a_large_prefix_that_runs_in_little(manifest: M
     large = replace(manifest.memory, features=GraphMemory(5000, ((0, 1000, 0, 0),)))
     plan = memory.plan(replace(manifest, memory=large), batch=4, classes=5)
     assert (plan.rows[-1].name, plan.rows[-1].bytes) == ("while features load", 2 * 5000)
+    elsewhere = memory.plan(replace(manifest, memory=large), 4, 5, runtime="torchscript")
+    assert elsewhere.rows[-1].name.startswith("activations")
 
 
 def test_a_micro_batch_counts_in_features_alone(manifest: Manifest) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 import pytest
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 
 from mobiletl.core.errors import BadWeights
@@ -27,6 +29,9 @@ from runtime_tests.shared_files import REPOSITORY
 FILE = REPOSITORY / "examples" / "own_network" / "mnasnet.py"
 HALF = f"{FILE}:build_half"
 RESOLUTION, CLASSES = 64, 3
+PICTURES = invented_pictures(2, RESOLUTION)
+
+Array = NDArray[np.float32]
 
 # Read off torchvision's MNASNet: (its key, ours).
 TORCHVISION = (
@@ -91,48 +96,80 @@ def test_board_trains_it(workplace: Path) -> None:
     assert rows[-1]["val_accuracy"] > 0.6
 
 
-def test_trained_network_is_put_together_in_pytorch(workplace: Path) -> None:
-    """As docs/own-network.md says: pretrained tensors, then those of the state."""
+@pytest.fixture(scope="module")
+def expected(workplace: Path) -> Array:
+    """Logits of two pictures in PyTorch: pretrained tensors, then those of the state."""
     network = find_network(HALF).build(CLASSES)
     weights = load_weights(str(workplace / "mnasnet.safetensors"), HALF)
     assert weights is not None
-    trained = load_file(workplace / "run" / "state.safetensors")
     network.load_state_dict(weights, strict=False)
-    found = network.load_state_dict(trained, strict=False)
+    found = network.load_state_dict(load_file(workplace / "run/state.safetensors"), strict=False)
     assert all("momentum/" in key for key in found.unexpected_keys)
-    pictures = invented_pictures(2, RESOLUTION)
+    return logits_of(network.eval())
+
+
+def logits_of(network: Callable[[torch.Tensor], torch.Tensor]) -> Array:
     with torch.no_grad():
-        expected = network.eval()(torch.from_numpy(pictures)).numpy()
-    bundle = open_bundle(workplace / "bundle")
-    state = {name: tensor.numpy() for name, tensor in trained.items()}
-    with open_session(bundle, CLASSES, state, 1) as session:
-        logits = session.predict(session.features(pictures))
+        result: Array = network(torch.from_numpy(PICTURES)).numpy()
+    return result
+
+
+def test_board_computes_what_pytorch_does(workplace: Path, expected: Array) -> None:
+    state = {k: v.numpy() for k, v in load_file(workplace / "run/state.safetensors").items()}
+    with open_session(open_bundle(workplace / "bundle"), CLASSES, state, 1) as session:
+        logits = session.predict(session.features(PICTURES))
     assert np.linalg.norm(logits - expected) <= 1e-4 * np.linalg.norm(expected)
 
 
-def finish(workplace: Path, model: str | None) -> int:
-    """The exit code of `mobiletl finish --to onnx --out WORKPLACE/out.onnx`."""
+def finish(workplace: Path, out: Path, *flags: str) -> int:
+    """The exit code of `mobiletl finish`."""
     state = str(workplace / "run" / "state.safetensors")
-    flags = ["--bundle", str(workplace / "bundle"), "--state", state, "--to", "onnx"]
-    flags += [] if model is None else ["--model", model]
-    return main(["finish", *flags, "--out", str(workplace / "out.onnx")])
+    given = ["--bundle", str(workplace / "bundle"), "--state", state, "--out", str(out)]
+    return main(["finish", *given, *flags])
 
 
-def test_finish_writes_it(workplace: Path) -> None:
-    assert finish(workplace, HALF) == 0
-    session = onnxruntime.InferenceSession(workplace / "out.onnx")
-    (workplace / "out.onnx").unlink()
+def in_onnx(path: Path) -> Array:
+    (logits,) = onnxruntime.InferenceSession(path).run(None, {"images": PICTURES})
+    return np.asarray(logits)
+
+
+def in_torchscript(path: Path) -> Array:
+    return logits_of(torch.jit.load(path))
+
+
+def in_pytorch(path: Path) -> Array:
     network = find_network(HALF).build(CLASSES)
-    for file in ("mnasnet.safetensors", "run/state.safetensors"):
-        tensors = load_file(workplace / file)
-        kept = network.state_dict()
-        fitting = {k: v for k, v in tensors.items() if k in kept and kept[k].shape == v.shape}
-        network.load_state_dict(fitting, strict=False)
-    pictures = invented_pictures(2, RESOLUTION)
-    with torch.no_grad():
-        expected = network.eval()(torch.from_numpy(pictures)).numpy()
-    (logits,) = session.run(None, {"images": pictures})
-    assert np.linalg.norm(logits - expected) <= 1e-4 * np.linalg.norm(expected)
+    network.load_state_dict(load_file(path), strict=True)
+    return logits_of(network.eval())
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.load:DeprecationWarning")
+@pytest.mark.parametrize(
+    ("to", "suffix", "unfolds", "run"),
+    [
+        ("onnx", ".onnx", False, in_onnx),
+        ("torchscript", ".ts", False, in_torchscript),
+        ("torchvision", ".safetensors", False, in_pytorch),
+        ("torchvision", ".safetensors", True, in_pytorch),
+    ],
+)
+def test_finish_writes_it(
+    to: str,
+    suffix: str,
+    unfolds: bool,
+    run: Callable[[Path], Array],
+    workplace: Path,
+    expected: Array,
+    tmp_path: Path,
+) -> None:
+    weights = ["--weights", str(workplace / "mnasnet.safetensors")] if unfolds else []
+    out = tmp_path / f"out{suffix}"
+    assert finish(workplace, out, "--to", to, "--model", HALF, *weights) == 0
+    assert np.linalg.norm(run(out) - expected) <= 1e-4 * np.linalg.norm(expected)
+    if unfolds:
+        original, found = load_file(workplace / "mnasnet.safetensors"), load_file(out)
+        key = "features.0.1.running_mean"
+        assert torch.equal(found[key], original[key])
 
 
 @pytest.mark.parametrize(
@@ -144,12 +181,17 @@ def test_finish_writes_it(workplace: Path) -> None:
     ],
 )
 def test_finish_asks_for_the_file_in_one_line(
-    model: str | None, words: str, workplace: Path, capsys: pytest.CaptureFixture[str]
+    model: str | None,
+    words: str,
+    workplace: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert finish(workplace, model) == 2
+    named = [] if model is None else ["--model", model]
+    assert finish(workplace, tmp_path / "out.onnx", "--to", "onnx", *named) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert words in line
-    assert not (workplace / "out.onnx").exists()
+    assert not (tmp_path / "out.onnx").exists()
 
 
 @pytest.mark.parametrize(
@@ -172,11 +214,12 @@ def test_finish_tells_a_file_that_has_changed(
     text = FILE.read_text("utf-8")
     assert old in text
     (tmp_path / FILE.name).write_text(text.replace(old, new), "utf-8")
-    assert finish(workplace, f"{tmp_path / FILE.name}:build_half") == 9
+    changed = f"{tmp_path / FILE.name}:build_half"
+    assert finish(workplace, tmp_path / "out.onnx", "--to", "onnx", "--model", changed) == 9
     (line,) = capsys.readouterr().err.splitlines()
     assert words in line
     assert "use mnasnet.py:build_half as it was at the export" in line
-    assert not (workplace / "out.onnx").exists()
+    assert not (tmp_path / "out.onnx").exists()
 
 
 def test_weights_of_another_network_name_their_keys(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ def _reversed_difference(b: OnnxBuilder, node: fx.Node, x: ir.Value, other: floa
 
 
 def _power(b: OnnxBuilder, node: fx.Node, x: ir.Value, exponent: float) -> ir.Value:
-    """Small whole exponents as products, which write over their operand."""
+    """Small whole exponents as products."""
     if exponent not in (1, 2, 3):
         return b.op("Pow", x, operand(b, exponent, meta(node)))
     result = x
