@@ -18,8 +18,10 @@ from hypothesis import strategies as st
 
 from mobiletl.core.methods import METHODS
 from runtime_tests.bench.accuracy.__main__ import main
+from runtime_tests.bench.accuracy.grid import Row
 from runtime_tests.bench.accuracy.pareto import on_front
 from runtime_tests.bench.accuracy.pictures import link_pictures
+from runtime_tests.bench.accuracy.plot import draw_fronts
 from runtime_tests.bench.accuracy.results import Key, Outcome, Results
 from runtime_tests.bench.accuracy.subjects import every_subject
 from runtime_tests.picture_folders import write_pictures
@@ -218,3 +220,15 @@ def test_front_is_what_nothing_beats(points: list[tuple[float, float]]) -> None:
 
 def test_front_of_known_points() -> None:
     assert on_front([(1, 5), (2, 5), (2, 7), (3, 6), (2, 7)]) == [True, False, True, False, True]
+
+
+def test_a_run_that_diverged_has_a_point_in_memory_and_none_in_time(tmp_path: Path) -> None:
+    failed = Outcome((), (), (), 3_000_000, 0, 0.0, True)
+    one, other = every_subject()[:2]
+    rows = [
+        Row(one, 0.1, False, (OUTCOME, OUTCOME), None),
+        Row(other, 0.1, False, (failed,), None),
+    ]
+    memory, time_ms = draw_fronts(rows, tmp_path / "fronts.png", "")
+    assert memory == {str(one): 2.0, str(other): 3.0}
+    assert time_ms == {str(one): pytest.approx(1e3 / 11)}
