@@ -16,7 +16,7 @@ from torch import fx, nn
 from torch.nn import functional
 
 from mobiletl.core.errors import UnsupportedModel
-from mobiletl.core.layers import MASKED
+from mobiletl.core.layers.shift_norm import MASKED
 
 # What a block may call in place of a layer.
 _FUNCTIONS: Mapping[Callable[..., Any] | str, type[nn.Module]] = {

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils import fuse_conv_bn_eval
 
+from mobiletl.core.backbones.inverted_residual import IrbNetwork
 from mobiletl.core.errors import UnsupportedModel
-from mobiletl.core.inverted_residual import IrbNetwork
 
 # Every network here halves its maps five times.
 TOTAL_STRIDE = 32

@@ -32,7 +32,7 @@ class Command:
 COMMANDS: tuple[Command, ...] = (
     Command(
         "export",
-        "mobiletl.export.cli",
+        "mobiletl.export.commands.export",
         "turn a pretrained network into a bundle (needs PyTorch)",
         needs_host=True,
     ),
@@ -41,13 +41,13 @@ COMMANDS: tuple[Command, ...] = (
     Command("inspect", "mobiletl.device.inspect_bundle", "show what is in a bundle"),
     Command(
         "finish",
-        "mobiletl.export.finish_cli",
+        "mobiletl.export.commands.finish",
         "write a trained state as one file for inference (needs PyTorch)",
         needs_host=True,
     ),
     Command(
         "account",
-        "mobiletl.export.account_cli",
+        "mobiletl.export.commands.account",
         "what training costs on paper: parameters, FLOPs, memory (needs PyTorch)",
         needs_host=True,
     ),

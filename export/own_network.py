@@ -1,4 +1,4 @@
-"""Networks by name: those of `core/backbones.py`, and a person's own, `path/to/file.py:function`.
+"""Networks by name: those of `core/backbones/`, and a person's own, `path/to/file.py:function`.
 
 The function takes a number of classes and returns an `IrbNetwork` (docs/own-network.md). Its file
 may also define `rename(key) -> key`, which turns the keys of a weights file into the network's.
@@ -21,8 +21,8 @@ import torch
 from torch import nn
 
 from mobiletl.core.backbones import Backbone, Family, find_backbone
+from mobiletl.core.backbones.inverted_residual import IrbNetwork
 from mobiletl.core.errors import MobileTLError, UnsupportedModel, UsageError
-from mobiletl.core.inverted_residual import IrbNetwork
 
 _SUFFIX = ".py"
 _RENAME = "rename"
@@ -124,7 +124,7 @@ def _check(network: object, title: str) -> None:
     if not isinstance(network, IrbNetwork):
         raise UnsupportedModel(
             f"{title} returned {type(network).__name__}, expected an IrbNetwork of "
-            "mobiletl.core.inverted_residual (docs/own-network.md)"
+            "mobiletl.core.backbones.inverted_residual (docs/own-network.md)"
         )
     problems = [*_layer_problems(network), *_shape_problems(network)]
     if problems:

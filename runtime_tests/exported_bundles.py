@@ -21,9 +21,9 @@ from torch import Tensor
 from mobiletl.core.backbones import find_backbone
 from mobiletl.core.methods import find_method
 from mobiletl.core.transfer import Transfer
-from mobiletl.export.manifest import MEAN, STD
-from mobiletl.export.pipeline import Request, export_bundle
-from mobiletl.export.weights import load_weights
+from mobiletl.export.weights.loading import load_weights
+from mobiletl.export.writing.description import MEAN, STD
+from mobiletl.export.writing.export_bundle import Request, export_bundle
 from runtime_tests.shared_files import shared
 
 REAL_WEIGHTS = "weights/mobilenet_v2-imagenet.safetensors"

@@ -13,7 +13,7 @@ from torch.nn import functional
 from torch.utils.hooks import RemovableHandle
 
 from mobiletl.core.backbones import find_backbone
-from mobiletl.core.inverted_residual import IrbNetwork
+from mobiletl.core.backbones.inverted_residual import IrbNetwork
 from mobiletl.core.methods import find_method
 from mobiletl.core.transfer import Transfer, TransferTop
 

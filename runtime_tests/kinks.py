@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.hooks import RemovableHandle
 
-from mobiletl.core.layers import ShiftNormActivation
-from mobiletl.core.one_bit import OneBitReLU, OneBitReLU6
+from mobiletl.core.layers.shift_norm import ShiftNormActivation
+from mobiletl.core.saved.one_bit import OneBitReLU, OneBitReLU6
 from mobiletl.core.transfer import TransferTop
 
 KINKS: dict[type[nn.Module], tuple[float, ...]] = {

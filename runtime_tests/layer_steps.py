@@ -25,13 +25,13 @@ from torch.nn import functional
 from mobiletl.core.optimizers import Sgd
 from mobiletl.core.step import TrainingStep
 from mobiletl.core.transfer import TransferTop
-from mobiletl.export.functions import NEXT, trace_predict, trace_train_step
 from mobiletl.export.lowering.torchscript.program import lower_to_torchscript
-from mobiletl.export.memory_plan import plan_graph
+from mobiletl.export.memory.plan import plan_graph
+from mobiletl.export.memory.verifier import verify_plan
 from mobiletl.export.passes.rematerialise import rematerialise_kernels
 from mobiletl.export.passes.shrink_expand import shrink_expand
-from mobiletl.export.plan_verifier import verify_plan
-from mobiletl.export.stock_graphs import lower_predict, lower_train_step
+from mobiletl.export.tracing.functions import NEXT, trace_predict, trace_train_step
+from mobiletl.export.writing.stock_graphs import lower_predict, lower_train_step
 
 CLASSES = 3
 LR = 0.1

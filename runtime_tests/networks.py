@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, fx, nn
 from torch.fx.node import Target
 
+from mobiletl.core.backbones.mobilenetv2 import MobileNetV2
 from mobiletl.core.methods import find_method
-from mobiletl.core.mobilenetv2 import MobileNetV2
 from mobiletl.core.optimizers import Optimizer, Sgd
 from mobiletl.core.step import TrainingStep
 from mobiletl.core.transfer import Transfer
-from mobiletl.export.functions import NEXT, trace_train_step
-from mobiletl.export.trace import Traced
+from mobiletl.export.tracing.functions import NEXT, trace_train_step
+from mobiletl.export.tracing.trace import Traced
 
 WIDTH = 0.1
 CLASSES = 3

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from mobiletl.export.pipeline import Request, export_bundle
+from mobiletl.export.writing.export_bundle import Request, export_bundle
 
 RESOLUTION = 64
 SPLITS = {"train": slice(0, 24), "val": slice(24, 32)}

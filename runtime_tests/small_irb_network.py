@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from mobiletl.core.inverted_residual import (
+from mobiletl.core.backbones.inverted_residual import (
     Block,
     ConvNormActivation,
     IrbNetwork,

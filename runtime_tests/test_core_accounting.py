@@ -34,11 +34,11 @@ from published import (
 )
 from torch import nn
 
-from mobiletl.core.accounting import Account, account
-from mobiletl.core.accounting_rules import ACTIVATIONS
+from mobiletl.core.accounting.account import Account, account
+from mobiletl.core.accounting.flops import macs
+from mobiletl.core.accounting.rules import ACTIVATIONS
 from mobiletl.core.backbones import find_backbone
 from mobiletl.core.errors import UnsupportedModel
-from mobiletl.core.flops import macs
 from mobiletl.core.methods import METHODS, find_method
 
 

@@ -8,19 +8,19 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mobiletl.core.accounting import LayerCost, account, account_of
+from mobiletl.core.accounting.account import LayerCost, account, account_of
+from mobiletl.core.accounting.flops import training_macs
+from mobiletl.core.accounting.layer_walk import visits
 from mobiletl.core.backbones import find_backbone
-from mobiletl.core.errors import UnsupportedModel
-from mobiletl.core.flops import training_macs
-from mobiletl.core.inverted_residual import (
+from mobiletl.core.backbones.inverted_residual import (
     Block,
     ConvNormActivation,
     InvertedResidual,
     IrbNetwork,
     mobilenetv2_block,
 )
-from mobiletl.core.layer_walk import visits
-from mobiletl.core.masks import pack_mask
+from mobiletl.core.errors import UnsupportedModel
+from mobiletl.core.layers.masks import pack_mask
 from mobiletl.core.methods import METHODS, Reach, find_method
 
 FLOAT = 4

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from mobiletl.core.backbones import FAMILIES, Family, find_backbone
+from mobiletl.core.backbones.inverted_residual import InvertedResidual
 from mobiletl.core.errors import UnsupportedModel
-from mobiletl.core.inverted_residual import InvertedResidual
 from mobiletl.core.transfer import TOTAL_STRIDE
 
 WIDTHS = [

@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import nn
 
-from mobiletl.core.attention_adaptor import AttendedRow, AttentionAdaptor
 from mobiletl.core.backbones import find_backbone
+from mobiletl.core.backbones.inverted_residual import ConvNormActivation, IrbNetwork
+from mobiletl.core.backbones.mobilenetv2 import INVERTED_RESIDUAL_SETTING, STEM_CHANNELS
 from mobiletl.core.errors import UnsupportedModel
-from mobiletl.core.inverted_residual import ConvNormActivation, IrbNetwork
 from mobiletl.core.methods import find_method
-from mobiletl.core.mobilenetv2 import INVERTED_RESIDUAL_SETTING, STEM_CHANNELS
+from mobiletl.core.methods.attention_adaptor import AttendedRow, AttentionAdaptor
 from mobiletl.core.optimizers import Sgd
 from mobiletl.core.step import TrainingStep
 from mobiletl.core.transfer import TransferTop

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from mobiletl.core.flops import macs, parameter_count, training_macs
-from mobiletl.core.inverted_residual import Block, mobilenetv2_block
+from mobiletl.core.accounting.flops import macs, parameter_count, training_macs
+from mobiletl.core.backbones.inverted_residual import Block, mobilenetv2_block
+from mobiletl.core.backbones.mobilenetv2 import MobileNetV2
 from mobiletl.core.methods import find_method
-from mobiletl.core.mobilenetv2 import MobileNetV2
 
 # torchvision's published figures for mobilenet_v2 at 224 px: 3,504,872 parameters, 0.301 G
 # multiply-adds; the exact count is the one that other counters report.

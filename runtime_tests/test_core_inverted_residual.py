@@ -6,9 +6,14 @@ import pytest
 import torch
 from safetensors import safe_open
 
+from mobiletl.core.accounting.flops import macs, parameter_count
 from mobiletl.core.backbones import find_backbone
-from mobiletl.core.flops import macs, parameter_count
-from mobiletl.core.inverted_residual import Block, NormSetting, SqueezeExcitation, mobilenetv2_block
+from mobiletl.core.backbones.inverted_residual import (
+    Block,
+    NormSetting,
+    SqueezeExcitation,
+    mobilenetv2_block,
+)
 from runtime_tests.shared_files import shared
 
 # Parameters as published, millions of multiply-adds as published, at which resolution:

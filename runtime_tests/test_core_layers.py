@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mobiletl.core.inverted_residual import ConvNormActivation
-from mobiletl.core.layers import MASKED, ShiftNormActivation, ShiftOnlyNorm
-from mobiletl.core.masks import masked_relu6
+from mobiletl.core.backbones.inverted_residual import ConvNormActivation
+from mobiletl.core.layers.masks import masked_relu6
+from mobiletl.core.layers.shift_norm import MASKED, ShiftNormActivation, ShiftOnlyNorm
 from runtime_tests.networks import unsettle
 
 # Multiplying the scale into the kernel rounds in another place than multiplying the result.

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from mobiletl.core import masks, masks_reference
+from mobiletl.core.layers import masks, masks_reference
 
 Floats = NDArray[np.float32]
 Activation = Callable[[Tensor], Tensor]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from mobiletl.core.backbones.inverted_residual import InvertedResidual
 from mobiletl.core.errors import UnsupportedModel
-from mobiletl.core.inverted_residual import InvertedResidual
-from mobiletl.core.layers import ShiftNormActivation
+from mobiletl.core.layers.shift_norm import ShiftNormActivation
 from mobiletl.core.methods import METHODS, Method, Reach, find_method
 from mobiletl.core.step import TrainingStep
 from runtime_tests.networks import (

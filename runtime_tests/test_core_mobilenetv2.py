@@ -6,9 +6,9 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from mobiletl.core.flops import parameter_count
-from mobiletl.core.inverted_residual import InvertedResidual, make_divisible
-from mobiletl.core.mobilenetv2 import MobileNetV2
+from mobiletl.core.accounting.flops import parameter_count
+from mobiletl.core.backbones.inverted_residual import InvertedResidual, make_divisible
+from mobiletl.core.backbones.mobilenetv2 import MobileNetV2
 from runtime_tests.shared_files import shared
 
 

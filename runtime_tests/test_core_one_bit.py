@@ -14,9 +14,9 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from mobiletl.core.inverted_residual import SqueezeExcitation
-from mobiletl.core.masks import packed_bytes
-from mobiletl.core.one_bit import ONE_BIT, OneBitReLU, OneBitReLU6, store_one_bit
+from mobiletl.core.backbones.inverted_residual import SqueezeExcitation
+from mobiletl.core.layers.masks import packed_bytes
+from mobiletl.core.saved.one_bit import ONE_BIT, OneBitReLU, OneBitReLU6, store_one_bit
 
 Floats = NDArray[np.float32]
 # Around the kinks and everywhere else, infinities included.

@@ -8,11 +8,11 @@ from torch import nn
 from torch.nn import functional
 
 from mobiletl.core.backbones import find_backbone
-from mobiletl.core.block_maps import BlockMap
 from mobiletl.core.methods import find_method
+from mobiletl.core.methods.block_maps import BlockMap
 from mobiletl.core.methods.repnet import connected
+from mobiletl.core.methods.side_branch import HalvedMean, SideBranch
 from mobiletl.core.optimizers import Sgd
-from mobiletl.core.side_branch import HalvedMean, SideBranch
 from mobiletl.core.step import TrainingStep
 from mobiletl.core.transfer import TransferTop
 from runtime_tests.frozen_backbones import (

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mobiletl.core.errors import UnsupportedModel
-from mobiletl.core.layers import is_conv_norm_activation
+from mobiletl.core.layers.shift_norm import is_conv_norm_activation
 from mobiletl.core.rows import as_rows
 from runtime_tests.networks import unsettle
 

@@ -8,12 +8,12 @@ from torch import nn
 from torch.nn import functional
 
 from mobiletl.core.backbones import find_backbone
+from mobiletl.core.backbones.inverted_residual import ConvNormActivation, IrbNetwork
+from mobiletl.core.backbones.proxyless import ROWS
 from mobiletl.core.errors import UnsupportedModel
-from mobiletl.core.inverted_residual import ConvNormActivation, IrbNetwork
 from mobiletl.core.methods import find_method
+from mobiletl.core.methods.side_branch import SideBranch
 from mobiletl.core.optimizers import Sgd
-from mobiletl.core.proxyless import ROWS
-from mobiletl.core.side_branch import SideBranch
 from mobiletl.core.step import TrainingStep
 from runtime_tests.frozen_backbones import (
     BACKBONES,
@@ -120,8 +120,9 @@ def test_module_on_a_pooled_map_of_one_pixel_takes_the_mean() -> None:
 
 
 def test_size_on_proxylessnas_mobile() -> None:
-    """Training memory of L and L+B is published as 37.2 MB for 100 classes: 26.5 MB of activations
-    (`core/accounting.py`) and 10.7 MB of parameters, of which the modules of this count are 7.3.
+    """Training memory of L and L+B is published as 37.2 MB for 100 classes: 26.5 MB of
+    activations (`core/accounting/account.py`) and 10.7 MB of parameters, of which the modules of
+    this count are 7.3.
     """
     with torch.device("meta"):
         top = find_method("tinytl-l").prepare(find_backbone("proxyless").build(100), None).top

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from mobiletl.core.backbones import FAMILIES, Family
+from mobiletl.core.backbones.inverted_residual import IrbNetwork
 from mobiletl.core.errors import UnsupportedModel
-from mobiletl.core.inverted_residual import IrbNetwork
 from mobiletl.core.transfer import check_resolution, fold_norms, split, trained_norms
 from runtime_tests.networks import RESOLUTION, small_network, unsettle
 

@@ -21,7 +21,7 @@ BATCH, CLASSES, LR = 4, 3, 0.01
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     pytest.importorskip("executorch", reason="needs the executorch package")
     pytest.importorskip("onnxscript", reason="needs the host's packages, to export a bundle")
-    from mobiletl.export.pipeline import Request, export_bundle
+    from mobiletl.export.writing.export_bundle import Request, export_bundle
 
     request = Request(
         "mbv2-0.35",

@@ -19,7 +19,7 @@ torch = pytest.importorskip("torch", reason="the session runs on PyTorch")
 pytest.importorskip("onnxscript", reason="bundles are exported with it")
 
 from mobiletl.device.sessions import onnxruntime as session_onnxruntime  # noqa: E402
-from mobiletl.export.pipeline import export_bundle  # noqa: E402
+from mobiletl.export.writing.export_bundle import export_bundle  # noqa: E402
 from runtime_tests.exported_bundles import Case, invented_pictures  # noqa: E402
 
 # ||a - b|| / ||b|| after one SGD step.

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mobiletl.core.accounting import account
+from mobiletl.core.accounting.account import account
 from mobiletl.core.backbones import find_backbone
 from mobiletl.core.methods import find_method
 from mobiletl.device.commands import main

@@ -25,14 +25,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mobiletl.core.backbones import FAMILIES, Family
-from mobiletl.core.inverted_residual import IrbNetwork
+from mobiletl.core.backbones.inverted_residual import IrbNetwork
 from mobiletl.core.methods import METHODS, Method, Reach
 from mobiletl.core.optimizers import Sgd
 from mobiletl.core.step import TrainingStep
 from mobiletl.core.transfer import Transfer
-from mobiletl.export.memory_plan import plan_graph
-from mobiletl.export.plan_verifier import verify_plan
-from mobiletl.export.stock_graphs import lower_features, lower_predict, lower_train_step
+from mobiletl.export.memory.plan import plan_graph
+from mobiletl.export.memory.verifier import verify_plan
+from mobiletl.export.writing.stock_graphs import lower_features, lower_predict, lower_train_step
 from runtime_tests.exported_bundles import invented_pictures
 from runtime_tests.kinks import Room, clear_of_kinks
 from runtime_tests.layer_steps import in_onnxruntime

@@ -16,8 +16,8 @@ from safetensors.numpy import load_file
 
 from mobiletl.core.errors import NoSpace, UsageError
 from mobiletl.device.bundle import open_bundle
-from mobiletl.export import bundle_writer
-from mobiletl.export.bundle_writer import created_by, write_bundle
+from mobiletl.export.writing import writer as bundle_writer
+from mobiletl.export.writing.writer import created_by, write_bundle
 from runtime_tests.exported_bundles import Case, exported
 
 GRAPHS = {"onnxruntime/features.onnx": b"features", "onnxruntime/train_step.onnx": b"step"}

@@ -17,9 +17,9 @@ from safetensors.torch import save_file
 
 from mobiletl.device.bundle import open_bundle
 from mobiletl.device.commands import main
-from mobiletl.export.cli import EXAMPLES, _parser
-from mobiletl.export.pipeline import export_bundle
+from mobiletl.export.commands.export import EXAMPLES, _parser
 from mobiletl.export.runtimes import DEFAULT_RUNTIMES
+from mobiletl.export.writing.export_bundle import export_bundle
 from runtime_tests.exported_bundles import Case
 
 FAST = ["--weights", "demo", "--method", "ft-last"]

@@ -13,13 +13,13 @@ import torch
 from onnxscript import ir
 from torch import Tensor, nn
 
-from mobiletl.export.functions import trace_predict, trace_train_step
 from mobiletl.export.lowering.onnx.model import lower_to_onnx
 from mobiletl.export.lowering.torchscript.program import lower_to_torchscript
-from mobiletl.export.memory_plan import plan_graph
-from mobiletl.export.passes import run_passes
-from mobiletl.export.plan_verifier import verify_plan
-from mobiletl.export.trace import Input, Traced, trace
+from mobiletl.export.memory.plan import plan_graph
+from mobiletl.export.memory.verifier import verify_plan
+from mobiletl.export.passes.pipelines import run_passes
+from mobiletl.export.tracing.functions import trace_predict, trace_train_step
+from mobiletl.export.tracing.trace import Input, Traced, trace
 from runtime_tests.layer_steps import CLASSES, LayerStep
 from runtime_tests.test_export_passes_steps import CASES
 

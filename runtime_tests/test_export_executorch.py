@@ -15,15 +15,15 @@ import torch
 from torch import Tensor, nn
 
 from mobiletl.core.errors import UnsupportedModel
-from mobiletl.core.masks import masked_hardswish
+from mobiletl.core.layers.masks import masked_hardswish
 from mobiletl.core.optimizers import Sgd
 from mobiletl.core.step import TrainingStep
-from mobiletl.export.functions import trace_features, trace_predict, trace_train_step
 from mobiletl.export.lowering.executorch.rules import KERNELS, RULES
-from mobiletl.export.memory_plan import plan_graph
-from mobiletl.export.passes import run_passes
-from mobiletl.export.stock_graphs import lower_train_step
-from mobiletl.export.trace import Input, trace
+from mobiletl.export.memory.plan import plan_graph
+from mobiletl.export.passes.pipelines import run_passes
+from mobiletl.export.tracing.functions import trace_features, trace_predict, trace_train_step
+from mobiletl.export.tracing.trace import Input, trace
+from mobiletl.export.writing.stock_graphs import lower_train_step
 from runtime_tests.kinks import clear_of_kinks
 from runtime_tests.networks import CLASSES, RESOLUTION, feature_shape, small_transfer
 
@@ -143,13 +143,13 @@ class _ExactActivations:
     """Inside, the masked activations are differentiated exactly."""
 
     def __enter__(self) -> None:
-        from mobiletl.core import layers
+        from mobiletl.core.layers import shift_norm as layers
 
         self._table = layers.MASKED
         layers.MASKED = {nn.ReLU6: lambda a: a.clamp(0.0, 6.0)}  # type: ignore[misc]
 
     def __exit__(self, *_: object) -> None:
-        from mobiletl.core import layers
+        from mobiletl.core.layers import shift_norm as layers
 
         layers.MASKED = self._table  # type: ignore[misc]
 

@@ -28,10 +28,10 @@ from mobiletl.core.errors import BadPictures, BadWeights, MissingDependency, Usa
 from mobiletl.device.bundle import open_bundle
 from mobiletl.device.sessions import onnxruntime as session_onnxruntime
 from mobiletl.device.state_file import StateInfo, save_state
+from mobiletl.export.finish.finish import Order, finish
 from mobiletl.export.finish.formats import FORMATS, find_format
 from mobiletl.export.finish.pictures import normalised, picture_files
-from mobiletl.export.finish.pipeline import Order, finish
-from mobiletl.export.weights import load_weights
+from mobiletl.export.weights.loading import load_weights
 from runtime_tests.exported_bundles import Case, exported, invented_pictures
 
 # The bar: logits of order 1.

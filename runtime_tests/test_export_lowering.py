@@ -16,12 +16,12 @@ from onnxscript import ir
 from torch import Tensor
 from torch.nn import functional
 
-from mobiletl.core import masks, masks_reference
 from mobiletl.core.errors import UnsupportedModel
+from mobiletl.core.layers import masks, masks_reference
 from mobiletl.export.lowering.onnx.builder import OPSET
 from mobiletl.export.lowering.onnx.model import lower_to_onnx
 from mobiletl.export.lowering.onnx.rules import RULES
-from mobiletl.export.trace import Input, Traced, trace
+from mobiletl.export.tracing.trace import Input, Traced, trace
 
 aten = torch.ops.aten
 Array = NDArray[np.generic]

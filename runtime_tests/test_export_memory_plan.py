@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from mobiletl.core.errors import UnsupportedModel
-from mobiletl.export.memory_plan import Bytes, plan_graph
-from mobiletl.export.plan_verifier import verify_plan
+from mobiletl.export.memory.plan import Bytes, plan_graph
+from mobiletl.export.memory.verifier import verify_plan
 
 Shape = list[int | str]
 X: dict[str, Shape] = {"x": ["N", 4]}

@@ -25,12 +25,12 @@ from safetensors.torch import save_file
 
 from mobiletl.core.methods import METHODS, Method, Reach
 from mobiletl.device.bundle import Bundle, open_bundle
-from mobiletl.export import pipeline
 from mobiletl.export.lowering.onnx_training.order import PACKS
 from mobiletl.export.own_network import find_network
-from mobiletl.export.parts import Parts
-from mobiletl.export.pipeline import Request, export_bundle
 from mobiletl.export.runtimes import RUNTIMES
+from mobiletl.export.writing import export_bundle as pipeline
+from mobiletl.export.writing.export_bundle import Request, export_bundle
+from mobiletl.export.writing.parts import Parts
 from runtime_tests import test_export_backbones as backbones
 from runtime_tests.exported_bundles import invented_pictures
 from runtime_tests.kinks import clear_of_kinks

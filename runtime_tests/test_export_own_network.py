@@ -20,7 +20,7 @@ from mobiletl.device.bundle import open_bundle
 from mobiletl.device.commands import main
 from mobiletl.device.runtimes import open_session
 from mobiletl.export.own_network import find_network, short_name
-from mobiletl.export.weights import load_weights
+from mobiletl.export.weights.loading import load_weights
 from runtime_tests import test_export_backbones as table
 from runtime_tests.exported_bundles import invented_pictures
 from runtime_tests.real_bundle import write_digits
@@ -236,7 +236,7 @@ def test_weights_of_another_network_name_their_keys(tmp_path: Path) -> None:
 
 HEAD = """
 from torch import nn
-from mobiletl.core.inverted_residual import IrbNetwork
+from mobiletl.core.backbones.inverted_residual import IrbNetwork
 from mobiletl.core.rows import as_rows
 
 def network(block, stem=None, channels=8):

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mobiletl.export.passes import batch_norm
+from mobiletl.export.passes.channel_major import batch_norm
 
 EPS, MOMENTUM = 1e-5, 0.1
 TOLERANCE = {

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from mobiletl.export.passes.cancel_transposes import cancel_transposes, check
-from mobiletl.export.trace import Input, trace
+from mobiletl.export.tracing.trace import Input, trace
 from runtime_tests.networks import count, run_traced
 
 aten = torch.ops.aten

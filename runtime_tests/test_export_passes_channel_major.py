@@ -9,9 +9,9 @@ from torch.nn import functional
 
 from mobiletl.core.errors import UnsupportedModel
 from mobiletl.core.optimizers import Adam, Sgd
-from mobiletl.export.passes import run_passes
-from mobiletl.export.passes.channel_major import RULES, channel_major
-from mobiletl.export.trace import Input, trace
+from mobiletl.export.passes.channel_major.rewrite import RULES, channel_major
+from mobiletl.export.passes.pipelines import run_passes
+from mobiletl.export.tracing.trace import Input, trace
 from runtime_tests.networks import (
     count,
     feature_shape,

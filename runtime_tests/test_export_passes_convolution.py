@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from mobiletl.core.errors import UnsupportedModel
-from mobiletl.export.passes import convolution
-from mobiletl.export.passes.convolution import Geometry
+from mobiletl.export.passes.channel_major import convolution
+from mobiletl.export.passes.channel_major.convolution import Geometry
 
 POINTWISE = Geometry(stride=1, padding=0, groups=1)
 TOLERANCE = {

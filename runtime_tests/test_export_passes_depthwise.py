@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mobiletl.export.passes import depthwise
-from mobiletl.export.passes.depthwise import WIDEST_BAND
+from mobiletl.export.passes.channel_major import depthwise
+from mobiletl.export.passes.channel_major.depthwise import WIDEST_BAND
 
 TOLERANCE = {
     torch.float32: {"rtol": 1e-4, "atol": 1e-4},  # kernel gradients sum 3 * 33 * 33 terms

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
 
-from mobiletl.export.passes import convolution
-from mobiletl.export.passes.convolution import Geometry
+from mobiletl.export.passes.channel_major import convolution
+from mobiletl.export.passes.channel_major.convolution import Geometry
 
 # Sums of up to 3 * 9 * 9 * 25 products, in float64.
 TOLERANCE = {"rtol": 1e-10, "atol": 1e-10}

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn import functional
 
-from mobiletl.export.passes import group_norm
+from mobiletl.export.passes.channel_major import group_norm
 
 # float64; with one number in a group the variance is 0 and eps alone divides.
 TOLERANCE = {"rtol": 1e-9, "atol": 1e-9}

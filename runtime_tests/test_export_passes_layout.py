@@ -9,10 +9,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mobiletl.core import masks
-from mobiletl.export.passes.channel_major import channel_major
-from mobiletl.export.passes.layout import Major, Spread, elementwise, expand, major, plain
-from mobiletl.export.trace import Input, trace
+from mobiletl.core.layers import masks
+from mobiletl.export.passes.channel_major.layout import (
+    Major,
+    Spread,
+    elementwise,
+    expand,
+    major,
+    plain,
+)
+from mobiletl.export.passes.channel_major.rewrite import channel_major
+from mobiletl.export.tracing.trace import Input, trace
 from runtime_tests.networks import count, run_traced
 
 aten = torch.ops.aten

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mobiletl.export.passes.shrink_expand import check, shrink_expand
-from mobiletl.export.trace import Input, Traced, trace
+from mobiletl.export.tracing.trace import Input, Traced, trace
 from runtime_tests.networks import (
     count,
     feature_shape,

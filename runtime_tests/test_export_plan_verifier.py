@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mobiletl.export import memory_plan
-from mobiletl.export.memory_plan import Bytes, GraphPlan, plan_graph
-from mobiletl.export.plan_verifier import verify_plan
-from mobiletl.export.stock_graphs import lower_predict, lower_train_step
+from mobiletl.export.memory import plan as memory_plan
+from mobiletl.export.memory.plan import Bytes, GraphPlan, plan_graph
+from mobiletl.export.memory.verifier import verify_plan
+from mobiletl.export.writing.stock_graphs import lower_predict, lower_train_step
 from runtime_tests.networks import feature_shape, small_step
 from runtime_tests.test_export_memory_plan import CASES, copy, model, node
 

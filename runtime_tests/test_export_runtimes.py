@@ -14,11 +14,11 @@ import torch
 from mobiletl.core.errors import MissingDependency, UsageError
 from mobiletl.device import runtimes as device_runtimes
 from mobiletl.device.bundle import open_bundle
-from mobiletl.export import pipeline
 from mobiletl.export import runtimes as table
-from mobiletl.export.pipeline import Request, export_bundle
 from mobiletl.export.runtimes import DEFAULT_RUNTIMES, RUNTIMES, Runtime, find_runtimes
 from mobiletl.export.runtimes.artifact import Artifact, NamedFile
+from mobiletl.export.writing import export_bundle as pipeline
+from mobiletl.export.writing.export_bundle import Request, export_bundle
 
 mobiletl = torch.ops.mobiletl
 

@@ -8,14 +8,14 @@ import onnx
 import pytest
 from onnxscript import ir
 
+from mobiletl.core.backbones.mobilenetv2 import MobileNetV2
 from mobiletl.core.methods import find_method
-from mobiletl.core.mobilenetv2 import MobileNetV2
 from mobiletl.core.optimizers import Sgd
 from mobiletl.core.step import TrainingStep
 from mobiletl.export.lowering.onnx.model import lower_to_onnx
-from mobiletl.export.memory_plan import plan_graph
-from mobiletl.export.passes import run_passes
-from mobiletl.export.schedule import BATCH_INPUTS, NEXT, check_in_place, reorder
+from mobiletl.export.memory.execution_order import BATCH_INPUTS, NEXT, check_in_place, reorder
+from mobiletl.export.memory.plan import plan_graph
+from mobiletl.export.passes.pipelines import run_passes
 from runtime_tests.networks import trace_step
 from runtime_tests.test_export_memory_plan import model, node
 

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mobiletl.core.errors import UnsupportedModel
-from mobiletl.export.passes import pooling
-from mobiletl.export.separable import ResizesAsProducts, average, bilinear, separable
-from mobiletl.export.trace import Input, trace
+from mobiletl.export.passes.channel_major import pooling
+from mobiletl.export.tracing.separable import ResizesAsProducts, average, bilinear, separable
+from mobiletl.export.tracing.trace import Input, trace
 from runtime_tests.networks import count, run_traced
 
 # The matrices are float32; PyTorch computes its weights in float32, too, in another order.

@@ -21,14 +21,14 @@ import torch
 from torch import Tensor
 
 from mobiletl.core.errors import UnsupportedModel
-from mobiletl.core.masks import apply_mask, pack_mask
+from mobiletl.core.layers.masks import apply_mask, pack_mask
 from mobiletl.core.optimizers import find_optimizer
 from mobiletl.core.step import TrainingStep
-from mobiletl.export.functions import trace_features, trace_train_step
 from mobiletl.export.lowering.torchscript.program import lower_to_torchscript
 from mobiletl.export.passes.rematerialise import rematerialise_kernels
 from mobiletl.export.passes.shrink_expand import shrink_expand
-from mobiletl.export.trace import Input, trace
+from mobiletl.export.tracing.functions import trace_features, trace_train_step
+from mobiletl.export.tracing.trace import Input, trace
 from runtime_tests.exported_bundles import Case, invented_pictures
 from runtime_tests.shared_files import REPOSITORY
 

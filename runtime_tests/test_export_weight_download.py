@@ -13,11 +13,11 @@ import pytest
 import torch
 
 from mobiletl.core.backbones import find_backbone
+from mobiletl.core.backbones.mobilenetv2 import MobileNetV2
 from mobiletl.core.errors import BadWeights, NoNetwork, NoSpace
-from mobiletl.core.mobilenetv2 import MobileNetV2
-from mobiletl.export import weights
-from mobiletl.export.weight_download import IMAGENET, PublishedFile, cache_folder, fetch
-from mobiletl.export.weights import load_weights
+from mobiletl.export.weights import loading as weights
+from mobiletl.export.weights.download import IMAGENET, PublishedFile, cache_folder, fetch
+from mobiletl.export.weights.loading import load_weights
 
 
 class Quiet(SimpleHTTPRequestHandler):

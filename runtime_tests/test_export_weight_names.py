@@ -8,10 +8,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from mobiletl.core.backbones.mobilenetv2 import MobileNetV2
 from mobiletl.core.errors import BadWeights
-from mobiletl.core.mobilenetv2 import MobileNetV2
-from mobiletl.export.weight_names import under_our_names
-from mobiletl.export.weights import load_weights
+from mobiletl.export.weights.loading import load_weights
+from mobiletl.export.weights.names import under_our_names
 
 WIDTH = 0.1
 

@@ -13,15 +13,15 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from mobiletl.core.backbones import FAMILIES, Family, find_backbone
+from mobiletl.core.backbones.mobilenetv2 import MobileNetV2
 from mobiletl.core.errors import (
     BadWeights,
     MobileTLError,
     UnsupportedModel,
     UsageError,
 )
-from mobiletl.core.mobilenetv2 import MobileNetV2
-from mobiletl.export import weights
-from mobiletl.export.weights import load_weights
+from mobiletl.export.weights import loading as weights
+from mobiletl.export.weights.loading import load_weights
 from runtime_tests.shared_files import shared
 
 WIDTH = 0.1

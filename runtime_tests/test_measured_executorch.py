@@ -21,7 +21,7 @@ TIMES_THE_PLAN = 1.5
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    from mobiletl.export.pipeline import Request, export_bundle
+    from mobiletl.export.writing.export_bundle import Request, export_bundle
 
     request = Request(
         "mbv2",

@@ -16,7 +16,7 @@ import pytest
 
 from mobiletl.device.bundle import open_bundle
 from mobiletl.device.memory import plan
-from mobiletl.export.pipeline import Request, export_bundle
+from mobiletl.export.writing.export_bundle import Request, export_bundle
 from runtime_tests.bench.processes import unpacked
 from runtime_tests.exported_bundles import Case, exported
 from runtime_tests.memory_group import MemoryGroup, NoMemoryGroups, forget_pages, memory_group

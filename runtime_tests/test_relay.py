@@ -13,7 +13,7 @@ import pytest
 
 from mobiletl.device.bundle import open_bundle
 from mobiletl.device.state_file import load_state
-from mobiletl.export.pipeline import Request, export_bundle
+from mobiletl.export.writing.export_bundle import Request, export_bundle
 from runtime_tests import training_env
 from runtime_tests.real_bundle import write_digits
 

@@ -1,4 +1,4 @@
-"""The papers' figures as rows: what is published beside what `mobiletl.core.accounting` computes.
+"""The papers' figures as rows: what is published beside what `mobiletl account` computes.
 
 Every number of ours here is paper accounting: a sum on paper, neither planned nor measured.
 """
@@ -31,9 +31,9 @@ from published import (
 )
 from torch import nn
 
-from mobiletl.core.accounting import Account, account, account_of
+from mobiletl.core.accounting.account import Account, account, account_of
 from mobiletl.core.backbones import find_backbone
-from mobiletl.core.inverted_residual import (
+from mobiletl.core.backbones.inverted_residual import (
     Block,
     IrbNetwork,
     NormSetting,

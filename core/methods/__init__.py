@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
+from mobiletl.core.backbones.inverted_residual import IrbNetwork
 from mobiletl.core.errors import UnsupportedModel
-from mobiletl.core.inverted_residual import IrbNetwork
 from mobiletl.core.methods.biases import train_biases
 from mobiletl.core.methods.da3 import train_attention
 from mobiletl.core.methods.exact import train_exactly

@@ -7,7 +7,7 @@ Norms stay in inference mode: their statistics belong to the frozen weights.
 
 from __future__ import annotations
 
-from mobiletl.core.frozen import freeze_all_but_shifts
+from mobiletl.core.layers.frozen import freeze_all_but_shifts
 from mobiletl.core.transfer import Transfer
 
 

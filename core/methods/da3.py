@@ -12,11 +12,11 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from mobiletl.core.attention_adaptor import CLOSED_AT, AttendedRow
 from mobiletl.core.errors import UnsupportedModel
-from mobiletl.core.frozen_backbone import freeze_backbone
-from mobiletl.core.layers import is_conv_norm_activation
-from mobiletl.core.side_branch import fixed_seed
+from mobiletl.core.layers.shift_norm import is_conv_norm_activation
+from mobiletl.core.methods.attention_adaptor import CLOSED_AT, AttendedRow
+from mobiletl.core.methods.frozen_backbone import freeze_backbone
+from mobiletl.core.methods.side_branch import fixed_seed
 from mobiletl.core.transfer import Transfer
 
 

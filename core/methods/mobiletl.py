@@ -12,7 +12,7 @@ from __future__ import annotations
 from torch import nn
 
 from mobiletl.core.errors import UnsupportedModel
-from mobiletl.core.layers import MASKED, ShiftNormActivation, is_conv_norm_activation
+from mobiletl.core.layers.shift_norm import MASKED, ShiftNormActivation, is_conv_norm_activation
 from mobiletl.core.methods.exact import train_exactly
 from mobiletl.core.transfer import Transfer
 

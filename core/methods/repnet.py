@@ -14,10 +14,10 @@ from __future__ import annotations
 
 from torch import nn
 
-from mobiletl.core.block_maps import BlockMap, block_maps
-from mobiletl.core.frozen_backbone import freeze_backbone
-from mobiletl.core.inverted_residual import make_divisible
-from mobiletl.core.side_branch import HalvedMean, SideBranch, fixed_seed
+from mobiletl.core.backbones.inverted_residual import make_divisible
+from mobiletl.core.methods.block_maps import BlockMap, block_maps
+from mobiletl.core.methods.frozen_backbone import freeze_backbone
+from mobiletl.core.methods.side_branch import HalvedMean, SideBranch, fixed_seed
 from mobiletl.core.transfer import Transfer, trained_norms
 
 KERNEL, SMALL_KERNEL = 5, 3

@@ -8,10 +8,10 @@ as the authors' are. Everything else is in `frozen_backbone.py` and `lite_residu
 
 from __future__ import annotations
 
-from mobiletl.core.block_maps import block_maps
-from mobiletl.core.frozen_backbone import freeze_backbone
-from mobiletl.core.lite_residual import lite_residual
-from mobiletl.core.side_branch import fixed_seed
+from mobiletl.core.methods.block_maps import block_maps
+from mobiletl.core.methods.frozen_backbone import freeze_backbone
+from mobiletl.core.methods.lite_residual import lite_residual
+from mobiletl.core.methods.side_branch import fixed_seed
 from mobiletl.core.transfer import Transfer
 
 

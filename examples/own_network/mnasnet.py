@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mobiletl.core.inverted_residual import IrbNetwork, make_divisible
+from mobiletl.core.backbones.inverted_residual import IrbNetwork, make_divisible
 from mobiletl.core.rows import as_rows
 
 # Kernel, expansion, output channels, blocks, stride of the first block.

@@ -12,8 +12,8 @@ import onnx
 
 from mobiletl.core.backbones import Backbone
 from mobiletl.core.errors import BadBundle, UsageError
-from mobiletl.export.bundle_writer import FORMAT, MANIFEST, VERSION, manifest_id
 from mobiletl.export.own_network import find_network, is_own
+from mobiletl.export.writing.writer import FORMAT, MANIFEST, VERSION, manifest_id
 
 # The runtime whose graphs hold the frozen tensors in a form that can be read back.
 RUNTIME = "onnxruntime"

@@ -3,7 +3,7 @@
 `features.onnx` lists the layers of the prefix in the order they run: every convolution or linear
 layer is one Conv or Gemm with constants. `predict.onnx` holds what is frozen in the top, each
 tensor under its name there: kernels, and of norms of which only the shift b is trained the scale s
-and the offset o (core/layers.py, core/frozen.py): y = conv(x, s W) + (b - o).
+and the offset o (core/layers/shift_norm.py, core/layers/frozen.py): y = conv(x, s W) + (b - o).
 """
 
 from __future__ import annotations

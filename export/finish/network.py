@@ -13,14 +13,14 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from mobiletl.core.backbones.inverted_residual import IrbNetwork
 from mobiletl.core.errors import BadWeights, UnsupportedModel
-from mobiletl.core.inverted_residual import IrbNetwork
 from mobiletl.core.methods import find_method
 from mobiletl.core.transfer import Transfer, TransferTop, split
 from mobiletl.export.finish.bundle_reader import HostBundle
 from mobiletl.export.finish.frozen import layers_as_run, named_constants, prefix_layers
 from mobiletl.export.finish.state_reader import State
-from mobiletl.export.weights import weights_of
+from mobiletl.export.weights.loading import weights_of
 
 Tensors = dict[str, Tensor]
 # Folding the original layers again repeats the same float32 operations on another PyTorch.

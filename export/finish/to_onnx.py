@@ -9,7 +9,7 @@ from onnxscript import ir
 
 from mobiletl.export.finish.finished import METADATA, Finished
 from mobiletl.export.lowering.onnx.model import lower_to_onnx
-from mobiletl.export.trace import Input, trace
+from mobiletl.export.tracing.trace import Input, trace
 
 
 def render(finished: Finished) -> Mapping[str, bytes]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from mobiletl.export.finish.finished import METADATA, Finished
 from mobiletl.export.lowering.torchscript.program import lower_to_torchscript
-from mobiletl.export.trace import Input, trace
+from mobiletl.export.tracing.trace import Input, trace
 
 
 def render(finished: Finished) -> Mapping[str, bytes]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import fx
 
-from mobiletl.export.trace import Traced
+from mobiletl.export.tracing.trace import Traced
 
 
 def origin(node: fx.Node, traced: Traced) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import fx
 
-from mobiletl.export.trace import Traced
+from mobiletl.export.tracing.trace import Traced
 
 aten = torch.ops.aten
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import fx
 
-from mobiletl.export.trace import Traced, retrace
+from mobiletl.export.tracing.trace import Traced, retrace
 
 aten = torch.ops.aten
 

@@ -6,12 +6,12 @@ manifest are one: every role names the same program.
 
 from __future__ import annotations
 
-from mobiletl.export.functions import trace_features, trace_predict, trace_train_step
 from mobiletl.export.lowering.executorch.program import lower_to_executorch
-from mobiletl.export.parts import Parts
-from mobiletl.export.passes import run_passes
+from mobiletl.export.passes.pipelines import run_passes
 from mobiletl.export.runtimes.artifact import Artifact, NamedFile
-from mobiletl.export.stock_graphs import StockGraphs
+from mobiletl.export.tracing.functions import trace_features, trace_predict, trace_train_step
+from mobiletl.export.writing.parts import Parts
+from mobiletl.export.writing.stock_graphs import StockGraphs
 
 FILE = "mobiletl.pte"
 ONE_PICTURE = 1

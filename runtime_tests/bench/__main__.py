@@ -8,7 +8,7 @@ import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
-from mobiletl.export.pipeline import Request, export_bundle
+from mobiletl.export.writing.export_bundle import Request, export_bundle
 from runtime_tests.bench.eager import MODEL
 from runtime_tests.bench.processes import board_memory, eager_memory, unpacked
 from runtime_tests.bench.report import Process, conditions, memory_lines, speed_lines

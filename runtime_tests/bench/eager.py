@@ -9,8 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from mobiletl.core.mobilenetv2 import MobileNetV2
-from mobiletl.export.weights import load_weights
+from mobiletl.core.backbones.mobilenetv2 import MobileNetV2
+from mobiletl.export.weights.loading import load_weights
 
 MODEL = "mbv2"
 LR, MOMENTUM = 0.002, 0.9

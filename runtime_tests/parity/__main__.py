@@ -18,9 +18,9 @@ from mobiletl.core.backbones import find_backbone
 from mobiletl.core.methods import find_method
 from mobiletl.core.transfer import Transfer
 from mobiletl.device.bundle import open_bundle
-from mobiletl.export.pipeline import Request, export_bundle
 from mobiletl.export.runtimes import RUNTIMES
-from mobiletl.export.weights import load_weights
+from mobiletl.export.weights.loading import load_weights
+from mobiletl.export.writing.export_bundle import Request, export_bundle
 from runtime_tests.parity.data import BATCH, CLASSES, Pictures, load_pictures, write_data
 from runtime_tests.parity.reference import train_reference
 from runtime_tests.shared_files import REPOSITORY, SHARED

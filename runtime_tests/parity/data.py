@@ -21,7 +21,7 @@ from mobiletl.core.transfer import Transfer
 from mobiletl.device.bundle import Bundle
 from mobiletl.device.schedule import Schedule
 from mobiletl.device.sessions.session import Tensors
-from mobiletl.export.manifest import MEAN, STD
+from mobiletl.export.writing.description import MEAN, STD
 from runtime_tests.kinks import clear_of_kinks
 from runtime_tests.shared_files import SHARED
 

@@ -1,7 +1,8 @@
 """From traced graphs to one ExecuTorch program, N and K static.
 
 `torch.export`'s own joint graph would drop the masks' backward pass and bring the exact one back;
-this starts from the trace, which has it (export/trace.py), and hands torch.export a flat graph.
+this starts from the trace, which has it (export/tracing/trace.py), and hands torch.export a flat
+graph.
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ from torch import Tensor, fx
 
 from mobiletl.core.errors import UnsupportedModel
 from mobiletl.core.step import Entry
-from mobiletl.export.functions import NEXT
 from mobiletl.export.lowering.executorch.library import executorch_program, exported, quiet
 from mobiletl.export.lowering.executorch.rules import KERNELS, RULES
 from mobiletl.export.lowering.in_place_order import Store, in_place_order
 from mobiletl.export.lowering.origin import origin
-from mobiletl.export.trace import Traced, retrace
+from mobiletl.export.tracing.functions import NEXT
+from mobiletl.export.tracing.trace import Traced, retrace
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, fx
 
 from mobiletl.core.errors import UnsupportedModel
-from mobiletl.core.masks import BITS_PER_BYTE
+from mobiletl.core.layers.masks import BITS_PER_BYTE
 from mobiletl.export.lowering.executorch.delegates import clamp, permute, product
-from mobiletl.export.separable import SEPARABLE
+from mobiletl.export.tracing.separable import SEPARABLE
 
 aten = torch.ops.aten
 Rule = Callable[..., Any]

@@ -14,7 +14,7 @@ from mobiletl.core.errors import UnsupportedModel
 from mobiletl.export.lowering.onnx.builder import IR_VERSION, ONNX_TYPES, OPSET, OnnxBuilder
 from mobiletl.export.lowering.onnx.rules import RULES
 from mobiletl.export.lowering.origin import origin
-from mobiletl.export.trace import Traced
+from mobiletl.export.tracing.trace import Traced
 
 
 def lower_to_onnx(

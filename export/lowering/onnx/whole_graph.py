@@ -11,8 +11,8 @@ import numpy as np
 from onnxscript import ir
 
 from mobiletl.core.transfer import Transfer
-from mobiletl.export.functions import trace_features
 from mobiletl.export.lowering.onnx.model import lower_to_onnx
+from mobiletl.export.tracing.functions import trace_features
 
 # The official samples' name of the pictures.
 PICTURES = "input"

@@ -9,9 +9,9 @@ from onnxscript import ir
 from torch import Tensor
 
 from mobiletl.core.step import TrainingStep, cross_entropy
-from mobiletl.export.functions import Shape, state_shape
 from mobiletl.export.lowering.onnx.model import lower_to_onnx
-from mobiletl.export.trace import Input, trace
+from mobiletl.export.tracing.functions import Shape, state_shape
+from mobiletl.export.tracing.trace import Input, trace
 
 # The official samples' name; `export_model_for_inferencing` is given it.
 LOGITS = "output"

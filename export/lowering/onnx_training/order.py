@@ -2,8 +2,8 @@
 
 onnxruntime-training's `Module` optimises the graph it is given and runs nodes backwards from the
 outputs, depth first, unless its user passes session options. The order of the file
-(export/schedule.py) is lost then. Edges are kept, so the order that saves memory is written as
-edges:
+(export/memory/execution_order.py) is lost then. Edges are kept, so the order that saves memory is
+written as edges:
 
 - **masks first**: a mask's only reader is in the backward pass, and run backwards it would be
   packed just before that, with the float map alive until then. Here the forward pass reads the map
@@ -66,7 +66,7 @@ def _masks(graph: ir.Graph) -> Iterator[tuple[ir.Value, frozenset[ir.Node], ir.V
 
 
 def _masked(compares: ir.Node) -> tuple[ir.Value, frozenset[ir.Node]]:
-    """What is compared with 0: a map, or min(a, 6 - a) of one (`ExactReLU6`, core/masks.py)."""
+    """What is compared with 0: a map, or min(a, 6 - a) of one (`ExactReLU6`)."""
     a = compares.inputs[0]
     assert a is not None
     smaller = a.producer()

@@ -18,7 +18,6 @@ from torch import Tensor, fx
 
 from mobiletl.core.errors import UnsupportedModel
 from mobiletl.core.step import Entry
-from mobiletl.export.functions import NEXT
 from mobiletl.export.lowering.in_place_order import Store, in_place_order, is_own_copy
 from mobiletl.export.lowering.origin import origin
 from mobiletl.export.lowering.torchscript.rules import (
@@ -30,7 +29,8 @@ from mobiletl.export.lowering.torchscript.rules import (
     RULES,
     is_getitem,
 )
-from mobiletl.export.trace import Traced
+from mobiletl.export.tracing.functions import NEXT
+from mobiletl.export.tracing.trace import Traced
 
 INDENT = "    "
 # The newest PyTorch calls all of torch.jit deprecated; what old ones load is written with it.

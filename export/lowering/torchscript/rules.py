@@ -16,15 +16,16 @@ import torch
 from torch import fx
 
 from mobiletl.core.errors import UnsupportedModel
-from mobiletl.core.masks import BITS_PER_BYTE
-from mobiletl.export.separable import SEPARABLE
+from mobiletl.core.layers.masks import BITS_PER_BYTE
+from mobiletl.export.tracing.separable import SEPARABLE
 
 aten = torch.ops.aten
 Rule = Callable[[fx.Node, Sequence[str]], str]
 
-# Bit k of byte j is element k*m + j (core/masks.py): eight contiguous rows of m elements, shifted
-# and or-ed. `apply_mask_` writes over the gradient a row at a time, so that it needs one row of
-# floats more, not a whole map; `apply_mask` is for a gradient that is spread over shared memory.
+# Bit k of byte j is element k*m + j (core/layers/masks.py): eight contiguous rows of m elements,
+# shifted and or-ed. `apply_mask_` writes over the gradient a row at a time, so that it needs one
+# row of floats more, not a whole map; `apply_mask` is for a gradient that is spread over shared
+# memory.
 FUNCTIONS = """
 def pack_mask(self, a: Tensor) -> Tensor:
     rows = torch.ge(a, 0.0).reshape(8, -1)
@@ -92,7 +93,7 @@ def _pack_mask(node: fx.Node, args: Sequence[str]) -> str:
 
 
 def _require_whole_bytes(a: Any) -> None:
-    """The eight rows of a mask are equally long for every N only then (core/masks.py pads)."""
+    """The eight rows of a mask are equally long for every N only then (masks.py pads)."""
     per_picture = math.prod(s for s in a.meta["val"].shape if isinstance(s, int))
     if per_picture % BITS_PER_BYTE:
         raise UnsupportedModel(

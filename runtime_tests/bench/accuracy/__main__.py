@@ -14,7 +14,7 @@ from mobiletl.core.optimizers import OPTIMIZERS
 from mobiletl.device.commands import guarded
 from mobiletl.device.flags import below_least
 from mobiletl.device.train_on_board import LARGEST_LR
-from mobiletl.export.weights import embedded_facts
+from mobiletl.export.weights.loading import embedded_facts
 from runtime_tests.bench.accuracy.grid import Plan, compare
 from runtime_tests.bench.accuracy.pictures import link_pictures
 from runtime_tests.bench.accuracy.subjects import every_subject, named_subjects

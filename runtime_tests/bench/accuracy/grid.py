@@ -15,9 +15,9 @@ from typing import Any
 
 from mobiletl.core.errors import UnsupportedModel
 from mobiletl.device.progress import duration
-from mobiletl.export.bundle_writer import created_by
 from mobiletl.export.own_network import is_own
-from mobiletl.export.pipeline import Request, export_bundle
+from mobiletl.export.writing.export_bundle import Request, export_bundle
+from mobiletl.export.writing.writer import created_by
 from runtime_tests.bench.accuracy.pictures import Pictures
 from runtime_tests.bench.accuracy.results import Key, Outcome, Results
 from runtime_tests.bench.accuracy.runs import Order, carry_out

@@ -10,7 +10,7 @@ from onnxscript import ir
 from torch import fx
 
 from mobiletl.core.errors import UnsupportedModel
-from mobiletl.core.masks import BITS_PER_BYTE
+from mobiletl.core.layers.masks import BITS_PER_BYTE
 from mobiletl.export.lowering.onnx.builder import OnnxBuilder
 from mobiletl.export.lowering.onnx.rules.operands import Rules, meta
 
@@ -36,7 +36,7 @@ def _apply_mask(b: OnnxBuilder, node: fx.Node, packed: ir.Value, grad: ir.Value)
 
 
 def _require_whole_bytes(a: torch.Tensor) -> None:
-    """The eight runs of a mask are equally long for every N only then (core/masks.py pads)."""
+    """The eight runs of a mask are equally long for every N only then (masks.py pads)."""
     per_picture = math.prod(s for s in a.shape if isinstance(s, int))
     if per_picture % BITS_PER_BYTE:
         raise UnsupportedModel(

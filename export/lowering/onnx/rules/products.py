@@ -8,7 +8,7 @@ from torch import fx
 
 from mobiletl.export.lowering.onnx.builder import OnnxBuilder
 from mobiletl.export.lowering.onnx.rules.operands import Rules
-from mobiletl.export.separable import SEPARABLE
+from mobiletl.export.tracing.separable import SEPARABLE
 
 aten = torch.ops.aten
 

@@ -1,0 +1,1 @@
+"""The papers' sums on paper: stored activations, FLOPs and training memory."""

@@ -1,0 +1,1 @@
+"""Layers that are trained or frozen in ways of their own, and the one-bit masks under them."""

@@ -1,0 +1,1 @@
+"""What a backward pass keeps of the forward pass, apart from what a method trains."""

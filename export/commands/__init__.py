@@ -1,0 +1,1 @@
+"""The host's commands: `mobiletl export`, `account` and `finish`."""

@@ -1,0 +1,1 @@
+"""From functions over tensors to flat graphs of aten operators."""

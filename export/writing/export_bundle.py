@@ -1,0 +1,87 @@
+"""From a model's name to a bundle on disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import torch
+
+from mobiletl.core.methods import find_method
+from mobiletl.core.optimizers import find_optimizer
+from mobiletl.core.step import TrainingStep
+from mobiletl.core.transfer import check_resolution
+from mobiletl.export.memory.at_rest import runtime_at_rest
+from mobiletl.export.memory.plan import GraphPlan, plan_graph
+from mobiletl.export.memory.verifier import verify_plan
+from mobiletl.export.own_network import find_network
+from mobiletl.export.runtimes import build_artifact, find_runtimes
+from mobiletl.export.tracing.trace import EXAMPLE_SIZE
+from mobiletl.export.weights.loading import weights_of
+from mobiletl.export.writing.description import describe, initial
+from mobiletl.export.writing.parts import Parts, Request
+from mobiletl.export.writing.stock_graphs import stock_graphs
+from mobiletl.export.writing.writer import require_replaceable, write_bundle
+
+__all__ = ["Request", "export_bundle"]
+
+_VERIFIED_AT = ((1, 2), (3, 5))
+
+
+def export_bundle(request: Request) -> Path:
+    """Write the bundle and return its folder.
+
+    Raises UnsupportedModel, BadWeights, NoNetwork, MissingDependency, UsageError or NoSpace
+    (core/errors.py); nothing is left at `request.out` then but what was there before.
+    """
+    require_replaceable(request.out)  # before the work, not after it
+    runtimes = find_runtimes(request.runtimes)
+    parts = _prepare(request)
+    graphs = stock_graphs(parts)
+    plans = {name: _plan(model) for name, model in graphs.by_name().items()}
+    contents = {name: model.SerializeToString() for name, model in graphs.by_name().items()}
+    at_rest = runtime_at_rest(contents, sum(plan.weights for plan in plans.values()))
+    artifacts = {row.name: build_artifact(row, parts, graphs) for row in runtimes}
+    files = {
+        path: artifact.files[role].content
+        for name, artifact in artifacts.items()
+        for role, path in artifact.paths(name).items()
+    }
+    manifest = describe(parts, plans, artifacts, at_rest)
+    state = {e.name: e.value.numpy() for e in parts.step.entries if initial(e) == "file"}
+    write_bundle(request.out, manifest, files, _contiguous(state))
+    return request.out
+
+
+def _prepare(request: Request) -> Parts:
+    check_resolution(request.resolution)
+    backbone = find_network(request.model)
+    method = find_method(request.method)
+    optimizer = find_optimizer(request.optimizer)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)  # without weights the same export gives the same bundle, too
+        model = backbone.build(EXAMPLE_SIZE["K"])
+    weights = weights_of(backbone, request.weights)
+    if weights is not None:
+        model.load_state_dict(weights, strict=False)
+    transfer = method.prepare(model, request.blocks, resolution=request.resolution)
+    with torch.no_grad():
+        h = transfer.prefix(torch.zeros(1, 3, request.resolution, request.resolution))
+    _, channels, height, width = h.shape
+    step = TrainingStep(transfer.top, optimizer)
+    return Parts(request, backbone, method, transfer, step, (channels, height, width))
+
+
+def _plan(model: onnx.ModelProto) -> GraphPlan:
+    plan = plan_graph(model)
+    for batch, classes in _VERIFIED_AT:
+        verify_plan(model, plan, batch, classes)
+    return plan
+
+
+def _contiguous(
+    state: dict[str, npt.NDArray[np.float32]],
+) -> dict[str, npt.NDArray[np.float32]]:
+    return {name: np.ascontiguousarray(value) for name, value in state.items()}

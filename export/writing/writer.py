@@ -1,0 +1,123 @@
+"""Writes a bundle folder (docs/bundle.md): whole, or not at all."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Mapping
+from importlib.metadata import requires, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from safetensors.numpy import save
+
+from mobiletl.core.errors import NoSpace, UsageError
+
+FORMAT = "mobiletl-bundle"
+VERSION = 2
+MANIFEST = "manifest.json"
+STATE = "state.safetensors"
+
+_REQUIREMENTS_HEAD = "# What device/train_on_board.py needs: pip install -r requirements.txt\n"
+
+
+def created_by() -> str:
+    """The program and its version."""
+    return f"mobiletl {version('mobiletl')}"
+
+
+def write_bundle(
+    out: Path,
+    manifest: Mapping[str, Any],
+    graphs: Mapping[str, bytes],
+    state: Mapping[str, npt.NDArray[np.float32]],
+) -> None:
+    """Write `graphs` (path in the bundle to bytes), the initial state, the runner and the manifest.
+
+    `manifest` lacks `format`, `version`, `id`, `created_by` and `files`. An older bundle at `out`
+    is replaced once the new one is complete. Raises UsageError if `out` holds anything else,
+    NoSpace if the disk is full or read-only.
+    """
+    require_replaceable(out)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as scratch:
+            folder = Path(scratch) / out.name
+            _fill(folder, graphs, state)
+            _seal(folder, manifest)
+            if out.exists():
+                out.rename(Path(scratch) / "replaced")
+            folder.rename(out)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM):
+            raise NoSpace(
+                f"can't write the bundle to {out}: {error.strerror}; free some space or choose "
+                "another folder with --out"
+            ) from error
+        raise
+
+
+def require_replaceable(out: Path) -> None:
+    """Raise UsageError if `out` is neither free, nor an empty folder, nor a bundle."""
+    for place in (out, *out.parents):
+        if place.is_file():
+            raise UsageError(f"--out {out}: {place} is a file, expected a folder for the bundle")
+    if out.is_dir() and any(out.iterdir()) and not (out / MANIFEST).is_file():
+        raise UsageError(
+            f"--out {out} holds something that is no bundle; choose a new folder or a bundle"
+        )
+
+
+def _fill(
+    folder: Path, graphs: Mapping[str, bytes], state: Mapping[str, npt.NDArray[np.float32]]
+) -> None:
+    for path, content in graphs.items():
+        target = folder / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content)
+    # Written here, because a full disk has to be an OSError: safetensors raises its own.
+    (folder / STATE).write_bytes(save(dict(state)))
+    runner = Path(__file__).parents[2] / "device"
+    shutil.copytree(runner, folder / "device", ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "requirements.txt").write_text(_REQUIREMENTS_HEAD + _requirements(), "utf-8")
+
+
+def _requirements() -> str:
+    """The base install of this very version, without the host's extras."""
+    return "".join(f"{line}\n" for line in requires("mobiletl") or () if "extra ==" not in line)
+
+
+def manifest_id(document: Mapping[str, Any]) -> str:
+    """The hash of a manifest without itself and without what was measured on this host: the same
+    export made twice is the same bundle (docs/bundle.md).
+    """
+    memory = {**document["memory"], "runtime": 0, "runtime_release": ""}
+    unmeasured = {**document, "id": "", "memory": memory}
+    canonical = json.dumps(unmeasured, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode("utf-8")).hexdigest()
+
+
+def _seal(folder: Path, manifest: Mapping[str, Any]) -> None:
+    files = {
+        path.relative_to(folder).as_posix(): {
+            "bytes": path.stat().st_size,
+            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        }
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+    document = {
+        "format": FORMAT,
+        "version": VERSION,
+        "id": "",
+        "created_by": created_by(),
+        **manifest,
+        "files": files,
+    }
+    document["id"] = manifest_id(document)
+    (folder / MANIFEST).write_text(json.dumps(document, indent=1) + "\n", "utf-8")
