@@ -126,7 +126,7 @@ build/host.installed: .venv/pyvenv.cfg build/files.txt pyproject.toml constraint
 	@touch $@
 
 # As on a board: the base install, copied. build/lib would carry deleted files into the wheel.
-build/board.installed: .venv38/pyvenv.cfg build/files.txt pyproject.toml $(wildcard device/*.py)
+build/board.installed: .venv38/pyvenv.cfg build/files.txt pyproject.toml $(shell find device -name '*.py')
 	@echo "installing mobiletl as on a board into .venv38 ..."
 	@rm -rf build/lib
 	@$(BIN38)/python $(PIP) 'setuptools>=70.1'

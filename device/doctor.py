@@ -14,15 +14,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Callable, Sequence
 
-from mobiletl.device import memory
-from mobiletl.device.commands import guarded
+from mobiletl.device.bundle.manifest import Manifest
+from mobiletl.device.commands.flags import below_least, chosen_bundle
+from mobiletl.device.commands.table import guarded
 from mobiletl.device.diagnosis import checks, packages
 from mobiletl.device.diagnosis.checks import HEADROOM, Need, available_bytes, board_of
 from mobiletl.device.diagnosis.facts import Facts, read_facts, this_process
 from mobiletl.device.diagnosis.findings import OK, PROBLEM, Finding
 from mobiletl.device.errors import BadBundle, NotReady, UsageError
-from mobiletl.device.flags import below_least, chosen_bundle
-from mobiletl.device.manifest import Manifest
+from mobiletl.device.memory import plan as memory
 from mobiletl.device.printable import printable
 
 EXAMPLES = """\
@@ -122,7 +122,7 @@ def _manifest(bundle: Path, facts: Facts) -> tuple[Manifest, str]:
     """The manifest, its files checked; reading the states' types needs NumPy and safetensors."""
     if not {"numpy", "safetensors"} <= set(facts.process.packages):
         raise BadBundle(f"{bundle} is not checked: NumPy or safetensors is missing")
-    from mobiletl.device.bundle import open_bundle
+    from mobiletl.device.bundle.bundle import open_bundle
 
     manifest = open_bundle(bundle).manifest
     return manifest, f"{bundle}: {manifest.model.name}, every file as exported"

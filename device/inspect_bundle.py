@@ -12,10 +12,10 @@ import json
 from dataclasses import asdict
 from typing import Any, Sequence
 
-from mobiletl.device import memory
-from mobiletl.device.bundle import Bundle, open_bundle
-from mobiletl.device.commands import guarded
+from mobiletl.device.bundle.bundle import Bundle, open_bundle
+from mobiletl.device.commands.table import guarded
 from mobiletl.device.errors import UsageError
+from mobiletl.device.memory import plan as memory
 
 EXAMPLES = """\
 to paste:

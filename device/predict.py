@@ -16,18 +16,18 @@ from typing import Any, Iterator, Sequence
 
 import numpy as np
 
-from mobiletl.device.bundle import open_bundle
-from mobiletl.device.commands import guarded
-from mobiletl.device.dataset import Skipped, files_below
+from mobiletl.device.bundle.bundle import open_bundle
+from mobiletl.device.bundle.manifest import Manifest
+from mobiletl.device.bundle.state_file import load_state
+from mobiletl.device.commands.flags import below_least, chosen_bundle
+from mobiletl.device.commands.table import guarded
 from mobiletl.device.errors import BadPictures, UsageError
-from mobiletl.device.evaluation import log_softmax
-from mobiletl.device.features import LiveFeatures, Preparation
-from mobiletl.device.flags import below_least, chosen_bundle
-from mobiletl.device.manifest import Manifest
+from mobiletl.device.features.live import LiveFeatures, Preparation
+from mobiletl.device.pictures.dataset import Skipped, files_below
 from mobiletl.device.printable import aligned, printable
-from mobiletl.device.runtimes import open_session
+from mobiletl.device.run.evaluation import log_softmax
+from mobiletl.device.sessions.runtimes import open_session
 from mobiletl.device.sessions.session import Session
-from mobiletl.device.state_file import load_state
 
 EXAMPLES = """\
 to paste:

@@ -19,16 +19,17 @@ import sys
 from pathlib import Path
 from typing import Sequence
 
-from mobiletl.device import errors, memory
-from mobiletl.device.bundle import open_bundle
-from mobiletl.device.checkpoints import RunFolder
-from mobiletl.device.commands import guarded
-from mobiletl.device.dataset import open_dataset
+from mobiletl.device import errors
+from mobiletl.device.bundle.bundle import open_bundle
+from mobiletl.device.bundle.state_file import previous_generation
+from mobiletl.device.commands.flags import below_least, chosen_bundle
+from mobiletl.device.commands.table import guarded
 from mobiletl.device.diagnosis.checks import HEADROOM
 from mobiletl.device.errors import UsageError
-from mobiletl.device.flags import below_least, chosen_bundle
-from mobiletl.device.state_file import previous_generation
-from mobiletl.device.training import DEFAULTS
+from mobiletl.device.memory import plan as memory
+from mobiletl.device.pictures.dataset import open_dataset
+from mobiletl.device.run.checkpoints import RunFolder
+from mobiletl.device.run.training import DEFAULTS
 
 EXAMPLES = """\
 to paste:

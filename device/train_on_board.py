@@ -14,17 +14,17 @@ import time
 from pathlib import Path
 from typing import Sequence
 
-from mobiletl.device import memory
-from mobiletl.device.checkpoints import RunFolder
-from mobiletl.device.commands import guarded
+from mobiletl.device.commands.flags import below_least, chosen_bundle
+from mobiletl.device.commands.paste import command_line
+from mobiletl.device.commands.table import guarded
 from mobiletl.device.errors import Interrupted, UsageError
-from mobiletl.device.flags import below_least, chosen_bundle
-from mobiletl.device.paste import command_line
+from mobiletl.device.memory import plan as memory
 from mobiletl.device.printable import printable
-from mobiletl.device.report import report_json, report_text
-from mobiletl.device.runtimes import RUNTIMES
-from mobiletl.device.stop import StopFlag, StopRequested
-from mobiletl.device.training import DEFAULTS, Options, train
+from mobiletl.device.run.checkpoints import RunFolder
+from mobiletl.device.run.report import report_json, report_text
+from mobiletl.device.run.stop import StopFlag, StopRequested
+from mobiletl.device.run.training import DEFAULTS, Options, train
+from mobiletl.device.sessions.runtimes import RUNTIMES
 
 EXAMPLES = """\
 to paste:

@@ -27,7 +27,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Sequence
 
-from mobiletl.device.commands import guarded
+from mobiletl.device.commands.table import guarded
 from mobiletl.device.errors import MissingDependency, NoSpace
 from mobiletl.device.printable import printable
 

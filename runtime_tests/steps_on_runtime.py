@@ -22,7 +22,7 @@ def take_steps(bundle: Any, runtime: str, given: Mapping[str, Any]) -> dict[str,
     `state/NAME`. Found: the feature maps, losses, logits after the last step, and the state after
     the first.
     """
-    runtimes = importlib.import_module("mobiletl.device.runtimes")
+    runtimes = importlib.import_module("mobiletl.device.sessions.runtimes")
     start = {e.name: given[f"state/{e.name}"] for e in bundle.manifest.state}
     classes = int(given["labels"].max()) + 1
     found: dict[str, Any] = {}
@@ -41,7 +41,7 @@ def take_steps(bundle: Any, runtime: str, given: Mapping[str, Any]) -> dict[str,
 def main(bundle: str, runtime: str, given: str, out: str) -> None:
     sys.path.insert(0, str(Path(bundle) / "device"))
     importlib.import_module("_script").register()
-    opened = importlib.import_module("mobiletl.device.bundle").open_bundle(bundle)
+    opened = importlib.import_module("mobiletl.device.bundle.bundle").open_bundle(bundle)
     with np.load(given) as file:
         np.savez(out, **take_steps(opened, runtime, dict(file)))
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mobiletl.device.augment import (
+from mobiletl.device.bundle.manifest import Input
+from mobiletl.device.pictures.augment import (
     AREA,
     RATIO,
     augmented,
@@ -18,7 +19,6 @@ from mobiletl.device.augment import (
     random_stream,
     training_short_side,
 )
-from mobiletl.device.manifest import Input
 
 SIZE = Input(resolution=32, resize=36, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4))
 

@@ -9,7 +9,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.version import Version
 
-from mobiletl.device.boards import (
+from mobiletl.device.diagnosis.boards import (
     BOARDS,
     LAST_ONNXRUNTIME_FOR_GLIBC_2_27,
     OLDEST_ONNXRUNTIME,

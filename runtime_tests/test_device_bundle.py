@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from mobiletl.device.bundle import MANIFEST_LIMIT_BYTES, open_bundle
+from mobiletl.device.bundle.bundle import MANIFEST_LIMIT_BYTES, open_bundle
 from mobiletl.device.errors import BadBundle, UsageError
 from runtime_tests.tiny_bundle import (
     BIAS,

@@ -12,12 +12,13 @@ from typing import Any
 
 import pytest
 
-from mobiletl.device import commands, errors
-from mobiletl.device.bundle import open_bundle
-from mobiletl.device.memory import plan
+from mobiletl.device import errors
+from mobiletl.device.bundle.bundle import open_bundle
+from mobiletl.device.commands import table as commands
+from mobiletl.device.memory.plan import plan
 from runtime_tests.tiny_bundle import write_tiny_bundle
 
-DEVICE = Path(commands.__file__).parent
+DEVICE = Path(commands.__file__).parents[1]
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from mobiletl.device.dataset import open_dataset, validation_rows
 from mobiletl.device.errors import BadPictures
+from mobiletl.device.pictures.dataset import open_dataset, validation_rows
 from runtime_tests.picture_folders import damage, write_pictures
 
 

@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from mobiletl.device import commands, doctor
+from mobiletl.device import doctor
+from mobiletl.device.commands import table as commands
 from mobiletl.device.diagnosis.facts import this_process
 from runtime_tests.tiny_bundle import write_tiny_bundle
 

@@ -7,8 +7,8 @@ from typing import Sequence
 import numpy as np
 import pytest
 
-from mobiletl.device.evaluation import Score, cross_entropy, evaluate, log_softmax
-from mobiletl.device.features import FeatureSource
+from mobiletl.device.features.live import FeatureSource
+from mobiletl.device.run.evaluation import Score, cross_entropy, evaluate, log_softmax
 from mobiletl.device.sessions.session import Floats, Labels, Session, StepResult, Tensors
 
 

@@ -9,16 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mobiletl.device import feature_cache
-from mobiletl.device.bundle import open_bundle
-from mobiletl.device.dataset import Picture, open_dataset
+from mobiletl.device.bundle.bundle import open_bundle
+from mobiletl.device.bundle.manifest import Manifest
 from mobiletl.device.errors import InternalError, NoSpace
-from mobiletl.device.feature_cache import CachePlan, cache_path, open_cache
-from mobiletl.device.features import LiveFeatures, OnUnreadable, Preparation
-from mobiletl.device.manifest import Manifest
-from mobiletl.device.runtimes import open_session
+from mobiletl.device.features import cache as feature_cache
+from mobiletl.device.features.cache import CachePlan, cache_path, open_cache
+from mobiletl.device.features.live import LiveFeatures, OnUnreadable, Preparation
+from mobiletl.device.pictures.dataset import Picture, open_dataset
+from mobiletl.device.run.stop import StopRequested
+from mobiletl.device.sessions.runtimes import open_session
 from mobiletl.device.sessions.session import Floats, Session
-from mobiletl.device.stop import StopRequested
 from runtime_tests.picture_folders import damage, write_pictures
 from runtime_tests.tiny_bundle import write_tiny_bundle
 

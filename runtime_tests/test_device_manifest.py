@@ -11,9 +11,9 @@ from typing import Any, Callable
 import numpy as np
 import pytest
 
+from mobiletl.device.bundle.manifest import GraphMemory, parse_manifest
+from mobiletl.device.bundle.manifest_schema import manifest_id
 from mobiletl.device.errors import BadBundle
-from mobiletl.device.manifest import GraphMemory, parse_manifest
-from mobiletl.device.manifest_schema import manifest_id
 from runtime_tests.tiny_bundle import WEIGHT, tiny_document, write_tiny_bundle
 
 

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mobiletl.device import memory, runtime_memory
-from mobiletl.device.bundle import open_bundle
-from mobiletl.device.manifest import GraphMemory, Manifest, Memory, PerClass
+from mobiletl.device.bundle.bundle import open_bundle
+from mobiletl.device.bundle.manifest import GraphMemory, Manifest, Memory, PerClass
+from mobiletl.device.memory import plan as memory
+from mobiletl.device.sessions import at_rest as runtime_memory
 from runtime_tests.tiny_bundle import write_tiny_bundle
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mobiletl.device.errors import NoSpace
-from mobiletl.device.metrics import EpochMetrics, MetricsFile
+from mobiletl.device.run.metrics import EpochMetrics, MetricsFile
 
 
 def row(epoch: int) -> EpochMetrics:

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mobiletl.device import pictures
-from mobiletl.device.pictures import UnreadablePicture, check_header, decode
+from mobiletl.device.bundle import decode as pictures
+from mobiletl.device.bundle.decode import UnreadablePicture, check_header, decode
 
 # How an upright picture is stored when the camera was held so that EXIF says that number.
 STORED = {

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFont
 
-from mobiletl.device import plot
 from mobiletl.device.errors import NoSpace
-from mobiletl.device.metrics import EpochMetrics
-from mobiletl.device.plot import HEIGHT, TRAIN_COLOUR, VAL_COLOUR, WIDTH, draw_plot, ticks
+from mobiletl.device.run import plot
+from mobiletl.device.run.metrics import EpochMetrics
+from mobiletl.device.run.plot import HEIGHT, TRAIN_COLOUR, VAL_COLOUR, WIDTH, draw_plot, ticks
 
 
 def rows(epochs: int, val_accuracy: float = 0.5) -> list[EpochMetrics]:

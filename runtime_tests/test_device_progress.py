@@ -6,11 +6,11 @@ import io
 
 import pytest
 
-from mobiletl.device import progress as progress_module
-from mobiletl.device.checkpoints import Position
-from mobiletl.device.metrics import EpochMetrics
-from mobiletl.device.progress import Progress, duration
-from mobiletl.device.schedule import Schedule
+from mobiletl.device.run import progress as progress_module
+from mobiletl.device.run.checkpoints import Position
+from mobiletl.device.run.metrics import EpochMetrics
+from mobiletl.device.run.progress import Progress, duration
+from mobiletl.device.run.schedule import Schedule
 
 SCHEDULE = Schedule(pictures=80, batch=8, epochs=2, lr=0.1, seed=0)
 ROW = EpochMetrics(1, 10, 0.5, 0.75, 0.25, 0.875, 0.1, 12.5, 96_000_000, 110_000_000, 75.0)

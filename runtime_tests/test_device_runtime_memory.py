@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from mobiletl.device import memory, runtime_memory
-from mobiletl.device.bundle import open_bundle
-from mobiletl.device.manifest import Manifest
-from mobiletl.device.runtime_memory import IMPORTS, installed_release, runtime_bytes
+from mobiletl.device.bundle.bundle import open_bundle
+from mobiletl.device.bundle.manifest import Manifest
+from mobiletl.device.memory import plan as memory
+from mobiletl.device.sessions import at_rest as runtime_memory
+from mobiletl.device.sessions.at_rest import IMPORTS, installed_release, runtime_bytes
 from runtime_tests.tiny_bundle import write_tiny_bundle
 
 AT_REST = 80_000_000

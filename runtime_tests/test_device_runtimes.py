@@ -9,11 +9,11 @@ from typing import Any, Callable
 
 import pytest
 
-from mobiletl.device import runtimes
-from mobiletl.device.bundle import Bundle, open_bundle
+from mobiletl.device.bundle.bundle import Bundle, open_bundle
+from mobiletl.device.bundle.manifest import RuntimeFiles
 from mobiletl.device.errors import BadBundle, MissingDependency, UsageError
-from mobiletl.device.manifest import RuntimeFiles
-from mobiletl.device.runtimes import (
+from mobiletl.device.sessions import runtimes
+from mobiletl.device.sessions.runtimes import (
     RUNTIMES,
     Runtime,
     choose_runtime,

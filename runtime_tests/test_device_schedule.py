@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from mobiletl.device.schedule import Schedule
+from mobiletl.device.run.schedule import Schedule
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mobiletl.device.bundle import Bundle, open_bundle
+from mobiletl.device.bundle.bundle import Bundle, open_bundle
 from mobiletl.device.errors import MissingDependency, UsageError
-from mobiletl.device.runtimes import open_session
 from mobiletl.device.sessions.executorch import _import
+from mobiletl.device.sessions.runtimes import open_session
 
 BATCH, CLASSES, LR = 4, 3, 0.01
 

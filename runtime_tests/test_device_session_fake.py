@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mobiletl.device.bundle import Bundle, open_bundle
+from mobiletl.device.bundle.bundle import Bundle, open_bundle
 from mobiletl.device.errors import BadBundle, BadState
-from mobiletl.device.runtimes import open_session
+from mobiletl.device.sessions.runtimes import open_session
 from mobiletl.device.sessions.session import Session
 from runtime_tests.tiny_bundle import BIAS, WEIGHT, tiny_document, write_manifest, write_tiny_bundle
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mobiletl.device.bundle import Bundle, open_bundle
+from mobiletl.device.bundle.bundle import Bundle, open_bundle
 from mobiletl.device.errors import BadBundle, InternalError, MissingDependency
-from mobiletl.device.runtimes import open_session
+from mobiletl.device.sessions.runtimes import open_session
 from mobiletl.device.sessions.session import Session
 from runtime_tests.tiny_bundle import (
     BIAS,

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from mobiletl.device.errors import BadBundle, MissingDependency
-from mobiletl.device.sessions import onnxruntime_training as session
+from mobiletl.device.sessions.onnxruntime_training import session
 
 
 def has_training() -> bool:

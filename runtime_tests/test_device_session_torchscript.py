@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mobiletl.device.bundle import Bundle, open_bundle
+from mobiletl.device.bundle.bundle import Bundle, open_bundle
 from mobiletl.device.errors import BadBundle, InternalError, MissingDependency
 from mobiletl.device.sessions.session import Session
 from mobiletl.device.sessions.torchscript import open_session

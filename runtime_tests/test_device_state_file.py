@@ -15,9 +15,9 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
-from mobiletl.device.bundle import Bundle, open_bundle
+from mobiletl.device.bundle.bundle import Bundle, open_bundle
+from mobiletl.device.bundle.state_file import StateInfo, load_state, previous_generation, save_state
 from mobiletl.device.errors import BadState, NoSpace
-from mobiletl.device.state_file import StateInfo, load_state, previous_generation, save_state
 from runtime_tests.tiny_bundle import WEIGHT, write_tiny_bundle
 
 CLASSES = ("cat", "dog, the second", "naïve ✓")

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from mobiletl.device.stop import StopFlag, StopRequested
+from mobiletl.device.run.stop import StopFlag, StopRequested
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

@@ -14,17 +14,18 @@ from typing import Any
 
 import pytest
 
-from mobiletl.device import train_on_board, training
-from mobiletl.device.bundle import open_bundle
-from mobiletl.device.commands import main as mobiletl
+from mobiletl.device import train_on_board
+from mobiletl.device.bundle.bundle import open_bundle
+from mobiletl.device.bundle.state_file import load_state
+from mobiletl.device.commands.table import main as mobiletl
 from mobiletl.device.printable import printable
-from mobiletl.device.runtime_memory import STOCK, runtime_bytes
-from mobiletl.device.state_file import load_state
+from mobiletl.device.run import training
+from mobiletl.device.sessions.at_rest import STOCK, runtime_bytes
 from runtime_tests.picture_folders import damage, write_pictures
 from runtime_tests.tiny_bundle import write_tiny_bundle
 
 Capture = pytest.CaptureFixture[str]
-DEVICE = Path(training.__file__).parent
+DEVICE = Path(training.__file__).parents[1]
 ODD_NAMES = ("it's", "Grün 日本", "two\nlines", "\x1b[31mred", "\udcff")
 
 

@@ -13,14 +13,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mobiletl.device import features, state_file
-from mobiletl.device.bundle import Bundle
+from mobiletl.device.bundle import state_file
+from mobiletl.device.bundle.bundle import Bundle
+from mobiletl.device.bundle.decode import decode
+from mobiletl.device.bundle.state_file import load_state
 from mobiletl.device.errors import BadPictures, Diverged, NoSpace, UsageError
-from mobiletl.device.evaluation import Score
-from mobiletl.device.pictures import decode
+from mobiletl.device.features import live as features
+from mobiletl.device.run.evaluation import Score
+from mobiletl.device.run.trainer import rank
 from mobiletl.device.sessions.session import StepResult
-from mobiletl.device.state_file import load_state
-from mobiletl.device.trainer import rank
 from runtime_tests.picture_folders import damage, write_pictures
 from runtime_tests.training_workshop import COUNTS, STEPS, Workshop
 

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mobiletl.device import state_file, training
+from mobiletl.device.bundle import state_file
+from mobiletl.device.bundle.state_file import load_state
 from mobiletl.device.errors import BadState, UsageError
-from mobiletl.device.state_file import load_state
+from mobiletl.device.run import training
 from runtime_tests.picture_folders import damage
 from runtime_tests.tiny_bundle import write_tiny_bundle
 from runtime_tests.training_workshop import SETTINGS, STEPS, Workshop, assert_same_run

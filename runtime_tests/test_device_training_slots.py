@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mobiletl.device.manifest import StateEntry
-from mobiletl.device.training_checkpoint import Values
-from mobiletl.device.training_slots import Slots
+from mobiletl.device.bundle.manifest import StateEntry
+from mobiletl.device.sessions.onnxruntime_training.checkpoint import Values
+from mobiletl.device.sessions.onnxruntime_training.slots import Slots
 
 
 def entry(name: str, role: str, *shape: int) -> StateEntry:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from mobiletl.device.boards import SIGILL_ONNXRUNTIME
+from mobiletl.device.diagnosis.boards import SIGILL_ONNXRUNTIME
 from runtime_tests.emulation.chroot import Chroot, build_root
 from runtime_tests.emulation.engine import SHARED, Installed, choose
 from runtime_tests.emulation.errors import CannotEmulate

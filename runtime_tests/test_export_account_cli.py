@@ -10,7 +10,7 @@ import pytest
 from mobiletl.core.accounting.account import account
 from mobiletl.core.backbones import find_backbone
 from mobiletl.core.methods import find_method
-from mobiletl.device.commands import main
+from mobiletl.device.commands.table import main
 
 SMALL = ["account", "--model", "mbv3-small", "--resolution", "96", "--batch", "2"]
 

@@ -15,7 +15,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from mobiletl.core.errors import NoSpace, UsageError
-from mobiletl.device.bundle import open_bundle
+from mobiletl.device.bundle.bundle import open_bundle
 from mobiletl.export.writing import writer as bundle_writer
 from mobiletl.export.writing.writer import created_by, write_bundle
 from runtime_tests.exported_bundles import Case, exported

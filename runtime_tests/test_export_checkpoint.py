@@ -10,7 +10,11 @@ import numpy as np
 import pytest
 
 from mobiletl.device.errors import BadBundle
-from mobiletl.device.training_checkpoint import Values, read_checkpoint, with_values
+from mobiletl.device.sessions.onnxruntime_training.checkpoint import (
+    Values,
+    read_checkpoint,
+    with_values,
+)
 from mobiletl.export.lowering.onnx_training.checkpoint import Checkpoint, write_checkpoint
 
 WEIGHT = np.arange(6, dtype=np.float32).reshape(2, 3)

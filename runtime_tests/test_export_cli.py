@@ -15,8 +15,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from mobiletl.device.bundle import open_bundle
-from mobiletl.device.commands import main
+from mobiletl.device.bundle.bundle import open_bundle
+from mobiletl.device.commands.table import main
 from mobiletl.export.commands.export import EXAMPLES, _parser
 from mobiletl.export.runtimes import DEFAULT_RUNTIMES
 from mobiletl.export.writing.export_bundle import export_bundle

@@ -36,8 +36,8 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from mobiletl.core.transfer import TransferTop
-from mobiletl.device.bundle import Bundle, open_bundle
-from mobiletl.device.runtimes import open_session
+from mobiletl.device.bundle.bundle import Bundle, open_bundle
+from mobiletl.device.sessions.runtimes import open_session
 from runtime_tests.exported_bundles import Case, exported, invented_pictures, real_pictures
 from runtime_tests.kinks import clear_of_kinks
 

@@ -25,9 +25,9 @@ from safetensors.torch import load_file
 
 from mobiletl.core.backbones import find_backbone
 from mobiletl.core.errors import BadPictures, BadWeights, MissingDependency, UsageError
-from mobiletl.device.bundle import open_bundle
+from mobiletl.device.bundle.bundle import open_bundle
+from mobiletl.device.bundle.state_file import StateInfo, save_state
 from mobiletl.device.sessions import onnxruntime as session_onnxruntime
-from mobiletl.device.state_file import StateInfo, save_state
 from mobiletl.export.finish.finish import Order, finish
 from mobiletl.export.finish.formats import FORMATS, find_format
 from mobiletl.export.finish.pictures import normalised, picture_files

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mobiletl.device.bundle import open_bundle
-from mobiletl.device.commands import main
-from mobiletl.device.state_file import StateInfo, save_state
+from mobiletl.device.bundle.bundle import open_bundle
+from mobiletl.device.bundle.state_file import StateInfo, save_state
+from mobiletl.device.commands.table import main
 from mobiletl.export.finish import files
 from runtime_tests.exported_bundles import Case, exported
 

@@ -24,7 +24,7 @@ import torch
 from safetensors.torch import save_file
 
 from mobiletl.core.methods import METHODS, Method, Reach
-from mobiletl.device.bundle import Bundle, open_bundle
+from mobiletl.device.bundle.bundle import Bundle, open_bundle
 from mobiletl.export.lowering.onnx_training.order import PACKS
 from mobiletl.export.own_network import find_network
 from mobiletl.export.runtimes import RUNTIMES

@@ -16,8 +16,8 @@ from onnx import numpy_helper
 
 from mobiletl.core.errors import UnsupportedModel
 from mobiletl.core.optimizers import Adam, AdamW, Optimizer, Sgd
-from mobiletl.device.bundle import open_bundle
-from mobiletl.device.training_checkpoint import read_checkpoint
+from mobiletl.device.bundle.bundle import open_bundle
+from mobiletl.device.sessions.onnxruntime_training.checkpoint import read_checkpoint
 from mobiletl.export.lowering.onnx_training.model import training_model
 from mobiletl.export.lowering.onnx_training.optimizer import optimizer_model
 from runtime_tests.bench.forward_model import write_forward_model

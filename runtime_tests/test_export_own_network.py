@@ -16,9 +16,9 @@ from safetensors.torch import load_file, save_file
 
 from mobiletl.core.errors import BadWeights
 from mobiletl.core.methods import find_method
-from mobiletl.device.bundle import open_bundle
-from mobiletl.device.commands import main
-from mobiletl.device.runtimes import open_session
+from mobiletl.device.bundle.bundle import open_bundle
+from mobiletl.device.commands.table import main
+from mobiletl.device.sessions.runtimes import open_session
 from mobiletl.export.own_network import find_network, short_name
 from mobiletl.export.weights.loading import load_weights
 from runtime_tests import test_export_backbones as table

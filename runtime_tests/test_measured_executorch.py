@@ -8,8 +8,8 @@ from time import perf_counter
 import numpy as np
 import pytest
 
-from mobiletl.device.bundle import Bundle, open_bundle
-from mobiletl.device.runtimes import open_session
+from mobiletl.device.bundle.bundle import Bundle, open_bundle
+from mobiletl.device.sessions.runtimes import open_session
 from runtime_tests.shared_files import shared
 
 pytest.importorskip("executorch", reason="needs the executorch package")

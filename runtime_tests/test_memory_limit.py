@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from mobiletl.device.bundle import open_bundle
-from mobiletl.device.memory import plan
+from mobiletl.device.bundle.bundle import open_bundle
+from mobiletl.device.memory.plan import plan
 from mobiletl.export.writing.export_bundle import Request, export_bundle
 from runtime_tests.bench.processes import unpacked
 from runtime_tests.exported_bundles import Case, exported

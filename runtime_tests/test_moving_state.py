@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mobiletl.device.bundle import Bundle, open_bundle
-from mobiletl.device.runtimes import open_session
+from mobiletl.device.bundle.bundle import Bundle, open_bundle
+from mobiletl.device.sessions.runtimes import open_session
 from runtime_tests.training_cases import (
     CASES,
     CLASSES,
@@ -26,8 +26,8 @@ RESUME = """
 import sys, numpy
 sys.path.insert(0, sys.argv[1] + "/device")
 __import__("_script").register()
-from mobiletl.device.bundle import open_bundle
-from mobiletl.device.runtimes import open_session
+from mobiletl.device.bundle.bundle import open_bundle
+from mobiletl.device.sessions.runtimes import open_session
 bundle, data = open_bundle(sys.argv[1]), dict(numpy.load(sys.argv[2]))
 state = {entry.name: data["state/" + entry.name] for entry in bundle.manifest.state}
 classes = len(state["classifier." + str(data["classes_layer"]) + ".bias"])

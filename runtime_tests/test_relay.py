@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from mobiletl.device.bundle import open_bundle
-from mobiletl.device.state_file import load_state
+from mobiletl.device.bundle.bundle import open_bundle
+from mobiletl.device.bundle.state_file import load_state
 from mobiletl.export.writing.export_bundle import Request, export_bundle
 from runtime_tests import training_env
 from runtime_tests.real_bundle import write_digits

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from mobiletl.device.boards import board_named
+from mobiletl.device.diagnosis.boards import board_named
 from runtime_tests.emulation.host import index_answers
 from runtime_tests.shared_files import REPOSITORY
 

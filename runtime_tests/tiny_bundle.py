@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save_file
 
-from mobiletl.device.manifest_schema import manifest_id
+from mobiletl.device.bundle.manifest_schema import manifest_id
 
 CHANNELS = 6
 MOMENTUM = 0.9

@@ -18,7 +18,7 @@ from mobiletl.core.methods import find_method
 from mobiletl.core.optimizers import find_optimizer
 from mobiletl.core.step import TrainingStep
 from mobiletl.core.transfer import Transfer
-from mobiletl.device.bundle import Bundle
+from mobiletl.device.bundle.bundle import Bundle
 from mobiletl.export.weights.loading import load_weights
 from mobiletl.export.writing.export_bundle import Request, export_bundle
 from runtime_tests.exported_bundles import invented_pictures

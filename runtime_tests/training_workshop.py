@@ -10,14 +10,15 @@ from typing import Any
 
 import pytest
 
-from mobiletl.device import state_file, training
-from mobiletl.device.bundle import open_bundle
-from mobiletl.device.metrics import MetricsFile
-from mobiletl.device.runtimes import open_session
+from mobiletl.device.bundle import state_file
+from mobiletl.device.bundle.bundle import open_bundle
+from mobiletl.device.bundle.state_file import load_state
+from mobiletl.device.run import training
+from mobiletl.device.run.metrics import MetricsFile
+from mobiletl.device.run.stop import StopFlag, StopRequested
+from mobiletl.device.run.training import Options, Outcome, train
+from mobiletl.device.sessions.runtimes import open_session
 from mobiletl.device.sessions.session import Floats, Labels, Session, StepResult, Tensors
-from mobiletl.device.state_file import load_state
-from mobiletl.device.stop import StopFlag, StopRequested
-from mobiletl.device.training import Options, Outcome, train
 from runtime_tests.picture_folders import write_pictures
 from runtime_tests.tiny_bundle import write_tiny_bundle
 

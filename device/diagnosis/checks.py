@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mobiletl.device.boards import BOARDS, Board
+from mobiletl.device.diagnosis.boards import BOARDS, Board
 from mobiletl.device.diagnosis.facts import SD_CARD, Facts, Swap
 from mobiletl.device.diagnosis.findings import NOTE, OK, PROBLEM, WARNING, Finding
 

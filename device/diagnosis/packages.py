@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from mobiletl.device.boards import (
+from mobiletl.device.diagnosis.boards import (
     FIRST_ONNXRUNTIME_FOR_NUMPY_2,
     LAST_ONNXRUNTIME_FOR_GLIBC_2_27,
     OLDEST_ONNXRUNTIME,

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from mobiletl.device.bundle import Bundle
+from mobiletl.device.bundle.bundle import Bundle
+from mobiletl.device.bundle.manifest import Manifest
 from mobiletl.device.errors import BadBundle
-from mobiletl.device.manifest import Manifest
 from mobiletl.device.sessions.session import Floats, Labels, Session, StepResult, Tensors, read_only
 
 

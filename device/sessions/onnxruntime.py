@@ -15,10 +15,10 @@ from typing import Any, Dict
 
 import numpy as np
 
-from mobiletl.device import memory
-from mobiletl.device.bundle import Bundle
+from mobiletl.device.bundle.bundle import Bundle
+from mobiletl.device.bundle.manifest import Manifest
 from mobiletl.device.errors import BadBundle, InternalError, MissingDependency
-from mobiletl.device.manifest import Manifest
+from mobiletl.device.memory import plan as memory
 from mobiletl.device.sessions.session import Floats, Labels, Session, StepResult, Tensors, read_only
 
 INSTALL_HINT = 'pip install "onnxruntime>=1.16.3"'

@@ -14,9 +14,9 @@ from typing import Any, Iterator
 
 import numpy as np
 
-from mobiletl.device.bundle import Bundle
+from mobiletl.device.bundle.bundle import Bundle
+from mobiletl.device.bundle.manifest import Manifest
 from mobiletl.device.errors import BadBundle, InternalError, MissingDependency
-from mobiletl.device.manifest import Manifest
 from mobiletl.device.sessions.session import Floats, Labels, Session, StepResult, Tensors, read_only
 
 RUNTIME = "torchscript"

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
-from mobiletl.device.augment import evaluated, evaluation_short_side
-from mobiletl.device.bundle import Bundle, open_bundle
-from mobiletl.device.dataset import open_dataset
+from mobiletl.device.bundle.bundle import Bundle, open_bundle
+from mobiletl.device.bundle.decode import decode
 from mobiletl.device.errors import MobileTLError, UsageError
-from mobiletl.device.pictures import decode
+from mobiletl.device.pictures.augment import evaluated, evaluation_short_side
+from mobiletl.device.pictures.dataset import open_dataset
 
 RUNTIME = "executorch"
 

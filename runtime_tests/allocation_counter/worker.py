@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from mobiletl.device.bundle import open_bundle
-from mobiletl.device.runtimes import open_session
+from mobiletl.device.bundle.bundle import open_bundle
 from mobiletl.device.sessions import onnxruntime as session_onnxruntime
+from mobiletl.device.sessions.runtimes import open_session
 
 THREADS = 2
 

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from mobiletl.device.memory import peak_bytes
+from mobiletl.device.memory.plan import peak_bytes
 from runtime_tests.bench.eager import EagerFineTuning
 
 BLOCKS, SIDE = 3, 224

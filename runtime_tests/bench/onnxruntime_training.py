@@ -22,7 +22,7 @@ import numpy as np
 
 from mobiletl.core.backbones import find_backbone
 from mobiletl.core.methods import find_method
-from mobiletl.device.bundle import open_bundle
+from mobiletl.device.bundle.bundle import open_bundle
 from mobiletl.export.weights.loading import load_weights
 from mobiletl.export.writing.export_bundle import Request, export_bundle
 from runtime_tests.bench.forward_model import write_forward_model

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mobiletl.device.bundle import Bundle, open_bundle
-from mobiletl.device.runtimes import open_session
+from mobiletl.device.bundle.bundle import Bundle, open_bundle
+from mobiletl.device.sessions.runtimes import open_session
 from runtime_tests.bench.eager import LR, EagerFineTuning
 from runtime_tests.bench.floor import matrix_products
 from runtime_tests.bench.timing import Timing, side_by_side

@@ -1,10 +1,10 @@
-"""What is emulated: a row of device/boards.py, with the release of onnxruntime that is tried."""
+"""What is emulated: a row of device/diagnosis/boards.py, and the onnxruntime that is tried."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mobiletl.device.boards import FIRST_ONNXRUNTIME_FOR_NUMPY_2, Board, board_named
+from mobiletl.device.diagnosis.boards import FIRST_ONNXRUNTIME_FOR_NUMPY_2, Board, board_named
 
 CORES = 4
 # The four boards that are promised; the table has more rows than that.

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mobiletl.device.boards import OLDEST_ONNXRUNTIME, WHEELS
+from mobiletl.device.diagnosis.boards import OLDEST_ONNXRUNTIME, WHEELS
 from runtime_tests.emulation.engine import choose
 from runtime_tests.emulation.errors import BoardFailed, CannotEmulate
 from runtime_tests.emulation.machine import machine

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from mobiletl.core.backbones import find_backbone
 from mobiletl.core.methods import find_method
 from mobiletl.core.transfer import Transfer
-from mobiletl.device.bundle import open_bundle
+from mobiletl.device.bundle.bundle import open_bundle
 from mobiletl.export.runtimes import RUNTIMES
 from mobiletl.export.weights.loading import load_weights
 from mobiletl.export.writing.export_bundle import Request, export_bundle

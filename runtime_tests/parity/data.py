@@ -18,8 +18,8 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from mobiletl.core.transfer import Transfer
-from mobiletl.device.bundle import Bundle
-from mobiletl.device.schedule import Schedule
+from mobiletl.device.bundle.bundle import Bundle
+from mobiletl.device.run.schedule import Schedule
 from mobiletl.device.sessions.session import Tensors
 from mobiletl.export.writing.description import MEAN, STD
 from runtime_tests.kinks import clear_of_kinks

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from mobiletl.core.transfer import Transfer, TransferTop, trained_norms
-from mobiletl.device.bundle import Bundle
+from mobiletl.device.bundle.bundle import Bundle
 from runtime_tests.parity.data import feature_maps
 
 EVALUATED_AT_ONCE = 8

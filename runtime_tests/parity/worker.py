@@ -21,8 +21,8 @@ EVALUATED_AT_ONCE = 8
 def main(device: str, bundle_path: str, runtime: str, data: str, out: str) -> None:
     sys.path.insert(0, device)
     importlib.import_module("_script").register()
-    bundles = importlib.import_module("mobiletl.device.bundle")
-    runtimes = importlib.import_module("mobiletl.device.runtimes")
+    bundles = importlib.import_module("mobiletl.device.bundle.bundle")
+    runtimes = importlib.import_module("mobiletl.device.sessions.runtimes")
     bundle = bundles.open_bundle(bundle_path)
     arrays = {file.stem: np.load(file, mmap_mode="r") for file in Path(data).glob("*.npy")}
     classes = int(arrays["classes"])

@@ -11,8 +11,8 @@ from types import FrameType
 from mobiletl.core.errors import UsageError
 from mobiletl.core.methods import METHODS
 from mobiletl.core.optimizers import OPTIMIZERS
-from mobiletl.device.commands import guarded
-from mobiletl.device.flags import below_least
+from mobiletl.device.commands.flags import below_least
+from mobiletl.device.commands.table import guarded
 from mobiletl.device.train_on_board import LARGEST_LR
 from mobiletl.export.weights.loading import embedded_facts
 from runtime_tests.bench.accuracy.grid import Plan, compare

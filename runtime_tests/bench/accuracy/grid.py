@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mobiletl.core.errors import UnsupportedModel
-from mobiletl.device.progress import duration
+from mobiletl.device.run.progress import duration
 from mobiletl.export.own_network import is_own
 from mobiletl.export.writing.export_bundle import Request, export_bundle
 from mobiletl.export.writing.writer import created_by

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mobiletl.core.errors import NoSpace
-from mobiletl.device.dataset import Dataset, Picture, open_dataset
+from mobiletl.device.pictures.dataset import Dataset, Picture, open_dataset
 
 # Of a folder that has no validation part of its own.
 VAL_SHARE, SPLIT_SEED = 0.2, 0

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mobiletl.device.checkpoints import RunFolder
 from mobiletl.device.errors import Diverged, Interrupted, MobileTLError
-from mobiletl.device.metrics import EpochMetrics, MetricsFile
+from mobiletl.device.run.checkpoints import RunFolder
+from mobiletl.device.run.metrics import EpochMetrics, MetricsFile
 from runtime_tests.bench.accuracy.results import Key, Outcome
 
 STOPPED = "stopped; the same command goes on where it was"

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from mobiletl.device import memory
-from mobiletl.device.evaluation import Score
+from mobiletl.device.memory import plan as memory
 from mobiletl.device.printable import aligned, printable
-from mobiletl.device.progress import duration
-from mobiletl.device.training import Outcome
+from mobiletl.device.run.evaluation import Score
+from mobiletl.device.run.progress import duration
+from mobiletl.device.run.training import Outcome
 
 CLASS_LIMIT = 20
 SKIPPED_LIMIT = 5

@@ -12,8 +12,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from mobiletl.device.manifest import Manifest
-from mobiletl.device.runtime_memory import STOCK, runtime_bytes
+from mobiletl.device.bundle.manifest import Manifest
+from mobiletl.device.sessions.at_rest import STOCK, runtime_bytes
 
 PROCESS_STATUS = Path("/proc/self/status")
 FLOAT_BYTES = 4

@@ -14,15 +14,15 @@ from typing import Callable, Sequence
 
 import numpy as np
 
-from mobiletl.device.augment import (
+from mobiletl.device.bundle.decode import UnreadablePicture, decode
+from mobiletl.device.bundle.manifest import Input
+from mobiletl.device.pictures.augment import (
     augmented,
     evaluated,
     evaluation_short_side,
     random_stream,
     training_short_side,
 )
-from mobiletl.device.manifest import Input
-from mobiletl.device.pictures import UnreadablePicture, decode
 from mobiletl.device.sessions.session import Floats, Session
 
 # Called with the row of a picture that cannot be decoded, and the reason; perhaps every epoch.

@@ -19,9 +19,9 @@ from typing import Any, Mapping
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
+from mobiletl.device.bundle.manifest import Manifest
+from mobiletl.device.bundle.schema import fields, integer, list_of, number, one_of, text
 from mobiletl.device.errors import BadState, NoSpace
-from mobiletl.device.manifest import Manifest
-from mobiletl.device.schema import fields, integer, list_of, number, one_of, text
 from mobiletl.device.sessions.session import Floats, Tensors
 
 FORMAT = "mobiletl-state"

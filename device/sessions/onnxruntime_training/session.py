@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from mobiletl.device.bundle import Bundle
+from mobiletl.device.bundle.bundle import Bundle
+from mobiletl.device.bundle.manifest import Manifest
 from mobiletl.device.errors import BadBundle, InternalError, MissingDependency
-from mobiletl.device.manifest import Manifest
+from mobiletl.device.sessions.onnxruntime_training.checkpoint import read_checkpoint, with_values
+from mobiletl.device.sessions.onnxruntime_training.slots import Slots
 from mobiletl.device.sessions.session import Floats, Labels, Session, StepResult, Tensors, read_only
-from mobiletl.device.training_checkpoint import read_checkpoint, with_values
-from mobiletl.device.training_slots import Slots
 
 NAME = "onnxruntime-training"
 INSTALL_HINT = (

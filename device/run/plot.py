@@ -11,8 +11,8 @@ from typing import Callable, Sequence, Tuple, Union
 from PIL import Image, ImageDraw, ImageFont
 
 from mobiletl.device.errors import NoSpace
-from mobiletl.device.metrics import EpochMetrics
 from mobiletl.device.printable import printable
+from mobiletl.device.run.metrics import EpochMetrics
 
 # Lengths are pixels of the finished picture.
 WIDTH, HEIGHT = 960, 420

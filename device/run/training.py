@@ -10,9 +10,14 @@ from typing import Any, Mapping, TextIO
 
 import numpy as np
 
-from mobiletl.device import memory
-from mobiletl.device.bundle import Bundle, open_bundle
-from mobiletl.device.checkpoints import (
+from mobiletl.device.bundle.bundle import Bundle, open_bundle
+from mobiletl.device.errors import BadState, MobileTLError, NoSpace, UsageError
+from mobiletl.device.features.parts import SourcePlan, open_parts
+from mobiletl.device.memory import plan as memory
+from mobiletl.device.pictures.dataset import Dataset, open_dataset
+from mobiletl.device.pictures.skipped import SkippedFiles
+from mobiletl.device.printable import printable
+from mobiletl.device.run.checkpoints import (
     Checkpoint,
     Checkpoints,
     Position,
@@ -20,18 +25,13 @@ from mobiletl.device.checkpoints import (
     Settings,
     load_checkpoint,
 )
-from mobiletl.device.dataset import Dataset, open_dataset
-from mobiletl.device.errors import BadState, MobileTLError, NoSpace, UsageError
-from mobiletl.device.metrics import MetricsFile
-from mobiletl.device.printable import printable
-from mobiletl.device.progress import Progress
-from mobiletl.device.runtimes import choose_runtime, open_session, static_batch
-from mobiletl.device.schedule import Schedule
+from mobiletl.device.run.metrics import MetricsFile
+from mobiletl.device.run.progress import Progress
+from mobiletl.device.run.schedule import Schedule
+from mobiletl.device.run.stop import StopFlag, StopRequested
+from mobiletl.device.run.trainer import Job, Trainer
+from mobiletl.device.sessions.runtimes import choose_runtime, open_session, static_batch
 from mobiletl.device.sessions.session import Session, Tensors
-from mobiletl.device.skipped import SkippedFiles
-from mobiletl.device.sources import SourcePlan, open_parts
-from mobiletl.device.stop import StopFlag, StopRequested
-from mobiletl.device.trainer import Job, Trainer
 
 # What a run does that is told nothing; the learning rate is the bundle's.
 DEFAULTS: Mapping[str, Any] = {
@@ -174,7 +174,7 @@ class _Run:
         rows = MetricsFile(self.folder.metrics).rows()
         if rows:
             # Late: fonts and drawing are no part of what training needs in memory.
-            from mobiletl.device.plot import draw_plot
+            from mobiletl.device.run.plot import draw_plot
 
             model, method = self.bundle.manifest.model, self.bundle.manifest.method
             title = f"{model.name}, {method.name} {method.blocks}: {self.folder.path.name}"

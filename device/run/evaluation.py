@@ -8,7 +8,7 @@ from typing import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from mobiletl.device.features import FeatureSource
+from mobiletl.device.features.live import FeatureSource
 from mobiletl.device.sessions.session import Floats, Labels, Session
 
 Doubles = NDArray[np.float64]

@@ -12,16 +12,16 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mobiletl.device.checkpoints import Best, Checkpoints, Position
 from mobiletl.device.errors import Diverged
-from mobiletl.device.evaluation import Score, evaluate
-from mobiletl.device.memory import peak_bytes, resident_bytes
-from mobiletl.device.metrics import EpochMetrics, MetricsFile
-from mobiletl.device.progress import Progress
-from mobiletl.device.schedule import Schedule
+from mobiletl.device.features.parts import Part
+from mobiletl.device.memory.plan import peak_bytes, resident_bytes
+from mobiletl.device.run.checkpoints import Best, Checkpoints, Position
+from mobiletl.device.run.evaluation import Score, evaluate
+from mobiletl.device.run.metrics import EpochMetrics, MetricsFile
+from mobiletl.device.run.progress import Progress
+from mobiletl.device.run.schedule import Schedule
+from mobiletl.device.run.stop import StopFlag, StopRequested
 from mobiletl.device.sessions.session import Floats, Session, StepResult
-from mobiletl.device.sources import Part
-from mobiletl.device.stop import StopFlag, StopRequested
 
 
 @dataclass(frozen=True)

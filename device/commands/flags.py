@@ -22,7 +22,7 @@ def chosen_bundle(named: str | None) -> Path:
     """Return the bundle a person named, else the one whose `device/` folder this file is in."""
     if named is not None:
         return Path(named)
-    above = Path(__file__).resolve().parent.parent
+    above = Path(__file__).resolve().parents[2]
     if (above / "manifest.json").is_file():
         return above
     raise UsageError("no bundle named; give the folder that `mobiletl export` wrote with --bundle")

@@ -9,8 +9,7 @@ import hashlib
 import json
 from typing import Any, Mapping
 
-from mobiletl.device.errors import BadBundle
-from mobiletl.device.schema import (
+from mobiletl.device.bundle.schema import (
     either,
     fields,
     integer,
@@ -21,6 +20,7 @@ from mobiletl.device.schema import (
     shown,
     text,
 )
+from mobiletl.device.errors import BadBundle
 
 FORMAT = "mobiletl-bundle"
 VERSION = 2

@@ -7,11 +7,11 @@ import shutil
 import time
 from typing import TextIO
 
-from mobiletl.device.checkpoints import Position
-from mobiletl.device.memory import resident_bytes
-from mobiletl.device.metrics import EpochMetrics
+from mobiletl.device.memory.plan import resident_bytes
 from mobiletl.device.printable import printable
-from mobiletl.device.schedule import Schedule
+from mobiletl.device.run.checkpoints import Position
+from mobiletl.device.run.metrics import EpochMetrics
+from mobiletl.device.run.schedule import Schedule
 
 # A slow serial console should not slow the training down.
 REFRESH_S = 0.2

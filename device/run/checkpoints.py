@@ -15,12 +15,12 @@ from typing import Any, Mapping
 
 import numpy as np
 
+from mobiletl.device.bundle.manifest import Manifest
+from mobiletl.device.bundle.state_file import StateInfo, load_state, previous_generation, save_state
 from mobiletl.device.errors import BadState, Diverged
-from mobiletl.device.evaluation import Score
-from mobiletl.device.manifest import Manifest
 from mobiletl.device.printable import printable
+from mobiletl.device.run.evaluation import Score
 from mobiletl.device.sessions.session import Tensors
-from mobiletl.device.state_file import StateInfo, load_state, previous_generation, save_state
 
 
 @dataclass(frozen=True)

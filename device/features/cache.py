@@ -29,9 +29,9 @@ from typing import BinaryIO, Callable, Sequence
 
 import numpy as np
 
-from mobiletl.device.dataset import Picture
 from mobiletl.device.errors import InternalError, NoSpace
-from mobiletl.device.features import FeatureSource, OnUnreadable
+from mobiletl.device.features.live import FeatureSource, OnUnreadable
+from mobiletl.device.pictures.dataset import Picture
 from mobiletl.device.printable import printable
 from mobiletl.device.sessions.session import Floats
 

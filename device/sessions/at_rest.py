@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from importlib import metadata
 
-from mobiletl.device.manifest import Manifest
+from mobiletl.device.bundle.manifest import Manifest
 
 STOCK = "onnxruntime"
 

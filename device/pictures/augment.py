@@ -11,7 +11,7 @@ import math
 import numpy as np
 from PIL import Image
 
-from mobiletl.device.manifest import Input
+from mobiletl.device.bundle.manifest import Input
 from mobiletl.device.sessions.session import Floats
 
 # Share of the picture's area and aspect ratio that a crop may have. 0.22 is the recipe of

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import Callable
 
-from mobiletl.device.bundle import Bundle
+from mobiletl.device.bundle.bundle import Bundle
 from mobiletl.device.errors import BadBundle, BadState, MissingDependency, UsageError
 from mobiletl.device.sessions.session import Session, Tensors
 
@@ -51,7 +51,7 @@ RUNTIMES: tuple[Runtime, ...] = (
     ),
     Runtime(
         "onnxruntime-training",
-        "mobiletl.device.sessions.onnxruntime_training",
+        "mobiletl.device.sessions.onnxruntime_training.session",
         "onnxruntime.training",
         "pip install onnxruntime-training-cpu==1.19.2 torch (Linux on x86-64, Python 3.8 to 3.11)",
     ),

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Mapping
 
-from mobiletl.device.manifest_schema import checked_document
+from mobiletl.device.bundle.manifest_schema import checked_document
 
 
 @dataclass(frozen=True)

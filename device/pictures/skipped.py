@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Sequence
 
-from mobiletl.device.dataset import Dataset, Picture, Skipped
 from mobiletl.device.errors import BadPictures, NoSpace
+from mobiletl.device.pictures.dataset import Dataset, Picture, Skipped
 from mobiletl.device.printable import printable
 
 

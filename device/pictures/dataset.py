@@ -24,8 +24,8 @@ from typing import Sequence
 
 import numpy as np
 
+from mobiletl.device.bundle.decode import UnreadablePicture, check_header
 from mobiletl.device.errors import BadPictures
-from mobiletl.device.pictures import UnreadablePicture, check_header
 from mobiletl.device.printable import printable
 
 TRAIN_FOLDER = "train"

@@ -9,13 +9,13 @@ from typing import Callable, Iterator, Sequence
 
 import numpy as np
 
-from mobiletl.device.checkpoints import Settings
-from mobiletl.device.dataset import Dataset, Picture
-from mobiletl.device.feature_cache import CachePlan, cache_path, open_cache
-from mobiletl.device.features import FeatureSource, LiveFeatures, OnUnreadable, Preparation
-from mobiletl.device.manifest import Manifest
+from mobiletl.device.bundle.manifest import Manifest
+from mobiletl.device.features.cache import CachePlan, cache_path, open_cache
+from mobiletl.device.features.live import FeatureSource, LiveFeatures, OnUnreadable, Preparation
+from mobiletl.device.pictures.dataset import Dataset, Picture
+from mobiletl.device.pictures.skipped import SkippedFiles
+from mobiletl.device.run.checkpoints import Settings
 from mobiletl.device.sessions.session import Labels, Session
-from mobiletl.device.skipped import SkippedFiles
 
 
 @dataclass(frozen=True)

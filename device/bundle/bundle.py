@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
+from mobiletl.device.bundle.manifest import FileRecord, Manifest, StateEntry, parse_manifest
+from mobiletl.device.bundle.manifest_schema import STATE_FILE
 from mobiletl.device.errors import BadBundle, UsageError
-from mobiletl.device.manifest import FileRecord, Manifest, StateEntry, parse_manifest
-from mobiletl.device.manifest_schema import STATE_FILE
 from mobiletl.device.sessions.session import Floats, Tensors
 
 # A manifest of a few hundred state entries has about 100 kB; more is an accident or an attack.

@@ -1,0 +1,1 @@
+"""The `mobiletl` command: a table of commands and what they share."""

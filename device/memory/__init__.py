@@ -1,0 +1,1 @@
+"""What a process that trains needs, planned, and what it uses, measured."""

@@ -1,0 +1,1 @@
+"""Folders of pictures as data sets: found, split, augmented, and what was left out."""

@@ -1,0 +1,1 @@
+"""onnxruntime-training's adapter, its checkpoint file and its optimizer slots."""
