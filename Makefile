@@ -56,7 +56,7 @@ else
 test-board: build/board.installed
 	@echo "tests, board: $$($(BIN38)/python --version), onnxruntime $$($(BIN38)/python -c \
 		'import onnxruntime; print(onnxruntime.__version__)'), no torch:"
-	@$(BIN38)/python -m pytest -q runtime_tests/test_device_*.py
+	@$(BIN38)/python -m pytest -q runtime_tests/device
 endif
 
 lint: build/host.installed ## style, format, strict types, import arrows
@@ -70,11 +70,11 @@ export: build/host.installed ## write a bundle: MODEL WEIGHTS METHOD BLOCKS RESO
 	@$(BIN)/mobiletl export $(EXPORT_FLAGS)
 
 bench: build/host.installed ## training speed and memory beside PyTorch's
-	@$(BIN)/python -m runtime_tests.bench
+	@$(BIN)/python -m bench
 
 bench-accuracy: build/host.installed ## accuracy against measured memory and time: DATA WEIGHTS MODEL RESOLUTION EPOCHS SEEDS BENCH_FLAGS
 	@test -n "$(DATA)" || { echo "make: which pictures? make bench-accuracy DATA=photos/ WEIGHTS=mobilenet_v2.safetensors" >&2; exit 2; }
-	@$(BIN)/python -m runtime_tests.bench.accuracy --data $(DATA) \
+	@$(BIN)/python -m bench.accuracy --data $(DATA) \
 		$(if $(WEIGHTS),--weights $(WEIGHTS)) \
 		$(if $(MODEL),--model $(MODEL)) \
 		$(if $(RESOLUTION),--resolution $(RESOLUTION)) \
@@ -82,7 +82,7 @@ bench-accuracy: build/host.installed ## accuracy against measured memory and tim
 		$(if $(SEEDS),--seeds $(SEEDS)) $(BENCH_FLAGS)
 
 parity: build/host.installed build/ort-training.installed ## one training in every runtime, beside PyTorch's autograd
-	@$(BIN)/python -m runtime_tests.parity
+	@$(BIN)/python -m parity
 
 figures: build/host.installed ## the papers' figures, ours beside theirs, as pictures and CSV: OUT
 	@$(BIN)/python tools/figures.py $(if $(filter command line,$(origin OUT)),--out $(OUT))
@@ -93,16 +93,16 @@ board-install: build/host.installed ## put it and a bundle on a board over ssh: 
 		$(if $(SERVICE),--service $(SERVICE)) $(BOARD_FLAGS)
 
 emulate: build/host.installed ## train on an emulated board: BOARD (pi4, pi5, jetson-nano, pi-zero2, all) ENGINE
-	@$(BIN)/python -m runtime_tests.emulation $(BOARD) $(if $(ENGINE),--engine $(ENGINE))
+	@$(BIN)/python -m emulation $(BOARD) $(if $(ENGINE),--engine $(ENGINE))
 
 matrix: build/host.installed ## every Python with its oldest and newest onnxruntime, x86 and emulated
-	@$(BIN)/python -m runtime_tests.emulation.matrix
+	@$(BIN)/python -m emulation.matrix
 
 # It occupies the import name of stock onnxruntime, so it has an environment of its own.
 ort-training: build/ort-training.installed ## set up .venv-ort-training, which the tests of onnxruntime-training want
 
 bench-training: build/host.installed build/ort-training.installed ## beside onnxruntime-training's own builder
-	@$(BIN)/python -m runtime_tests.bench.onnxruntime_training
+	@$(BIN)/python -m bench.onnxruntime_training
 
 clean: ## remove caches, build outputs and the demo's files; bundles, runs/ and .venv stay
 	rm -rf $(CLEARED)

@@ -1,0 +1,99 @@
+"""The plan against the formula of docs/bundle.md worked by hand, and the meters."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mobiletl.device.bundle.bundle import open_bundle
+from mobiletl.device.bundle.manifest import GraphMemory, Manifest, Memory, PerClass
+from mobiletl.device.memory import plan as memory
+from mobiletl.device.sessions import at_rest as runtime_memory
+from runtime_tests.support.board.tiny_bundle import write_tiny_bundle
+
+
+@pytest.fixture
+def manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Manifest:
+    """Return a manifest whose planned figures are told apart by their digits."""
+    tiny = open_bundle(write_tiny_bundle(tmp_path, graphs=False)).manifest
+    figures = Memory(
+        features=GraphMemory(100, ((0, 1000, 0, 0),)),
+        train_step=GraphMemory(20, ((7, 100, 10, 1), (900, 0, 0, 0))),
+        predict=GraphMemory(3, ((0, 50, 0, 1),)),
+        state=PerClass(10_000, 100),
+        slots=PerClass(20_000, 200),
+        runtime=1_000_000,
+        runtime_release="1.31.1",
+    )
+    monkeypatch.setattr(runtime_memory, "installed_release", lambda runtime: "1.31.1")
+    return replace(tiny, memory=figures)
+
+
+def test_plan_is_the_sum_of_the_specification(manifest: Manifest) -> None:
+    plan = memory.plan(manifest, batch=4, classes=5, micro_batch=1)
+    features = 1000 + 3 * 8 * 8 * 4
+    step = max(7 + 400 + 50 + 20, 900)
+    assert features > step
+    expected = 1_000_000 + 123 + 10_500 + 21_000 + 4 * 24 * 4 + features
+    assert plan.total_bytes == expected
+    assert plan.rows[-1].name.endswith("features")
+
+
+def test_the_step_sets_the_peak_of_larger_batches(manifest: Manifest) -> None:
+    plan = memory.plan(manifest, batch=32, classes=5, micro_batch=1)
+    assert plan.rows[-1].name.endswith("train_step")
+    assert plan.rows[-1].bytes == 7 + 3200 + 50 + 160
+
+
+def test_loading_sets_the_peak_of_a_large_prefix_that_runs_in_little(manifest: Manifest) -> None:
+    large = replace(manifest.memory, features=GraphMemory(5000, ((0, 1000, 0, 0),)))
+    plan = memory.plan(replace(manifest, memory=large), batch=4, classes=5)
+    assert (plan.rows[-1].name, plan.rows[-1].bytes) == ("while features load", 2 * 5000)
+    elsewhere = memory.plan(replace(manifest, memory=large), 4, 5, runtime="torchscript")
+    assert elsewhere.rows[-1].name.startswith("activations")
+
+
+def test_a_micro_batch_counts_in_features_alone(manifest: Manifest) -> None:
+    one, four = (memory.plan(manifest, 4, 5, micro_batch) for micro_batch in (1, 4))
+    assert four.rows[:-1] == one.rows[:-1]
+    assert four.rows[-1].bytes == 4 * one.rows[-1].bytes
+
+
+def test_planned_and_measured_have_a_column_each(manifest: Manifest) -> None:
+    plan = memory.plan(manifest, 4, 5)
+    lines = memory.table(plan, measured_peak=61_500_000).splitlines()
+    planned_end = lines[0].index("planned MB") + len("planned MB")
+    for row, line in zip(plan.rows, lines[1:]):
+        has_planned = bool(line[34:planned_end].strip())
+        has_measured = bool(line[planned_end:].strip())
+        assert (has_planned, has_measured) == (row.kind == "planned", row.kind == "measured")
+    assert lines[-1].split()[-2:] == ["1.0", "61.5"]
+    assert memory.table(plan).splitlines()[-1].split()[-1] == "1.0"
+
+
+def test_the_meters_follow_an_allocation() -> None:
+    before = memory.resident_bytes()
+    block = np.ones(8_000_000, np.float32)
+    after, peak = memory.resident_bytes(), memory.peak_bytes()
+    assert after - before > 0.8 * block.nbytes
+    assert peak >= after - 1_000_000  # the kernel counts per thread and adds up late
+
+
+def test_without_proc_the_peak_comes_from_rusage(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from_proc = memory.peak_bytes()
+    monkeypatch.setattr(memory, "PROCESS_STATUS", tmp_path / "none")
+    assert memory.peak_bytes() == pytest.approx(from_proc, rel=0.2)
+    assert memory.resident_bytes() == memory.peak_bytes()
+
+
+def test_macos_counts_in_bytes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(memory, "PROCESS_STATUS", tmp_path / "none")
+    kilobytes = memory.peak_bytes()
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert memory.peak_bytes() == pytest.approx(kilobytes / 1024, rel=0.01)

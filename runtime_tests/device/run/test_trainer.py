@@ -1,0 +1,215 @@
+"""The loop: learns, keeps the best, skips what is damaged, never saves broken numbers."""
+
+from __future__ import annotations
+
+import errno
+import os
+import weakref
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mobiletl.device.bundle import state_file
+from mobiletl.device.bundle.bundle import Bundle
+from mobiletl.device.bundle.decode import decode
+from mobiletl.device.bundle.state_file import load_state
+from mobiletl.device.errors import BadPictures, Diverged, NoSpace, UsageError
+from mobiletl.device.features import live as features
+from mobiletl.device.run.evaluation import Score
+from mobiletl.device.run.trainer import rank
+from mobiletl.device.sessions.session import StepResult
+from runtime_tests.support.board.picture_folders import damage, write_pictures
+from runtime_tests.support.board.training_workshop import COUNTS, STEPS, Workshop
+
+
+@pytest.fixture
+def workshop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workshop:
+    return Workshop(tmp_path, monkeypatch)
+
+
+def test_learns_and_reports(workshop: Workshop) -> None:
+    outcome = workshop.train(workshop.options("run", epochs=8, augment=False))
+    position = outcome.position
+    assert position.epoch == 8
+    assert position.step == 8 * STEPS
+    assert position.before is not None
+    assert position.best is not None
+    assert position.latest is not None
+    assert position.before.accuracy < 0.8 < position.best.score.accuracy
+    rows = workshop.metrics("run")
+    assert [row["epoch"] for row in rows] == list(range(9))
+    assert [row["step"] for row in rows] == [STEPS * epoch for epoch in range(9)]
+    assert rows[0]["train_loss"] is None
+    assert rows[-1]["train_loss"] < rows[1]["train_loss"]
+    assert rows[-1]["val_accuracy"] == position.latest.accuracy
+    assert (workshop.folder / "run" / "plot.png").stat().st_size > 1000
+    assert not (workshop.folder / "run" / "skipped.txt").exists()
+
+
+def test_batches_are_whole_but_for_the_last(workshop: Workshop) -> None:
+    workshop.train(workshop.options("run", epochs=2))
+    assert workshop.session is not None
+    assert workshop.session.batches == [5, 5, 5, 2, 5, 5, 5, 2]
+
+
+def test_last_batch_of_one_is_dropped(workshop: Workshop) -> None:
+    workshop.train(workshop.options("run", epochs=2, batch=8))
+    assert workshop.session is not None
+    assert workshop.session.batches == [8, 8, 8, 8]
+
+
+def test_best_state_is_kept_apart_from_the_last(workshop: Workshop) -> None:
+    # Far too high a rate: accuracy goes up and down, and the last epoch is rarely the best.
+    outcome = workshop.train(workshop.options("run", epochs=6, lr=30.0))
+    manifest = workshop.bundle.manifest
+    _, best = load_state(outcome.folder.best, manifest)
+    rows = workshop.metrics("run")[1:]
+    ranks = [(row["val_accuracy"], -row["val_loss"]) for row in rows]
+    assert best.epoch == ranks.index(max(ranks)) + 1
+    assert best.best_accuracy == max(ranks)[0]
+    assert outcome.position.best is not None
+    assert outcome.position.best.epoch == best.epoch
+    _, last = load_state(outcome.folder.last, manifest)
+    assert last.epoch == 6
+    assert last.class_names == ("ant", "bee", "cat")
+
+
+def test_of_equal_accuracies_the_lower_loss_is_the_better() -> None:
+    def score(correct: int, loss: float) -> Score:
+        return Score(loss, (correct,), (4,))
+
+    order = [score(2, 0.1), score(3, 0.9), score(3, 0.5), score(4, 9.0)]
+    assert sorted(order, key=rank) == order
+
+
+@pytest.mark.parametrize("augment", [True, False])
+def test_late_failures_are_skipped_and_listed(workshop: Workshop, augment: bool) -> None:
+    for name in ("000", "001", "002", "003"):
+        damage(workshop.photos / "ant" / f"{name}.png")
+    (workshop.photos / "ant" / "notes.txt").write_text("x")
+    outcome = workshop.train(workshop.options("run", augment=augment))
+    assert [entry.path for entry in outcome.skipped.entries()] == [
+        "ant/000.png",
+        "ant/001.png",
+        "ant/002.png",
+        "ant/003.png",
+        "ant/notes.txt",
+    ]
+    listed = (workshop.folder / "run" / "skipped.txt").read_text().splitlines()
+    assert len(listed) == 5
+    assert listed[-1] == "ant/notes.txt\tnot a picture in a known format"
+
+
+@pytest.mark.parametrize("augment", [True, False])
+def test_no_picture_left_in_a_class(workshop: Workshop, augment: bool) -> None:
+    for path in (workshop.photos / "cat").iterdir():
+        damage(path)
+    with pytest.raises(BadPictures, match="no picture of class 'cat' can be decoded"):
+        workshop.train(workshop.options("run", augment=augment))
+
+
+def test_no_validation_picture_left(workshop: Workshop) -> None:
+    train_part = write_pictures(workshop.folder / "split" / "train", COUNTS)
+    val_part = write_pictures(workshop.folder / "split" / "val", dict.fromkeys(COUNTS, 1))
+    for path in val_part.rglob("*.png"):
+        damage(path)
+    assert train_part.is_dir()
+    options = replace(workshop.options("run"), data=workshop.folder / "split")
+    with pytest.raises(BadPictures, match="no validation picture can be decoded"):
+        workshop.train(options)
+
+
+@pytest.mark.parametrize("loss", [float("nan"), float("inf")])
+def test_diverged_loss_keeps_the_last_good_state(workshop: Workshop, loss: float) -> None:
+    workshop.change = lambda number, result: (
+        replace(result, loss=loss) if number == STEPS + 2 else result
+    )
+    with pytest.raises(Diverged, match=r"step 6 of epoch 2; try a lower --lr than 0\.3 .*kept"):
+        workshop.train(workshop.options("run"))
+    _, info = load_state(workshop.folder / "run" / "last.safetensors", workshop.bundle.manifest)
+    assert (info.epoch, info.step) == (1, STEPS)
+    assert len(workshop.metrics("run")) == 2
+
+
+def test_diverged_before_the_first_save(workshop: Workshop) -> None:
+    workshop.change = lambda number, result: replace(result, loss=float("nan"))
+    with pytest.raises(Diverged, match="nothing is saved yet"):
+        workshop.train(workshop.options("run"))
+    assert not list((workshop.folder / "run").glob("*.safetensors"))
+
+
+def test_state_that_is_not_finite_is_never_saved(workshop: Workshop) -> None:
+    def spoil(number: int, result: StepResult) -> StepResult:
+        assert workshop.session is not None
+        inner: Any = workshop.session._inner
+        if number == STEPS + 2:
+            inner._state["classifier.1.bias"][0] = np.inf
+        return result
+
+    workshop.change = spoil
+    options = replace(workshop.options("run"), save_every=2)
+    with pytest.raises(Diverged, match=r"classifier\.1\.bias .*no longer finite after step 6"):
+        workshop.train(options)
+    tensors, info = load_state(options.run / "last.safetensors", workshop.bundle.manifest)
+    assert info.step == STEPS
+    assert all(np.isfinite(tensor).all() for tensor in tensors.values())
+
+
+def test_disk_full_leaves_the_former_state(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_space(*arguments: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def fill_disk(name: str, number: int) -> None:
+        if (name, number) == ("train_step", 2 * STEPS):
+            monkeypatch.setattr(state_file, "_write", no_space)
+
+    workshop.on_call = fill_disk
+    with pytest.raises(NoSpace, match="No space left"):
+        workshop.train(workshop.options("run"))
+    _, info = load_state(workshop.folder / "run" / "last.safetensors", workshop.bundle.manifest)
+    assert info.step == STEPS
+
+
+def test_a_run_is_not_written_over(workshop: Workshop) -> None:
+    options = workshop.options("run")
+    workshop.train(options)
+    with pytest.raises(UsageError, match="holds a run already; go on with it by --resume"):
+        workshop.train(options)
+
+
+def test_folder_that_cannot_be_made(workshop: Workshop) -> None:
+    (workshop.folder / "file").write_text("")
+    options = replace(workshop.options("run"), run=workshop.folder / "file" / "run")
+    with pytest.raises(NoSpace, match="cannot be made"):
+        workshop.train(options)
+
+
+@pytest.mark.parametrize("augment", [True, False])
+def test_one_decoded_picture_at_a_time(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch, augment: bool
+) -> None:
+    alive: list[weakref.ref[Image.Image]] = []
+    counts: list[int] = []
+
+    def watched(path: Path, short_side: int) -> Image.Image:
+        counts.append(sum(reference() is not None for reference in alive))
+        image = decode(path, short_side)
+        alive.append(weakref.ref(image))
+        return image
+
+    monkeypatch.setattr(features, "decode", watched)
+    workshop.train(workshop.options("run", epochs=1, augment=augment))
+    assert len(counts) == 21
+    assert max(counts) == 0
+
+
+def test_bundle_is_what_the_outcome_names(workshop: Workshop) -> None:
+    outcome = workshop.train(workshop.options("run", epochs=1))
+    assert isinstance(outcome.bundle, Bundle)
+    assert outcome.plan.total_bytes > 45_000_000

@@ -1,0 +1,132 @@
+"""Training where the kernel allows no more memory than was promised."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+from bench.processes import unpacked
+from mobiletl.device.bundle.bundle import open_bundle
+from mobiletl.device.memory.plan import plan
+from mobiletl.export.writing.export_bundle import Request, export_bundle
+from runtime_tests.support.board.shared_files import shared
+from runtime_tests.support.exported_bundles import Case, exported
+from runtime_tests.support.memory_group import (
+    MemoryGroup,
+    NoMemoryGroups,
+    forget_pages,
+    memory_group,
+)
+from runtime_tests.support.real_bundle import write_digits
+
+BATCH = 8
+ABOVE_PLAN = 1.10
+SMALLEST_BOARD_BYTES = 128_000_000
+EMBEDDED = Case("mobiletl", 3)
+REAL = Case("mobiletl", 3, real=True, resolution=224)
+# What a board's process maps from files, besides the interpreter itself.
+LIBRARIES = ("numpy", "onnxruntime", "pillow", "safetensors")
+
+Ended = subprocess.CompletedProcess[str]
+
+
+@pytest.fixture(scope="module")
+def libraries(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy that no other process has in memory: all of it is charged to the group."""
+    folder = tmp_path_factory.mktemp("libraries")
+    for name in LIBRARIES:
+        for file in metadata.files(name) or []:
+            # Scripts lie outside, at ../../bin.
+            if ".." not in file.parts:
+                target = folder / str(file)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(str(file.locate()), target)
+    return folder
+
+
+def train(group: MemoryGroup, bundle: Path, photos: Path, libraries: Path, out: Path) -> Ended:
+    """Train one epoch inside `group`; its report is what was printed."""
+    forget_pages(libraries)
+    command = [sys.executable, str(bundle / "device/train_on_board.py"), "--data", str(photos)]
+    command += ["--epochs", "1", "--batch", str(BATCH), "--threads", "1", "--json"]
+    environment = {**os.environ, "PYTHONPATH": str(libraries), "PYTHONDONTWRITEBYTECODE": "1"}
+    return group.run([*command, "--out", str(out / "run")], environment, out)
+
+
+@pytest.fixture
+def limited() -> Iterator[None]:
+    """Skips where the kernel or its owner lets nobody make a group."""
+    try:
+        with memory_group(SMALLEST_BOARD_BYTES):
+            pass
+    except NoMemoryGroups as error:
+        pytest.skip(f"no memory control group to be had: {error}")
+    return
+
+
+@pytest.mark.usefixtures("limited")
+class TestInsideALimit:
+    def test_of_the_plan_and_a_tenth(
+        self, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, libraries: Path
+    ) -> None:
+        bundle = exported(tmp_path_factory, EMBEDDED)
+        limit = int(ABOVE_PLAN * planned(bundle, classes=4))
+        with memory_group(limit) as group:
+            done = train(group, bundle, write_digits(tmp_path / "photos"), libraries, tmp_path)
+            check(done, group, limit)
+
+    @pytest.mark.slow
+    def test_of_the_plan_and_a_tenth_at_224_pixels(
+        self, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, libraries: Path
+    ) -> None:
+        photos = unpacked(shared("data/animals4.zip"), tmp_path / "data")
+        bundle = exported(tmp_path_factory, REAL)
+        limit = int(ABOVE_PLAN * planned(bundle, classes=4))
+        with memory_group(limit) as group:
+            check(train(group, bundle, photos, libraries, tmp_path), group, limit)
+
+    def test_of_128_megabytes(
+        self, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, libraries: Path
+    ) -> None:
+        bundle = exported(tmp_path_factory, EMBEDDED)
+        with memory_group(SMALLEST_BOARD_BYTES) as group:
+            done = train(group, bundle, write_digits(tmp_path / "photos"), libraries, tmp_path)
+            check(done, group, SMALLEST_BOARD_BYTES)
+
+    @pytest.mark.slow
+    def test_of_128_megabytes_at_224_pixels(self, tmp_path: Path, libraries: Path) -> None:
+        """MobileNetV3-Small, the largest picture and network that such a board is meant for."""
+        request = Request("mbv3-small", "none", "mobiletl", 3, 224, "sgd", tmp_path / "bundle")
+        bundle = export_bundle(request)
+        with memory_group(SMALLEST_BOARD_BYTES) as group:
+            done = train(group, bundle, write_digits(tmp_path / "photos"), libraries, tmp_path)
+            check(done, group, SMALLEST_BOARD_BYTES)
+
+    def test_kills_who_takes_more(self, tmp_path: Path) -> None:
+        """So that the tests above test something."""
+        with memory_group(SMALLEST_BOARD_BYTES) as group:
+            hog = [sys.executable, "-c", f"b'x' * {SMALLEST_BOARD_BYTES}"]
+            done = group.run(hog, os.environ, tmp_path)
+        assert done.returncode == -signal.SIGKILL
+
+
+def planned(bundle: Path, classes: int) -> int:
+    return plan(open_bundle(bundle).manifest, BATCH, classes).total_bytes
+
+
+def check(done: Ended, group: MemoryGroup, limit: int) -> None:
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["last_epoch"]["epoch"] == 1
+    assert report["memory"]["planned_bytes"] <= limit
+    peak = group.peak_bytes()
+    assert peak is None or 0 < peak <= limit
