@@ -62,7 +62,7 @@ endif
 lint: build/host.installed ## style, format, strict types, import arrows
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/mypy -p mobiletl.core -p mobiletl.export -p mobiletl.device
+	@$(BIN)/mypy -p mobiletl
 	@$(BIN)/mypy tools
 	@$(BIN)/lint-imports --no-logo
 
@@ -115,7 +115,7 @@ clean: ## remove caches, build outputs and the demo's files; bundles, runs/ and 
 # setuptools is installed beside, not fetched for every build: the repetition needs no network.
 build/files.txt: FORCE
 	@mkdir -p build
-	@find core export device -type f ! -name '*.pyc' | LC_ALL=C sort > build/files.new
+	@find api core export device -type f ! -name '*.pyc' | LC_ALL=C sort > build/files.new
 	@cmp -s build/files.new $@ && rm build/files.new || mv build/files.new $@
 
 build/host.installed: .venv/pyvenv.cfg build/files.txt pyproject.toml constraints.txt
@@ -126,7 +126,7 @@ build/host.installed: .venv/pyvenv.cfg build/files.txt pyproject.toml constraint
 	@touch $@
 
 # As on a board: the base install, copied. build/lib would carry deleted files into the wheel.
-build/board.installed: .venv38/pyvenv.cfg build/files.txt pyproject.toml $(shell find device -name '*.py')
+build/board.installed: .venv38/pyvenv.cfg build/files.txt pyproject.toml $(shell find api device -name '*.py')
 	@echo "installing mobiletl as on a board into .venv38 ..."
 	@rm -rf build/lib
 	@$(BIN38)/python $(PIP) 'setuptools>=70.1'

@@ -2,9 +2,6 @@
 
     MobileTLError
     ├── UsageError          2   a flag or argument is wrong: yours
-    ├── BadPictures         3   a folder of pictures without any that can be used: yours
-    ├── BadBundle           4   a bundle missing, changed or made by another release: yours
-    ├── BadState            5   a state damaged or of another bundle: yours
     ├── NoSpace             6   disk full, or a folder that can't be written: yours
     ├── MissingDependency   8   a package of the [export] extra is not installed: yours
     ├── UnsupportedModel    9   model, method, blocks or resolution we can't export: choose another
@@ -13,7 +10,8 @@
 
 The number is the exit code of the command that meets the error (docs/exit-codes.md); anything that
 is not in this tree is our bug and exits with 1. A message says what was found, what was expected
-and what to try, in one line. Boards have a tree of their own, in device/.
+and what to try, in one line. Boards have a tree of their own in device/; `finish` raises its
+BadPictures, BadBundle and BadState, because it reads what boards read.
 """
 
 from __future__ import annotations
@@ -31,24 +29,6 @@ class UsageError(MobileTLError):
     """A flag or argument is wrong."""
 
     exit_code: ClassVar[int] = 2
-
-
-class BadPictures(MobileTLError):
-    """A folder holds no picture that can be used."""
-
-    exit_code: ClassVar[int] = 3
-
-
-class BadBundle(MobileTLError):
-    """A bundle is missing, changed, or made by another release."""
-
-    exit_code: ClassVar[int] = 4
-
-
-class BadState(MobileTLError):
-    """A state is damaged, belongs to another bundle, or has other tensors."""
-
-    exit_code: ClassVar[int] = 5
 
 
 class NoSpace(MobileTLError):

@@ -16,6 +16,7 @@ from mobiletl.device.bundle.bundle import Bundle, open_bundle
 from mobiletl.device.commands.table import guarded
 from mobiletl.device.errors import UsageError
 from mobiletl.device.memory import plan as memory
+from mobiletl.device.sessions.table import RUNTIMES, STOCK
 
 EXAMPLES = """\
 to paste:
@@ -43,6 +44,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--micro-batch", type=int, default=1, help="pictures per pass of the prefix (default: 1)"
     )
+    parser.add_argument(
+        "--runtime",
+        help="plan for this one (default: onnxruntime, or the first that the bundle serves)",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     return parser
 
@@ -53,8 +58,11 @@ def _inspect(options: argparse.Namespace) -> int:
         if value < least:
             raise UsageError(f"--{name.replace('_', '-')} is {value}, expected at least {least}")
     bundle = open_bundle(options.bundle)
-    memory_plan = memory.plan(bundle.manifest, options.batch, options.classes, options.micro_batch)
-    document = describe(bundle, memory_plan, options.batch, options.classes)
+    runtime = _runtime(bundle, options.runtime)
+    memory_plan = memory.plan(
+        bundle.manifest, options.batch, options.classes, options.micro_batch, runtime
+    )
+    document = describe(bundle, memory_plan, options.batch, options.classes, runtime)
     if options.json:
         print(json.dumps(document, indent=2))
     else:
@@ -62,8 +70,21 @@ def _inspect(options: argparse.Namespace) -> int:
     return 0
 
 
+def _runtime(bundle: Bundle, named: str | None) -> str:
+    """Return the runtime to plan for; it need not be installed here."""
+    served = [row.name for row in RUNTIMES if row.name in bundle.manifest.runtimes]
+    if named is None:
+        return served[0] if served else STOCK
+    if named not in served:
+        raise UsageError(
+            f"--runtime is {named!r}, but {bundle.path} has files for "
+            f"{', '.join(served) or 'no runtime'}; name one of these"
+        )
+    return named
+
+
 def describe(
-    bundle: Bundle, memory_plan: memory.MemoryPlan, batch: int, classes: int
+    bundle: Bundle, memory_plan: memory.MemoryPlan, batch: int, classes: int, runtime: str
 ) -> dict[str, Any]:
     """Return what `--json` prints; counts are for `classes` classes, MACs per picture."""
     manifest = bundle.manifest
@@ -88,6 +109,7 @@ def describe(
         "parameters": {"trainable": trainable, "frozen": manifest.parameters.frozen},
         "macs_per_picture": macs,
         "memory": {
+            "runtime": runtime,
             "rows": [asdict(row) for row in memory_plan.rows],
             "total_bytes": memory_plan.total_bytes,
         },
@@ -107,7 +129,11 @@ def _summary(document: dict[str, Any]) -> str:
         ("runtimes", ", ".join(document["runtimes"]) or "none"),
         ("parameters", "{trainable:,} trained, {frozen:,} frozen".format(**document["parameters"])),
         *((f"MACs, {name}", f"{count / 1e6:,.2f} M a picture") for name, count in macs.items()),
-        ("plan for", f"batch {document['batch']}, {document['classes']} classes"),
+        (
+            "plan for",
+            f"batch {document['batch']}, {document['classes']} classes, "
+            f"{document['memory']['runtime']}",
+        ),
     )
     return "\n".join(f"{name:<18}{value}" for name, value in rows)
 

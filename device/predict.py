@@ -10,24 +10,17 @@ if not __package__:
 import argparse
 import json
 import sys
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Iterator, Sequence
-
-import numpy as np
+from typing import Any, Sequence
 
 from mobiletl.device.bundle.bundle import open_bundle
-from mobiletl.device.bundle.manifest import Manifest
-from mobiletl.device.bundle.state_file import load_state
+from mobiletl.device.bundle.decode import UnreadablePicture
 from mobiletl.device.commands.flags import below_least, chosen_bundle
 from mobiletl.device.commands.table import guarded
 from mobiletl.device.errors import BadPictures, UsageError
-from mobiletl.device.features.live import LiveFeatures, Preparation
 from mobiletl.device.pictures.dataset import Skipped, files_below
+from mobiletl.device.prediction.predictor import Prediction, Predictor, open_predictor
 from mobiletl.device.printable import aligned, printable
-from mobiletl.device.run.evaluation import log_softmax
-from mobiletl.device.sessions.runtimes import open_session
-from mobiletl.device.sessions.session import Session
 
 EXAMPLES = """\
 to paste:
@@ -35,15 +28,6 @@ to paste:
   python artifacts/mbv2/device/predict.py --state runs/first/state.safetensors --json folder/
   mobiletl predict --bundle artifacts/mbv2 --state runs/first/state.safetensors --top 3 folder/
 """
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """The likeliest labels of one file, best first, with their probabilities."""
-
-    path: Path
-    labels: tuple[str, ...]
-    probabilities: tuple[float, ...]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -74,51 +58,30 @@ def _predict(flags: argparse.Namespace) -> int:
     if problems:
         raise UsageError("; ".join(problems))
     bundle = open_bundle(chosen_bundle(flags.bundle))
-    tensors, info = load_state(flags.state, bundle.manifest)
-    names = info.class_names
     paths, skipped = _find([Path(name) for name in flags.pictures])
-    with open_session(bundle, len(names), tensors, flags.threads, flags.runtime) as session:
-        del tensors
-        predictions = list(predict(session, bundle.manifest, names, paths, flags.top, skipped))
+    with open_predictor(bundle, flags.state, flags.threads, flags.runtime) as predictor:
+        predictions = _predict_each(predictor, paths, skipped)
     if not predictions:
         listed = "; ".join(f"{printable(s.path)}: {printable(s.reason)}" for s in skipped[:3])
         raise BadPictures(f"none of the pictures could be read ({listed or 'no file found'})")
     if flags.json:
-        print(json.dumps(_document(predictions, skipped)))
+        print(json.dumps(_document(predictions, skipped, flags.top)))
     else:
-        _print(predictions, skipped)
+        _print(predictions, skipped, flags.top)
     return 0
 
 
-def predict(
-    session: Session,
-    manifest: Manifest,
-    names: Sequence[str],
-    paths: Sequence[Path],
-    top: int,
-    skipped: list[Skipped],
-) -> Iterator[Prediction]:
-    """Yield a prediction for each readable file, one picture in memory at a time.
-
-    Files that cannot be read are added to `skipped`.
-    """
-    h = np.empty((1, *manifest.feature.shape), np.float32)
-    source = LiveFeatures(
-        session,
-        paths.__getitem__,
-        Preparation(manifest.input),
-        lambda row, reason: skipped.append(Skipped(str(paths[row]), reason)),
-    )
-    for row, path in enumerate(paths):
-        if source.fill([row], 0, h):
-            shares = np.exp(log_softmax(session.predict(h))[0])
-            # Stable, so that equal shares come in the order of the classes.
-            order = np.argsort(-shares, kind="stable")[:top]
-            yield Prediction(
-                path,
-                tuple(names[label] for label in order),
-                tuple(float(shares[label]) for label in order),
-            )
+def _predict_each(
+    predictor: Predictor, paths: Sequence[Path], skipped: list[Skipped]
+) -> list[Prediction]:
+    """Predict the readable files; the others are added to `skipped`."""
+    predictions = []
+    for path in paths:
+        try:
+            predictions.append(predictor.predict(path))
+        except UnreadablePicture as error:
+            skipped.append(Skipped(str(path), error.reason))
+    return predictions
 
 
 def _find(named: Sequence[Path]) -> tuple[list[Path], list[Skipped]]:
@@ -135,11 +98,11 @@ def _find(named: Sequence[Path]) -> tuple[list[Path], list[Skipped]]:
     return paths, missing
 
 
-def _print(predictions: Sequence[Prediction], skipped: Sequence[Skipped]) -> None:
+def _print(predictions: Sequence[Prediction], skipped: Sequence[Skipped], top: int) -> None:
     rows = []
     for found in predictions:
-        for place, (label, share) in enumerate(zip(found.labels, found.probabilities)):
-            file = printable(str(found.path)) if place == 0 else ""
+        for place, (label, share) in enumerate(_best(found, top)):
+            file = printable(found.name) if place == 0 else ""
             rows.append((file, printable(label), f"{share:.1%}"))
     for line in aligned(rows, right=[2]):
         print(printable(line, sys.stdout.encoding))
@@ -148,14 +111,19 @@ def _print(predictions: Sequence[Prediction], skipped: Sequence[Skipped]) -> Non
         print(printable(line, sys.stderr.encoding), file=sys.stderr)
 
 
-def _document(predictions: Sequence[Prediction], skipped: Sequence[Skipped]) -> dict[str, Any]:
+def _best(found: Prediction, top: int) -> list[tuple[str, float]]:
+    return list(zip(found.labels, found.probabilities))[:top]
+
+
+def _document(
+    predictions: Sequence[Prediction], skipped: Sequence[Skipped], top: int
+) -> dict[str, Any]:
     return {
         "predictions": [
             {
-                "path": str(found.path),
+                "path": found.name,
                 "labels": [
-                    {"label": label, "probability": share}
-                    for label, share in zip(found.labels, found.probabilities)
+                    {"label": label, "probability": share} for label, share in _best(found, top)
                 ],
             }
             for found in predictions

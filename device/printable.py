@@ -20,6 +20,11 @@ def printable(text: str, encoding: str | None = "utf-8") -> str:
     return shown.encode(target, "backslashreplace").decode(target)
 
 
+def one_line(error: BaseException) -> str:
+    """Return the text of an error of some library on one line."""
+    return " ".join(str(error).split())
+
+
 def display_width(text: str) -> int:
     """Columns a terminal needs: wide characters take two, combining marks none."""
     return sum(

@@ -8,23 +8,23 @@ if not __package__:
     importlib.import_module("_script").register()
 
 import argparse
-import json
 import sys
 import time
 from pathlib import Path
 from typing import Sequence
 
-from mobiletl.device.commands.flags import below_least, chosen_bundle
+from mobiletl.device.commands.flags import chosen_bundle
 from mobiletl.device.commands.paste import command_line
 from mobiletl.device.commands.table import guarded
 from mobiletl.device.errors import Interrupted, UsageError
-from mobiletl.device.memory import plan as memory
-from mobiletl.device.printable import printable
 from mobiletl.device.run.checkpoints import RunFolder
-from mobiletl.device.run.report import report_json, report_text
+from mobiletl.device.run.events import Started
+from mobiletl.device.run.limits import problems_of
+from mobiletl.device.run.report import Report
 from mobiletl.device.run.stop import StopFlag, StopRequested
+from mobiletl.device.run.terminal import Terminal
 from mobiletl.device.run.training import DEFAULTS, Options, train
-from mobiletl.device.sessions.runtimes import RUNTIMES
+from mobiletl.device.sessions.table import RUNTIMES
 
 EXAMPLES = """\
 to paste:
@@ -34,10 +34,6 @@ to paste:
   mobiletl train --bundle artifacts/mbv2 --data photos/ --resume runs/first
 """
 SETTINGS = ("epochs", "batch", "lr", "seed", "augment", "val_split", "micro_batch", "runtime")
-# What a 32-bit float holds: a step takes its rate as one.
-LARGEST_LR = 3.4e38
-# The least a flag may be.
-LEAST = {"epochs": 1, "batch": 1, "seed": 0, "micro_batch": 1, "threads": 0, "save_every": 1}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -121,21 +117,21 @@ def _add_resources(parser: argparse.ArgumentParser) -> None:
 
 def _train(flags: argparse.Namespace) -> int:
     options = _options(flags)
+    listeners = [Terminal(sys.stderr), Report(sys.stdout, _predict_command, flags.json)]
     with StopFlag() as stop:
         try:
-            outcome = train(options, sys.stderr, stop)
+            train(options, listeners, stop)
         except StopRequested:
             raise Interrupted(_stopped(flags, options)) from None
-    peak = memory.peak_bytes()
-    arguments = ["--bundle", str(options.bundle), "--state", str(outcome.folder.best)]
-    picture = str(options.data / outcome.dataset.val[0].path)
-    predict = command_line("predict", [*arguments, picture])
-    if flags.json:
-        print(json.dumps(report_json(outcome, peak, predict)))
-    else:
-        text = report_text(outcome, peak, predict)
-        print("\n".join(printable(line, sys.stdout.encoding) for line in text.splitlines()))
     return 0
+
+
+def _predict_command(started: Started) -> str:
+    """Return the command that names a picture of the validation part."""
+    state = RunFolder(Path(started.run)).best
+    picture = started.dataset.root / started.dataset.val[0].path
+    arguments = ["--bundle", started.bundle, "--state", str(state), str(picture)]
+    return command_line("predict", arguments)
 
 
 def _options(flags: argparse.Namespace) -> Options:
@@ -162,11 +158,7 @@ def _options(flags: argparse.Namespace) -> Options:
 
 def _check(flags: argparse.Namespace) -> None:
     """Report every flag out of range at once."""
-    problems = below_least(flags, LEAST)
-    if flags.lr is not None and not 0 < flags.lr <= LARGEST_LR:
-        problems.append(f"--lr is {flags.lr}, expected a positive number")
-    if flags.val_split is not None and not 0 < flags.val_split < 1:
-        problems.append(f"--val-split is {flags.val_split}, expected a share between 0 and 1")
+    problems = problems_of(vars(flags), flags=True)
     if flags.resume is not None and flags.out is not None:
         problems.append("--out and --resume both name the run's folder; give one of them")
     if problems:

@@ -18,9 +18,9 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from mobiletl.core.transfer import Transfer
+from mobiletl.device.bundle.arrays import Tensors
 from mobiletl.device.bundle.bundle import Bundle
 from mobiletl.device.run.schedule import Schedule
-from mobiletl.device.sessions.session import Tensors
 from mobiletl.export.writing.description import MEAN, STD
 from runtime_tests.support.board.shared_files import SHARED
 from runtime_tests.support.kinks import clear_of_kinks

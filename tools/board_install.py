@@ -226,7 +226,7 @@ def _build_wheel(scratch: Path) -> Path:
     """Build in a copy: setuptools would put files of earlier builds into the wheel."""
     source = scratch / "source"
     source.mkdir()
-    for name in ("core", "export", "device"):
+    for name in ("api", "core", "export", "device"):
         skip = shutil.ignore_patterns("__pycache__")
         shutil.copytree(REPOSITORY / name, source / name, ignore=skip)
     for name in ("pyproject.toml", "README.md", "LICENSE"):

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
+from mobiletl.device.bundle.arrays import Floats, Tensors
+from mobiletl.device.bundle.digest import file_digest
 from mobiletl.device.bundle.manifest import FileRecord, Manifest, StateEntry, parse_manifest
-from mobiletl.device.bundle.manifest_schema import STATE_FILE
+from mobiletl.device.bundle.manifest_schema import MANIFEST_FILE, STATE_FILE
 from mobiletl.device.errors import BadBundle, UsageError
-from mobiletl.device.sessions.session import Floats, Tensors
 
 # A manifest of a few hundred state entries has about 100 kB; more is an accident or an attack.
 MANIFEST_LIMIT_BYTES = 16_000_000
-READ_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ class Bundle:
 def open_bundle(path: str | Path) -> Bundle:
     """Check a bundle and return it; raises BadBundle naming every missing or changed file."""
     folder = Path(path)
-    manifest = parse_manifest(_manifest_text(folder))
+    manifest = read_manifest(folder)
     problems: list[str] = []
     for relative, record in manifest.files.items():
         problem = _file_problem(folder, relative, record)
@@ -85,8 +84,13 @@ def open_bundle(path: str | Path) -> Bundle:
     return Bundle(folder, manifest)
 
 
+def read_manifest(folder: Path) -> Manifest:
+    """Check and return the manifest of a bundle, whose other files are not looked at."""
+    return parse_manifest(_manifest_text(folder))
+
+
 def _manifest_text(folder: Path) -> str:
-    file = folder / "manifest.json"
+    file = folder / MANIFEST_FILE
     if not file.is_file():
         raise BadBundle(
             f"{folder} is not a bundle: {file} not found. "
@@ -113,17 +117,10 @@ def _file_problem(folder: Path, relative: str, record: FileRecord) -> str:
         size = file.stat().st_size
         if size != record.bytes:
             return f"has {size} bytes, not {record.bytes}"
-        return "" if _sha256(file) == record.sha256 else "has another SHA-256 than the manifest's"
+        same = file_digest(file) == record.sha256
+        return "" if same else "has another SHA-256 than the manifest's"
     except OSError as error:
         return f"cannot be read ({error})"
-
-
-def _sha256(file: Path) -> str:
-    digest = hashlib.sha256()
-    with file.open("rb") as stream:
-        for chunk in iter(lambda: stream.read(READ_BYTES), b""):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _initial(

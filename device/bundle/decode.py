@@ -1,6 +1,6 @@
-"""Decode one picture file to 8-bit RGB, whatever is inside it.
+"""Decode one picture to 8-bit RGB, whatever is inside it: a file, or the bytes of one.
 
-What a file may hold and what becomes of it:
+What it may hold and what becomes of it:
 
     EXIF orientation          applied
     CMYK, YCbCr, HSV          converted
@@ -15,9 +15,10 @@ Only the formats of `FORMATS` are tried: some of Pillow's other readers start pr
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Union
 
 import numpy as np
 import numpy.typing as npt
@@ -53,6 +54,9 @@ FORMATS = tuple(
 DECODED_PIXEL_LIMIT = 40_000_000
 WHITE = (255, 255, 255)
 
+# A stream must be one that can be wound back.
+Source = Union[Path, BinaryIO]
+
 EXIF_ORIENTATION = 0x0112
 # What makes a picture of that EXIF orientation upright.
 UPRIGHT = {
@@ -67,57 +71,61 @@ UPRIGHT = {
 
 
 class UnreadablePicture(Exception):
-    """This file is no picture that can be decoded; the caller skips and lists it."""
+    """This is no picture that can be decoded; the caller skips and lists it."""
 
-    def __init__(self, path: Path, reason: str) -> None:
-        """Name the file, and say on one line why it cannot be read."""
-        super().__init__(f"{path}: {reason}")
-        self.path = path
+    def __init__(self, name: str, reason: str) -> None:
+        """Name the picture, and say on one line why it cannot be read."""
+        super().__init__(f"{name}: {reason}")
+        self.name = name
         self.reason = reason
 
 
-def check_header(path: Path) -> None:
+def check_header(source: Source, name: str = "") -> None:
     """Read the header only: enough to tell a picture from another file, cheap on an SD card.
 
-    Raises UnreadablePicture. A file that passes may still turn out truncated in `decode`.
+    Raises UnreadablePicture, which calls it `name`, by default its path. What passes may still turn
+    out truncated in `decode`.
     """
-    _guarded(path, None)
+    _guarded(source, name or str(source), None)
 
 
-def decode(path: Path, short_side: int) -> Image.Image:
-    """Return the first picture of `path` as upright RGB.
+def decode(source: Source, short_side: int, name: str = "") -> Image.Image:
+    """Return the first picture of a file or stream as upright RGB.
 
     A JPEG whose short side is much larger than `short_side` pixels is decoded at a half, a
     quarter or an eighth, but never below `short_side`: 12 megapixels then take 3 MB instead of
-    48. Other formats come at full size. Raises UnreadablePicture.
+    48. Other formats come at full size. Raises UnreadablePicture, which calls it `name`,
+    by default its path.
     """
-    image = _guarded(path, short_side)
+    image = _guarded(source, name or str(source), short_side)
     assert image is not None
     return image
 
 
-def _guarded(path: Path, short_side: int | None) -> Image.Image | None:
+def _guarded(source: Source, name: str, short_side: int | None) -> Image.Image | None:
     """Open, and unless `short_side` is None decode, turning every failure into one error."""
     try:
         # A damaged file can make Pillow warn (EXIF, TIFF tags); the picture counts, not that.
-        with warnings.catch_warnings(), path.open("rb") as file:
+        with warnings.catch_warnings(), contextlib.ExitStack() as opened:
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            return _read(file, short_side)
+            if isinstance(source, Path):
+                return _read(opened.enter_context(source.open("rb")), short_side)
+            return _read(source, short_side)
     except UnidentifiedImageError as error:
-        raise UnreadablePicture(path, "not a picture in a known format") from error
+        raise UnreadablePicture(name, "not a picture in a known format") from error
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         limit = (Image.MAX_IMAGE_PIXELS or 0) // 1_000_000
         reason = f"claims more than {limit} megapixels, which may be a decompression bomb"
-        raise UnreadablePicture(path, reason) from error
+        raise UnreadablePicture(name, reason) from error
     except _TooLarge as error:
-        raise UnreadablePicture(path, str(error)) from error
+        raise UnreadablePicture(name, str(error)) from error
     except OSError as error:
-        raise UnreadablePicture(path, error.strerror or str(error) or "cannot be read") from error
+        raise UnreadablePicture(name, error.strerror or str(error) or "cannot be read") from error
     # Pillow's readers raise whatever malformed bytes provoke: ValueError, SyntaxError,
     # struct.error, IndexError, zlib.error and more. Each means the same here.
     except Exception as error:
-        raise UnreadablePicture(path, f"damaged ({type(error).__name__}: {error})") from error
+        raise UnreadablePicture(name, f"damaged ({type(error).__name__}: {error})") from error
 
 
 class _TooLarge(Exception):

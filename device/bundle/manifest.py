@@ -6,9 +6,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Mapping
+from typing import Any, Mapping, Tuple
 
 from mobiletl.device.bundle.manifest_schema import checked_document
+
+# Bytes alive at moments of one function's run, each as (fixed, per N, per K, per N and K).
+Moments = Tuple[Tuple[int, int, int, int], ...]
+
+
+def peak_of(moments: Moments, batch: int, classes: int) -> int:
+    """Return the bytes of the largest moment for N = `batch` and K = `classes`."""
+    return max(
+        fixed + per_n * batch + per_k * classes + per_nk * batch * classes
+        for fixed, per_n, per_k, per_nk in moments
+    )
 
 
 @dataclass(frozen=True)
@@ -93,8 +104,8 @@ class RuntimeFiles:
     """Pictures in a step; None is any number."""
     classes: int | None
     """Number of classes; None is any number."""
-    memory: Mapping[str, int]
-    """Bytes the runtime itself states, by function; empty where `Manifest.memory` says it all."""
+    memory: Mapping[str, Moments]
+    """What the runtime itself states, by function; empty where `Manifest.memory` says it all."""
 
 
 @dataclass(frozen=True)
@@ -119,14 +130,11 @@ class GraphMemory:
     """What one function holds, in bytes; each row of `activations` is one moment of its run."""
 
     weights: int
-    activations: tuple[tuple[int, int, int, int], ...]
+    activations: Moments
 
     def peak_bytes(self, batch: int, classes: int) -> int:
         """Return the largest moment for N = `batch` and K = `classes`."""
-        return max(
-            fixed + per_n * batch + per_k * classes + per_nk * batch * classes
-            for fixed, per_n, per_k, per_nk in self.activations
-        )
+        return peak_of(self.activations, batch, classes)
 
 
 @dataclass(frozen=True)
@@ -141,6 +149,15 @@ class Memory:
     runtime: int
     runtime_release: str
     """The onnxruntime it was measured with."""
+
+    def of(self, function: str) -> GraphMemory:
+        """Return the row of `features`, `train_step` or `predict`."""
+        rows = {
+            "features": self.features,
+            "train_step": self.train_step,
+            "predict": self.predict,
+        }
+        return rows[function]
 
 
 @dataclass(frozen=True)
@@ -169,6 +186,18 @@ class Manifest:
     macs: Macs
     memory: Memory
     files: Mapping[str, FileRecord]
+
+    def peak_bytes(self, runtime: str, function: str, batch: int, classes: int) -> int:
+        """Return what `function` holds at its peak on `runtime`, as planned.
+
+        A runtime that states its own figures knows them best; the others run graphs whose plan
+        `memory` is.
+        """
+        files = self.runtimes.get(runtime)
+        stated = files.memory.get(function) if files is not None else None
+        if stated is not None:
+            return peak_of(stated, batch, classes)
+        return self.memory.of(function).peak_bytes(batch, classes)
 
     def tensor_problems(self, tensors: Mapping[str, Any], classes: int) -> list[str]:
         """Say in what `tensors` (arrays by name) differ from the state for `classes` classes."""
@@ -223,9 +252,11 @@ def parse_manifest(content: str) -> Manifest:
 
 
 def _make(kind: Any, values: Mapping[str, Any]) -> Any:
-    """Fill the dataclass `kind` from `values`, with tuples for lists."""
+    """Fill the dataclass `kind` from `values`, with tuples for lists at any depth."""
     return kind(**{name: _frozen(values[name]) for name in kind.__dataclass_fields__})
 
 
 def _frozen(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _frozen(item) for key, item in value.items()}
     return tuple(_frozen(item) for item in value) if isinstance(value, list) else value

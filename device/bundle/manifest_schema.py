@@ -5,10 +5,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from typing import Any, Mapping
+from typing import Any
 
+from mobiletl.device.bundle.digest import manifest_id
 from mobiletl.device.bundle.schema import (
     either,
     fields,
@@ -23,16 +23,16 @@ from mobiletl.device.bundle.schema import (
 from mobiletl.device.errors import BadBundle
 
 FORMAT = "mobiletl-bundle"
-VERSION = 2
+VERSION = 3
+MANIFEST_FILE = "manifest.json"
 STATE_FILE = "state.safetensors"
 RESERVED_NAMES = ("images", "h", "labels", "lr", "loss", "correct", "logits")
 
 _SHA256 = text(r"[0-9a-f]{64}", "64 lower-case hex digits")
 _POSITIVE = number(above=0.0)
 _PER_CLASS = fields({"fixed": integer(), "per_class": integer()})
-_GRAPH_MEMORY = fields(
-    {"weights": integer(), "activations": list_of(list_of(integer(), length=4), minimum=1)}
-)
+_MOMENTS = list_of(list_of(integer(), length=4), minimum=1)
+_GRAPH_MEMORY = fields({"weights": integer(), "activations": _MOMENTS})
 _STATE_ENTRY = fields(
     {
         "name": text(),
@@ -56,7 +56,7 @@ _RUNTIME = fields(
         "files": mapping(text(), _PATH),
         "batch": _SIZE,
         "classes": _SIZE,
-        "memory": mapping(text(), integer()),
+        "memory": mapping(text(), _MOMENTS),
     }
 )
 
@@ -105,14 +105,6 @@ SCHEMA = fields(
         "files": mapping(_PATH, fields({"bytes": integer(), "sha256": _SHA256})),
     }
 )
-
-
-def manifest_id(document: Mapping[str, Any]) -> str:
-    """Return the SHA-256 that `id` must hold: of all but itself and what was measured."""
-    memory = {**document["memory"], "runtime": 0, "runtime_release": ""}
-    unmeasured = {**document, "id": "", "memory": memory}
-    canonical = json.dumps(unmeasured, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode("utf-8")).hexdigest()
 
 
 def checked_document(content: str) -> dict[str, Any]:

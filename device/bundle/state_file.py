@@ -8,7 +8,6 @@ a resumed run needs, and a SHA-256 of everything, because FAT has truncated rena
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import logging
 import os
@@ -19,10 +18,11 @@ from typing import Any, Mapping
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
+from mobiletl.device.bundle.arrays import Floats, Tensors
+from mobiletl.device.bundle.digest import state_digest
 from mobiletl.device.bundle.manifest import Manifest
 from mobiletl.device.bundle.schema import fields, integer, list_of, number, one_of, text
 from mobiletl.device.errors import BadState, NoSpace
-from mobiletl.device.sessions.session import Floats, Tensors
 
 FORMAT = "mobiletl-state"
 HEADER_ALIGNMENT = 8
@@ -135,7 +135,7 @@ def _write(path: Path, arrays: Mapping[str, Floats], info: StateInfo) -> None:
         "__metadata__": {
             "format": FORMAT,
             "info": text_info,
-            "sha256": _digest(text_info, arrays),
+            "sha256": state_digest(text_info, arrays),
         }
     }
     offset = 0
@@ -157,15 +157,6 @@ def _write(path: Path, arrays: Mapping[str, Floats], info: StateInfo) -> None:
         os.fsync(stream.fileno())
 
 
-def _digest(info: str, arrays: Mapping[str, Floats]) -> str:
-    """Hash the info, and names with the bytes, so that swapped entries are noticed too."""
-    digest = hashlib.sha256(info.encode("utf-8"))
-    for name in sorted(arrays):
-        digest.update(json.dumps([name, list(arrays[name].shape)]).encode("utf-8"))
-        digest.update(arrays[name].data)
-    return digest.hexdigest()
-
-
 def _read(path: Path) -> tuple[Tensors, StateInfo]:
     if not path.is_file():
         raise _Damaged("does not exist")
@@ -179,7 +170,7 @@ def _read(path: Path) -> tuple[Tensors, StateInfo]:
     _METADATA(metadata, "", problems)
     if problems:
         raise _Damaged(f"is not a state of mobiletl ({'; '.join(problems)})")
-    if _digest(metadata["info"], tensors) != metadata["sha256"]:
+    if state_digest(metadata["info"], tensors) != metadata["sha256"]:
         raise _Damaged("is damaged (its content has another SHA-256 than it states)")
     return tensors, _parse_info(metadata["info"])
 

@@ -29,11 +29,11 @@ from typing import BinaryIO, Callable, Sequence
 
 import numpy as np
 
+from mobiletl.device.bundle.arrays import Floats
 from mobiletl.device.errors import InternalError, NoSpace
 from mobiletl.device.features.live import FeatureSource, OnUnreadable
 from mobiletl.device.pictures.dataset import Picture
 from mobiletl.device.printable import printable
-from mobiletl.device.sessions.session import Floats
 
 # Raised when the content of the file, or the preparation of pictures, changes.
 CACHE_VERSION = 1

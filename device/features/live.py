@@ -9,21 +9,17 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Callable, Sequence
 
 import numpy as np
 
-from mobiletl.device.bundle.decode import UnreadablePicture, decode
+from mobiletl.device.bundle.arrays import Floats
+from mobiletl.device.bundle.decode import UnreadablePicture
+from mobiletl.device.bundle.frame import Frame
 from mobiletl.device.bundle.manifest import Input
-from mobiletl.device.pictures.augment import (
-    augmented,
-    evaluated,
-    evaluation_short_side,
-    random_stream,
-    training_short_side,
-)
-from mobiletl.device.sessions.session import Floats, Session
+from mobiletl.device.bundle.prepare import prepare
+from mobiletl.device.pictures.augment import augmented, random_stream, training_short_side
+from mobiletl.device.sessions.session import Session
 
 # Called with the row of a picture that cannot be decoded, and the reason; perhaps every epoch.
 OnUnreadable = Callable[[int, str], None]
@@ -46,34 +42,34 @@ class FeatureSource(ABC):
 
 @dataclass(frozen=True)
 class Preparation:
-    """How a file becomes a tensor; with `augment_seed` a random crop, else the central one."""
+    """How a frame becomes a tensor; with `augment_seed` a random crop, else the central one."""
 
     size: Input
     augment_seed: int | None = None
 
-    def write(self, path: Path, row: int, epoch: int, out: Floats) -> None:
-        """Decode `path` into `out` f32[3,H,W]; raises UnreadablePicture."""
+    def write(self, frame: Frame, row: int, epoch: int, out: Floats) -> None:
+        """Decode `frame` into `out` f32[3,H,W]; raises UnreadablePicture."""
         if self.augment_seed is None:
-            evaluated(decode(path, evaluation_short_side(self.size)), self.size, out)
+            prepare(frame, self.size, out)
         else:
             stream = random_stream(self.augment_seed, epoch, row)
-            augmented(decode(path, training_short_side(self.size)), self.size, stream, out)
+            augmented(frame.decode(training_short_side(self.size)), self.size, stream, out)
 
 
 class LiveFeatures(FeatureSource):
-    """Decodes the files and runs the frozen prefix on every call."""
+    """Decodes the frames and runs the frozen prefix on every call."""
 
     def __init__(
         self,
         session: Session,
-        paths: Callable[[int], Path],
+        frames: Callable[[int], Frame],
         preparation: Preparation,
         on_unreadable: OnUnreadable,
         micro_batch: int = 1,
     ) -> None:
-        """Allocate one micro-batch; nothing is read yet. `paths` maps a row to its file."""
+        """Allocate one micro-batch; nothing is read yet. `frames` maps a row to its picture."""
         self._session = session
-        self._paths = paths
+        self._frames = frames
         self._preparation = preparation
         self._on_unreadable = on_unreadable
         side = preparation.size.resolution
@@ -86,7 +82,7 @@ class LiveFeatures(FeatureSource):
         for row in rows:
             try:
                 image = self._images[len(waiting)]
-                self._preparation.write(self._paths(row), row, epoch, image)
+                self._preparation.write(self._frames(row), row, epoch, image)
             except UnreadablePicture as error:
                 self._on_unreadable(row, error.reason)
                 continue

@@ -9,17 +9,18 @@ from typing import Callable, Iterator, Sequence
 
 import numpy as np
 
+from mobiletl.device.bundle.arrays import Labels
+from mobiletl.device.bundle.frame import frame_of
 from mobiletl.device.bundle.manifest import Manifest
 from mobiletl.device.features.cache import CachePlan, cache_path, open_cache
 from mobiletl.device.features.live import FeatureSource, LiveFeatures, OnUnreadable, Preparation
 from mobiletl.device.pictures.dataset import Dataset, Picture
 from mobiletl.device.pictures.skipped import SkippedFiles
-from mobiletl.device.run.checkpoints import Settings
-from mobiletl.device.sessions.session import Labels, Session
+from mobiletl.device.sessions.session import Session
 
 
 @dataclass(frozen=True)
-class Part:
+class Pictures:
     """Pictures to train or to validate on: their feature maps and labels [P], by row."""
 
     source: FeatureSource
@@ -28,11 +29,16 @@ class Part:
 
 @dataclass(frozen=True)
 class SourcePlan:
-    """What both parts have in common; `cache` is the folder of the cache, None for none."""
+    """What both parts have in common; `cache` is the folder of the cache, None for none.
+
+    `augment_seed` is what random crops of the training part are drawn from, None for central ones.
+    """
 
     session: Session
     manifest: Manifest
-    settings: Settings
+    augment_seed: int | None
+    micro_batch: int
+    runtime: str
     cache: Path | None
     on_progress: Callable[[str, int, int], None]
 
@@ -40,7 +46,7 @@ class SourcePlan:
 @contextlib.contextmanager
 def open_parts(
     plan: SourcePlan, dataset: Dataset, skipped: SkippedFiles
-) -> Iterator[tuple[Part, Part]]:
+) -> Iterator[tuple[Pictures, Pictures]]:
     """Open the training and the validation part; a missing cache is built on the way.
 
     Augmented pictures differ in every epoch, so they are never cached; validation pictures
@@ -55,7 +61,7 @@ def open_parts(
             source = _open(plan, dataset.root, name, pictures, on_unreadable)
             opened.callback(source.close)
             labels = np.array([picture.label for picture in pictures], np.int64)
-            parts.append(Part(source, labels))
+            parts.append(Pictures(source, labels))
         yield parts[0], parts[1]
 
 
@@ -66,16 +72,15 @@ def _open(
     pictures: Sequence[Picture],
     on_unreadable: OnUnreadable,
 ) -> FeatureSource:
-    settings = plan.settings
-    seed = settings.seed if settings.augment and name == "train" else None
+    seed = plan.augment_seed if name == "train" else None
 
     def live(report: OnUnreadable) -> LiveFeatures:
         return LiveFeatures(
             plan.session,
-            lambda row: root / pictures[row].path,
+            lambda row: frame_of(root / pictures[row].path),
             Preparation(plan.manifest.input, seed),
             report,
-            settings.micro_batch,
+            plan.micro_batch,
         )
 
     def show(done: int, total: int) -> None:
@@ -83,7 +88,7 @@ def _open(
 
     if plan.cache is None or seed is not None:
         return live(on_unreadable)
-    path = cache_path(plan.cache, name, plan.manifest.id, settings.runtime, pictures)
+    path = cache_path(plan.cache, name, plan.manifest.id, plan.runtime, pictures)
     shape = plan.manifest.feature.shape
-    cached = CachePlan(len(pictures), shape, live, show, settings.micro_batch)
+    cached = CachePlan(len(pictures), shape, live, show, plan.micro_batch)
     return open_cache(path, cached, on_unreadable)

@@ -1,4 +1,4 @@
-"""What a training process needs, planned from the manifest, and what it uses, measured.
+"""What a training process needs, planned from the manifest.
 
 Bytes throughout; MB in the table is 1e6 bytes. Planned and measured figures never share a column.
 Letters: N pictures in a batch, K classes, n pictures in a micro-batch, C x h x w the feature map.
@@ -6,20 +6,14 @@ Letters: N pictures in a batch, K classes, n pictures in a micro-batch, C x h x 
 
 from __future__ import annotations
 
-import ctypes
 import math
-import sys
 from dataclasses import dataclass
-from pathlib import Path
 
 from mobiletl.device.bundle.manifest import Manifest
-from mobiletl.device.sessions.at_rest import STOCK, runtime_bytes
+from mobiletl.device.memory.at_rest import runtime_bytes
+from mobiletl.device.sessions.table import STOCK, known_runtime
 
-PROCESS_STATUS = Path("/proc/self/status")
 FLOAT_BYTES = 4
-# While onnxruntime optimises `features` it holds the weights as parsed and as reordered, too: 1.6
-# times their bytes more than afterwards (1.31.1, x86-64). It loads the other functions as they are.
-COPIES_WHILE_LOADING = 2
 PLANNED, MEASURED = "planned", "measured"
 
 
@@ -47,18 +41,21 @@ class MemoryPlan:
 def plan(
     manifest: Manifest, batch: int, classes: int, micro_batch: int = 1, runtime: str = STOCK
 ) -> MemoryPlan:
-    """Plan training with N = `batch`, K = `classes`, n = `micro_batch` (docs/bundle.md, memory)."""
+    """Plan training with N = `batch`, K = `classes`, n = `micro_batch` (docs/bundle.md, memory).
+
+    Activations are what `runtime` states in the manifest, or else those of the stock graphs.
+    """
     memory = manifest.memory
     side = manifest.input.resolution
     moments = {
-        "features": memory.features.peak_bytes(micro_batch, classes)
+        "features": manifest.peak_bytes(runtime, "features", micro_batch, classes)
         + micro_batch * 3 * side * side * FLOAT_BYTES,
-        "train_step": memory.train_step.peak_bytes(batch, classes),
-        "predict": memory.predict.peak_bytes(batch, classes),
+        "train_step": manifest.peak_bytes(runtime, "train_step", batch, classes),
+        "predict": manifest.peak_bytes(runtime, "predict", batch, classes),
     }
     largest = max(moments, key=lambda name: moments[name])
     moment = MemoryRow(f"activations, largest in {largest}", moments[largest])
-    copies = COPIES_WHILE_LOADING if runtime == STOCK else 0
+    copies = known_runtime(runtime).copies_while_loading
     loading = MemoryRow("while features load", copies * memory.features.weights)
     weights = (memory.features.weights, memory.train_step.weights, memory.predict.weights)
     feature_maps = batch * math.prod(manifest.feature.shape) * FLOAT_BYTES
@@ -86,45 +83,6 @@ def table(memory_plan: MemoryPlan, measured_peak: int | None = None) -> str:
     peak = "" if measured_peak is None else _megabytes(measured_peak)
     lines.append(_line("whole process, peak", _megabytes(memory_plan.total_bytes), peak))
     return "\n".join(lines)
-
-
-def resident_bytes() -> int:
-    """Return the memory this process holds now, or its peak where the system tells only that."""
-    return _from_status("VmRSS") or peak_bytes()
-
-
-def peak_bytes() -> int:
-    """Return the most memory this process ever held, or 0 where the system does not tell."""
-    return _from_status("VmHWM") or _from_rusage()
-
-
-def return_freed() -> None:
-    """Give memory that is free inside the C library's heap back to the system, where it can."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's own
-    if trim is not None:
-        trim(0)
-
-
-def _from_status(key: str) -> int:
-    """Return a line of Linux' process status in bytes (the file says kB and means 1024)."""
-    try:
-        lines: list[str] = PROCESS_STATUS.read_text(encoding="ascii", errors="replace").splitlines()
-    except OSError:
-        return 0
-    for line in lines:
-        if line.startswith(f"{key}:"):
-            return int(line.split()[1]) * 1024
-    return 0
-
-
-def _from_rusage() -> int:
-    try:
-        import resource
-    except ImportError:  # Windows
-        return 0
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    # macOS counts in bytes, the BSDs and Linux in kB.
-    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def _line(name: str, planned: str, measured: str) -> str:

@@ -1,7 +1,8 @@
-"""From an RGB picture to the tensor a network takes: crop, resize, flip, normalise.
+"""Random crops and flips of training pictures.
 
-Training follows torchvision's RandomResizedCrop and RandomHorizontalFlip, evaluation its Resize and
-CenterCrop, both with Pillow's antialiased bilinear filter. Letters: H = W = resolution in pixels.
+They follow torchvision's RandomResizedCrop and RandomHorizontalFlip, with Pillow's antialiased
+bilinear filter. What is central and the same every time is `prepare` of the bundle's room. Letters:
+H = W = resolution in pixels.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ import math
 import numpy as np
 from PIL import Image
 
+from mobiletl.device.bundle.arrays import Floats
 from mobiletl.device.bundle.manifest import Input
-from mobiletl.device.sessions.session import Floats
+from mobiletl.device.bundle.prepare import normalise
 
 # Share of the picture's area and aspect ratio that a crop may have. 0.22 is the recipe of
 # TinyTL (Cai et al., NeurIPS 2020); the ratio is torchvision's default.
@@ -21,9 +23,6 @@ RATIO = (3 / 4, 4 / 3)
 ATTEMPTS = 10
 FLIP_SHARE = 0.5
 
-# Longer pictures than this, long side to short side, are cut before they are resized.
-LONGEST = 4
-
 # Where the streams of the pictures start, away from those of the order and the split.
 STREAM = 0x6175676D
 
@@ -31,15 +30,6 @@ STREAM = 0x6175676D
 def training_short_side(size: Input) -> int:
     """Pixels a picture's short side needs so that the smallest crop is not enlarged."""
     return math.ceil(size.resolution / math.sqrt(AREA[0] * RATIO[0]))
-
-
-def evaluation_short_side(size: Input) -> int:
-    """Pixels a picture's short side needs at evaluation.
-
-    Twice the resized side: the decoder's own halving is a plain average, and with this reserve the
-    antialiasing filter decides how the result looks.
-    """
-    return 2 * size.resize
 
 
 def random_stream(seed: int, epoch: int, index: int) -> np.random.Generator:
@@ -58,22 +48,7 @@ def augmented(image: Image.Image, size: Input, stream: np.random.Generator, out:
     patch = patch.resize((side, side), Image.Resampling.BILINEAR)
     if stream.random() < FLIP_SHARE:
         patch = patch.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    _normalise(patch, size, out)
-
-
-def evaluated(image: Image.Image, size: Input, out: Floats) -> None:
-    """Write the central crop of `image` to `out` f32[3,H,W].
-
-    The picture is resized so that its short side is `size.resize`, then cropped. Of a very long
-    picture only the middle is resized: the crop shows no more, and 1 x 20000 pixels would become
-    256 x 5120000.
-    """
-    if max(image.size) > LONGEST * min(image.size):
-        image = _central(image, *(min(side, LONGEST * min(image.size)) for side in image.size))
-    short = min(image.size)
-    width, height = (int(size.resize * side / short) for side in image.size)
-    resized = image.resize((width, height), Image.Resampling.BILINEAR)
-    _normalise(_central(resized, size.resolution, size.resolution), size, out)
+    normalise(patch, size, out)
 
 
 def crop_box(width: int, height: int, stream: np.random.Generator) -> tuple[int, int, int, int]:
@@ -98,17 +73,3 @@ def crop_box(width: int, height: int, stream: np.random.Generator) -> tuple[int,
     elif width / height > RATIO[1]:
         crop_width = round(height * RATIO[1])
     return (width - crop_width) // 2, (height - crop_height) // 2, crop_width, crop_height
-
-
-def _central(image: Image.Image, width: int, height: int) -> Image.Image:
-    """Cut out the middle, placed as torchvision's CenterCrop places it."""
-    left, top = round((image.width - width) / 2), round((image.height - height) / 2)
-    return image.crop((left, top, left + width, top + height))
-
-
-def _normalise(image: Image.Image, size: Input, out: Floats) -> None:
-    """(x / 255 - mean) / std per channel, in place."""
-    out[...] = np.asarray(image, np.uint8).transpose(2, 0, 1)
-    out /= np.float32(255)
-    out -= np.asarray(size.mean, np.float32)[:, None, None]
-    out /= np.asarray(size.std, np.float32)[:, None, None]

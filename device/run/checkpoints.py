@@ -3,6 +3,7 @@
 state.safetensors   the state after the best epoch so far: what `predict` takes
 last.safetensors    the state of the last save, with the place to resume from
 metrics.jsonl       one line per epoch
+events.jsonl        what happened, a line each (docs/events.md)
 plot.png            loss and accuracy
 skipped.txt         files that were left out, if any
 """
@@ -15,12 +16,12 @@ from typing import Any, Mapping
 
 import numpy as np
 
+from mobiletl.device.bundle.arrays import Tensors
 from mobiletl.device.bundle.manifest import Manifest
 from mobiletl.device.bundle.state_file import StateInfo, load_state, previous_generation, save_state
 from mobiletl.device.errors import BadState, Diverged
 from mobiletl.device.printable import printable
 from mobiletl.device.run.evaluation import Score
-from mobiletl.device.sessions.session import Tensors
 
 
 @dataclass(frozen=True)
@@ -90,8 +91,13 @@ class RunFolder:
         self.best = path / "state.safetensors"
         self.last = path / "last.safetensors"
         self.metrics = path / "metrics.jsonl"
+        self.events = path / "events.jsonl"
         self.plot = path / "plot.png"
         self.skipped = path / "skipped.txt"
+
+    def state(self, kind: str) -> Path:
+        """Return the file of the `best` or the `last` state."""
+        return {"best": self.best, "last": self.last}[kind]
 
     def holds_run(self) -> bool:
         """Whether a run has saved a state here."""

@@ -8,8 +8,9 @@ from typing import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from mobiletl.device.bundle.arrays import Floats, Labels
 from mobiletl.device.features.live import FeatureSource
-from mobiletl.device.sessions.session import Floats, Labels, Session
+from mobiletl.device.sessions.session import Session
 
 Doubles = NDArray[np.float64]
 

@@ -4,43 +4,28 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from pathlib import Path
 
 from mobiletl.device.errors import NoSpace
 from mobiletl.device.printable import printable
+from mobiletl.device.run.events import Epoch, EpochMetrics, Event, Started
+from mobiletl.device.run.listener import Listener
 
 
-@dataclass(frozen=True)
-class EpochMetrics:
-    """One epoch; epoch 0 is the state before training, which has no training figures.
-
-    Losses are mean cross-entropies, accuracies shares from 0 to 1. Training figures come from
-    forward passes while the state changes, validation figures from the state after the epoch.
-    """
-
-    epoch: int
-    step: int
-    train_loss: float | None
-    train_accuracy: float | None
-    val_loss: float
-    val_accuracy: float
-    lr: float | None
-    """Learning rate of the epoch's last step."""
-    pictures_per_s: float | None
-    """Training pictures per second, evaluation not counted."""
-    rss_bytes: int
-    peak_bytes: int
-    seconds: float
-    """Wall time of training and evaluating."""
-
-
-class MetricsFile:
+class MetricsFile(Listener):
     """The lines of a run, in the order of the epochs."""
 
     def __init__(self, path: Path) -> None:
         """Touch nothing yet."""
         self.path = path
+
+    def hear(self, event: Event) -> None:
+        """Add a line for an epoch; drop, at a start, what is about to be written again."""
+        if isinstance(event, Started):
+            self.keep_before(event.position.epoch + (event.position.before is not None))
+        elif isinstance(event, Epoch):
+            self.append(event.metrics)
 
     def rows(self) -> list[EpochMetrics]:
         """Read the lines; one that was cut off by a power loss is left out."""

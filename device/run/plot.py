@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from mobiletl.device.errors import NoSpace
 from mobiletl.device.printable import printable
-from mobiletl.device.run.metrics import EpochMetrics
+from mobiletl.device.run.events import EpochMetrics
 
 # Lengths are pixels of the finished picture.
 WIDTH, HEIGHT = 960, 420

@@ -2,58 +2,97 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict
-from typing import Any
+from pathlib import Path
+from typing import Any, Callable, TextIO
 
-from mobiletl.device.memory import plan as memory
+from mobiletl.device.memory.plan import table
 from mobiletl.device.printable import aligned, printable
+from mobiletl.device.run.checkpoints import RunFolder
 from mobiletl.device.run.evaluation import Score
-from mobiletl.device.run.progress import duration
-from mobiletl.device.run.training import Outcome
+from mobiletl.device.run.events import FINISHED, Ended, Event, Started
+from mobiletl.device.run.listener import Listener
+from mobiletl.device.run.terminal import duration
 
 CLASS_LIMIT = 20
 SKIPPED_LIMIT = 5
 
 
-def report_text(outcome: Outcome, peak_bytes: int, predict_command: str) -> str:
-    """Return what a person reads; `peak_bytes` is the measured peak of this process."""
+class Report(Listener):
+    """Writes to `stream` once a run has finished; a stopped or failed one has an error to tell.
+
+    `predict` makes the command to paste next of the run's start.
+    """
+
+    def __init__(
+        self, stream: TextIO, predict: Callable[[Started], str], as_json: bool = False
+    ) -> None:
+        """Write nothing yet."""
+        self._stream = stream
+        self._predict = predict
+        self._as_json = as_json
+        self._started: Started | None = None
+
+    def hear(self, event: Event) -> None:
+        """Remember the start, and report at the end."""
+        if isinstance(event, Started):
+            self._started = event
+        elif isinstance(event, Ended) and event.outcome == FINISHED and self._started is not None:
+            self._write(self._started, event)
+
+    def _write(self, started: Started, ended: Ended) -> None:
+        predict = self._predict(started)
+        if self._as_json:
+            text = json.dumps(report_json(started, ended, predict))
+        else:
+            lines = report_text(started, ended, predict).splitlines()
+            text = "\n".join(printable(line, self._stream.encoding) for line in lines)
+        self._stream.write(f"{text}\n")
+        self._stream.flush()
+
+
+def report_text(started: Started, ended: Ended, predict_command: str) -> str:
+    """Return what a person reads."""
+    folder = RunFolder(Path(started.run))
     blocks = [
-        "\n".join(_accuracy_lines(outcome)),
-        memory.table(outcome.plan, peak_bytes),
-        "\n".join(_skipped_lines(outcome)),
-        "\n".join(_file_lines(outcome)),
-        f"{duration(outcome.seconds)} in all; name a picture with\n  {predict_command}",
+        "\n".join(_accuracy_lines(started, ended)),
+        table(started.plan, ended.measured_peak_bytes),
+        "\n".join(_skipped_lines(ended, folder)),
+        "\n".join(_file_lines(folder)),
+        f"{duration(ended.seconds)} in all; name a picture with\n  {predict_command}",
     ]
     return "\n\n".join(block for block in blocks if block)
 
 
-def report_json(outcome: Outcome, peak_bytes: int, predict_command: str) -> dict[str, Any]:
+def report_json(started: Started, ended: Ended, predict_command: str) -> dict[str, Any]:
     """Return the same for a program; accuracies are shares, bytes are bytes."""
-    position, folder = outcome.position, outcome.folder
+    position, folder, dataset = ended.position, RunFolder(Path(started.run)), started.dataset
     best = position.best
     return {
-        "bundle": str(outcome.bundle.path),
-        "bundle_id": outcome.bundle.manifest.id,
-        "run": str(folder.path),
+        "bundle": started.bundle,
+        "bundle_id": started.bundle_id,
+        "run": started.run,
         "state": str(folder.best),
         "last": str(folder.last),
         "metrics": str(folder.metrics),
+        "events": str(folder.events),
         "plot": str(folder.plot),
-        "classes": list(outcome.dataset.class_names),
-        "pictures": {"train": len(outcome.dataset.train), "val": len(outcome.dataset.val)},
-        "settings": asdict(outcome.settings),
+        "classes": list(dataset.class_names),
+        "pictures": {"train": len(dataset.train), "val": len(dataset.val)},
+        "settings": dict(started.settings),
         "steps": position.step,
         "before": _score(position.before),
         "best": {"epoch": best.epoch if best else None, **_score(best.score if best else None)},
         "last_epoch": {"epoch": position.epoch, **_score(position.latest)},
         "memory": {
-            "plan": [asdict(row) for row in outcome.plan.rows],
-            "planned_bytes": outcome.plan.total_bytes,
-            "measured_peak_bytes": peak_bytes,
+            "plan": [asdict(row) for row in started.plan.rows],
+            "planned_bytes": started.plan.total_bytes,
+            "measured_peak_bytes": ended.measured_peak_bytes,
         },
-        "skipped": [asdict(entry) for entry in outcome.skipped.entries()],
-        "notes": list(outcome.dataset.notes),
-        "seconds": outcome.seconds,
+        "skipped": [asdict(entry) for entry in ended.skipped],
+        "notes": list(dataset.notes),
+        "seconds": ended.seconds,
         "predict": predict_command,
     }
 
@@ -64,9 +103,9 @@ def _score(score: Score | None) -> dict[str, Any]:
     return {"accuracy": score.accuracy, **asdict(score)}
 
 
-def _accuracy_lines(outcome: Outcome) -> list[str]:
+def _accuracy_lines(started: Started, ended: Ended) -> list[str]:
     """A table of the validation pictures: all of them, then class by class."""
-    position = outcome.position
+    position = ended.position
     columns: list[tuple[str, Score]] = []
     if position.before:
         columns.append(("before", position.before))
@@ -80,7 +119,7 @@ def _accuracy_lines(outcome: Outcome) -> list[str]:
         ("loss", *(f"{score.loss:.3f}" for score in scores), ""),
         ("accuracy", *(f"{score.accuracy:.1%}" for score in scores), _seen(scores)),
     ]
-    names = outcome.dataset.class_names
+    names = started.dataset.class_names
     if len(names) <= CLASS_LIMIT:
         for label, name in enumerate(names):
             shares = [
@@ -102,11 +141,11 @@ def _seen(scores: list[Score], label: int | None = None) -> str:
     return str(sum(counts) if label is None else counts[label])
 
 
-def _skipped_lines(outcome: Outcome) -> list[str]:
-    entries = outcome.skipped.entries()
+def _skipped_lines(ended: Ended, folder: RunFolder) -> list[str]:
+    entries = ended.skipped
     if not entries:
         return []
-    place = printable(str(outcome.folder.skipped))
+    place = printable(str(folder.skipped))
     lines = [f"skipped {len(entries)} file{'s' if len(entries) > 1 else ''}, listed in {place}"]
     lines += [
         f"  {printable(entry.path)}: {printable(entry.reason)}" for entry in entries[:SKIPPED_LIMIT]
@@ -116,8 +155,7 @@ def _skipped_lines(outcome: Outcome) -> list[str]:
     return lines
 
 
-def _file_lines(outcome: Outcome) -> list[str]:
-    folder = outcome.folder
+def _file_lines(folder: RunFolder) -> list[str]:
     rows = [
         ("best state", printable(str(folder.best))),
         ("last state", printable(str(folder.last))),

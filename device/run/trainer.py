@@ -12,16 +12,18 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from mobiletl.device.bundle.arrays import Floats
 from mobiletl.device.errors import Diverged
-from mobiletl.device.features.parts import Part
-from mobiletl.device.memory.plan import peak_bytes, resident_bytes
+from mobiletl.device.features.parts import Pictures
+from mobiletl.device.memory.measured import peak_bytes, resident_bytes
 from mobiletl.device.run.checkpoints import Best, Checkpoints, Position
 from mobiletl.device.run.evaluation import Score, evaluate
-from mobiletl.device.run.metrics import EpochMetrics, MetricsFile
-from mobiletl.device.run.progress import Progress
+from mobiletl.device.run.events import Epoch, EpochMetrics, Part, Saved, Step
+from mobiletl.device.run.listener import Listener
+from mobiletl.device.run.pace import Pace
 from mobiletl.device.run.schedule import Schedule
 from mobiletl.device.run.stop import StopFlag, StopRequested
-from mobiletl.device.sessions.session import Floats, Session, StepResult
+from mobiletl.device.sessions.session import Session, StepResult
 
 
 @dataclass(frozen=True)
@@ -29,8 +31,8 @@ class Job:
     """What a trainer works with; `buffer` f32[N,C,h,w] is the only batch in memory."""
 
     session: Session
-    train: Part
-    val: Part
+    train: Pictures
+    val: Pictures
     schedule: Schedule
     classes: int
     buffer: Floats
@@ -42,13 +44,13 @@ class Job:
 class Trainer:
     """Takes a job from `position` to the end of its schedule."""
 
-    def __init__(self, job: Job, position: Position, progress: Progress, stop: StopFlag) -> None:
+    def __init__(self, job: Job, position: Position, listener: Listener, stop: StopFlag) -> None:
         """`position` is where the session's state stands: Position() for a fresh one."""
         self.position = position
         self._job = job
-        self._progress = progress
+        self._listener = listener
         self._stop = stop
-        self._metrics = MetricsFile(job.checkpoints.folder.metrics)
+        self._pace = Pace(job.schedule)
 
     def run(self) -> Position:
         """Train to the end and return the final position.
@@ -56,7 +58,6 @@ class Trainer:
         Raises StopRequested after saving the place to resume from, Diverged, NoSpace.
         """
         try:
-            self._metrics.keep_before(self.position.epoch + (self.position.before is not None))
             if self.position.before is None:
                 self._score_before()
             while self.position.epoch < self._job.schedule.epochs:
@@ -80,7 +81,7 @@ class Trainer:
         first = self.position.step - self.position.epoch * schedule.steps_per_epoch
         for rows in schedule.rows(epoch)[first:]:
             self._step(epoch, rows)
-            self._progress.step(epoch, self.position)
+            self._tell_step(epoch)
             if self._stop:
                 raise StopRequested
             if self.position.step % self._job.save_every == 0:
@@ -106,6 +107,22 @@ class Trainer:
             )
         seconds = position.seconds + time.monotonic() - started
         self.position = replace(position, step=position.step + 1, seconds=seconds)
+
+    def _tell_step(self, epoch: int) -> None:
+        self._pace.step()
+        position, schedule = self.position, self._job.schedule
+        seen = max(position.seen, 1)
+        self._listener.hear(
+            Step(
+                epoch=epoch,
+                step=position.step,
+                step_of_epoch=position.step - (epoch - 1) * schedule.steps_per_epoch,
+                loss=position.loss_sum / seen,
+                accuracy=position.correct / seen,
+                pictures_per_s=position.seen / max(position.seconds, 1e-9),
+                seconds_left=self._pace.seconds_left(epoch, position.step),
+            )
+        )
 
     def _update(self, written: list[int]) -> StepResult:
         """Train on the pictures `written`, whose maps come first in the buffer.
@@ -141,8 +158,7 @@ class Trainer:
         best = ended.best
         if best is None or rank(score) > rank(best.score):
             ended = replace(ended, best=Best(epoch, score))
-            checkpoints = self._job.checkpoints
-            checkpoints.save(checkpoints.folder.best, self._job.session.state(), ended)
+            self._save("best", ended)
         self._report(epoch, score, time.monotonic() - started)
         self.position = replace(ended, loss_sum=0.0, correct=0, seen=0, seconds=0.0)
         self._save_last()
@@ -156,10 +172,11 @@ class Trainer:
     def _evaluating(self, done: int, total: int) -> None:
         if self._stop:
             raise StopRequested
-        self._progress.part("evaluating", done, total)
+        self._pace.interrupted()
+        self._listener.hear(Part("evaluating", done, total))
 
     def _report(self, epoch: int, score: Score, score_seconds: float) -> None:
-        """Write and show the figures of an epoch; `position` still holds its sums."""
+        """Tell the figures of an epoch; `position` still holds its sums."""
         position, schedule = self.position, self._job.schedule
         seen = position.seen
         row = EpochMetrics(
@@ -175,12 +192,17 @@ class Trainer:
             peak_bytes=peak_bytes(),
             seconds=position.seconds + score_seconds,
         )
-        self._metrics.append(row)
-        self._progress.epoch(row, score_seconds)
+        self._pace.scored(score_seconds)
+        self._listener.hear(Epoch(row, score_seconds))
 
     def _save_last(self) -> None:
+        self._save("last", self.position)
+
+    def _save(self, kind: str, position: Position) -> None:
         checkpoints = self._job.checkpoints
-        checkpoints.save(checkpoints.folder.last, self._job.session.state(), self.position)
+        path = checkpoints.folder.state(kind)
+        checkpoints.save(path, self._job.session.state(), position)
+        self._listener.hear(Saved(kind, str(path), position.epoch, position.step))
 
 
 def rank(score: Score) -> tuple[float, float]:

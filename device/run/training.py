@@ -6,14 +6,16 @@ import contextlib
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Mapping, TextIO
+from typing import Any, Mapping, Sequence
 
 import numpy as np
 
+from mobiletl.device.bundle.arrays import Tensors
 from mobiletl.device.bundle.bundle import Bundle, open_bundle
-from mobiletl.device.errors import BadState, MobileTLError, NoSpace, UsageError
+from mobiletl.device.errors import BadState, Interrupted, MobileTLError, NoSpace, UsageError
 from mobiletl.device.features.parts import SourcePlan, open_parts
-from mobiletl.device.memory import plan as memory
+from mobiletl.device.memory.measured import peak_bytes
+from mobiletl.device.memory.plan import MemoryPlan, plan
 from mobiletl.device.pictures.dataset import Dataset, open_dataset
 from mobiletl.device.pictures.skipped import SkippedFiles
 from mobiletl.device.printable import printable
@@ -25,13 +27,19 @@ from mobiletl.device.run.checkpoints import (
     Settings,
     load_checkpoint,
 )
+from mobiletl.device.run.events import FAILED, FINISHED, STOPPED, Ended, Part, Started
+from mobiletl.device.run.events_file import EventsFile
+from mobiletl.device.run.limits import check_given
+from mobiletl.device.run.listener import Listener, Listeners
 from mobiletl.device.run.metrics import MetricsFile
-from mobiletl.device.run.progress import Progress
 from mobiletl.device.run.schedule import Schedule
+from mobiletl.device.run.start import Start, bundle_start
 from mobiletl.device.run.stop import StopFlag, StopRequested
 from mobiletl.device.run.trainer import Job, Trainer
 from mobiletl.device.sessions.runtimes import choose_runtime, open_session, static_batch
-from mobiletl.device.sessions.session import Session, Tensors
+from mobiletl.device.sessions.session import Session
+
+RESUMED = "resume"
 
 # What a run does that is told nothing; the learning rate is the bundle's.
 DEFAULTS: Mapping[str, Any] = {
@@ -69,48 +77,50 @@ class Outcome:
     dataset: Dataset
     settings: Settings
     position: Position
-    plan: memory.MemoryPlan
+    plan: MemoryPlan
     skipped: SkippedFiles
     seconds: float
 
 
-def train(options: Options, stream: TextIO, stop: StopFlag) -> Outcome:
-    """Train as `options` say, showing progress on `stream`.
+def train(
+    options: Options,
+    listeners: Sequence[Listener] = (),
+    stop: StopFlag | None = None,
+    start: Start | None = None,
+) -> Outcome:
+    """Train as `options` say, from `start` or else from the bundle's initial state.
 
-    Raises MobileTLError, and StopRequested once `stop` is set and the state is saved.
+    `listeners` hear what happens (events.py), after the files in the run's folder have. Raises
+    MobileTLError, and StopRequested once `stop` is set and the state is saved.
     """
     started = time.monotonic()
+    check_given(options.given, options.resume, start is not None)
     bundle = open_bundle(options.bundle)
     folder = RunFolder(options.run)
     checkpoint = _open_run(options, folder, bundle)
     settings, dataset = _settle(options, bundle, checkpoint)
-    run = _Run(options, bundle, folder, settings, dataset, SkippedFiles(dataset))
-    plan = memory.plan(
-        bundle.manifest,
-        settings.batch,
-        len(dataset.class_names),
-        settings.micro_batch,
-        settings.runtime,
-    )
-    _make_folder(folder.path)
-    progress = Progress(stream, run.schedule())
-    _introduce(progress, dataset, plan)
+    run = _Run(options, bundle, folder, settings, dataset, SkippedFiles(dataset), started)
     position = checkpoint.position if checkpoint else Position()
-    state = checkpoint.tensors if checkpoint else run.initial_state()
+    state, origin = run.first_state(checkpoint, start)
+    _make_folder(folder.path)
+    voice = Listeners([MetricsFile(folder.metrics), EventsFile(folder.events), *listeners])
+    voice.hear(run.started(position, origin))
     # The session has its own copy; what is still held here would come on top of the plan.
     checkpoint = None
-    with run.open_session(state) as session:
-        del state
-        try:
-            position = run.train(session, position, progress, stop)
-        except (StopRequested, MobileTLError):
-            run.leave_reports()
-            raise
+    try:
+        session = run.open_session(state)
+    except MobileTLError as error:
+        run.tell_end(error, position, voice)
+        raise
+    del state
+    with session:
+        position = run.train(session, position, voice, StopFlag() if stop is None else stop)
     run.leave_reports()
     if options.cache is None:
         _remove_cache(folder)
+    voice.hear(run.ended(FINISHED, "", 0, position))
     seconds = time.monotonic() - started
-    return Outcome(bundle, folder, dataset, settings, position, plan, run.skipped, seconds)
+    return Outcome(bundle, folder, dataset, settings, position, run.plan(), run.skipped, seconds)
 
 
 @dataclass(frozen=True)
@@ -123,6 +133,18 @@ class _Run:
     settings: Settings
     dataset: Dataset
     skipped: SkippedFiles
+    started_at: float
+    """On the monotonic clock."""
+
+    def first_state(
+        self, checkpoint: Checkpoint | None, start: Start | None
+    ) -> tuple[Tensors, str]:
+        """Return the state to go on or to begin from, and what to call its origin."""
+        if checkpoint is not None:
+            return checkpoint.tensors, RESUMED
+        names = self.dataset.class_names
+        begin = start or bundle_start(self.bundle, names, self.settings.seed)
+        return begin.for_classes(self.bundle.manifest, names), begin.origin
 
     def schedule(self) -> Schedule:
         settings = self.settings
@@ -130,8 +152,35 @@ class _Run:
             len(self.dataset.train), settings.batch, settings.epochs, settings.lr, settings.seed
         )
 
-    def initial_state(self) -> Tensors:
-        return self.bundle.initial_state(len(self.dataset.class_names), self.settings.seed)
+    def plan(self) -> MemoryPlan:
+        settings = self.settings
+        return plan(
+            self.bundle.manifest,
+            settings.batch,
+            len(self.dataset.class_names),
+            settings.micro_batch,
+            settings.runtime,
+        )
+
+    def started(self, position: Position, origin: str) -> Started:
+        schedule = self.schedule()
+        return Started(
+            run=str(self.folder.path),
+            bundle=str(self.bundle.path),
+            bundle_id=self.bundle.manifest.id,
+            origin=origin,
+            dataset=self.dataset,
+            settings=asdict(self.settings),
+            epochs=schedule.epochs,
+            steps_per_epoch=schedule.steps_per_epoch,
+            position=position,
+            plan=self.plan(),
+        )
+
+    def ended(self, outcome: str, message: str, exit_code: int, position: Position) -> Ended:
+        seconds = time.monotonic() - self.started_at
+        skipped = self.skipped.entries()
+        return Ended(outcome, message, exit_code, seconds, peak_bytes(), position, skipped)
 
     def open_session(self, state: Tensors) -> Session:
         return open_session(
@@ -143,30 +192,56 @@ class _Run:
         )
 
     def train(
-        self, session: Session, position: Position, progress: Progress, stop: StopFlag
+        self, session: Session, position: Position, voice: Listener, stop: StopFlag
     ) -> Position:
+        """Train to the end; a stop or an error is told and leaves the reports behind, too."""
         manifest, options = self.bundle.manifest, self.options
 
         def show(name: str, done: int, total: int) -> None:
             stop.raise_if_requested()
-            progress.part(name, done, total)
+            voice.hear(Part(name, done, total))
 
+        trainer: Trainer | None = None
         cache = (options.cache or self.folder.path) if options.use_cache else None
-        sources = SourcePlan(session, manifest, self.settings, cache, show)
-        with open_parts(sources, self.dataset, self.skipped) as (train_part, val_part):
-            job = Job(
-                session=session,
-                train=train_part,
-                val=val_part,
-                schedule=self.schedule(),
-                classes=len(self.dataset.class_names),
-                buffer=np.empty((self.settings.batch, *manifest.feature.shape), np.float32),
-                checkpoints=Checkpoints(
-                    self.folder, manifest.id, self.dataset.class_names, self.settings
-                ),
-                save_every=options.save_every,
-            )
-            return Trainer(job, position, progress, stop).run()
+        settings = self.settings
+        sources = SourcePlan(
+            session=session,
+            manifest=manifest,
+            augment_seed=settings.seed if settings.augment else None,
+            micro_batch=settings.micro_batch,
+            runtime=settings.runtime,
+            cache=cache,
+            on_progress=show,
+        )
+        try:
+            with open_parts(sources, self.dataset, self.skipped) as (training, validation):
+                job = Job(
+                    session=session,
+                    train=training,
+                    val=validation,
+                    schedule=self.schedule(),
+                    classes=len(self.dataset.class_names),
+                    buffer=np.empty((self.settings.batch, *manifest.feature.shape), np.float32),
+                    checkpoints=Checkpoints(
+                        self.folder, manifest.id, self.dataset.class_names, self.settings
+                    ),
+                    save_every=options.save_every,
+                )
+                trainer = Trainer(job, position, voice, stop)
+                return trainer.run()
+        except (StopRequested, MobileTLError) as error:
+            self.tell_end(error, trainer.position if trainer else position, voice)
+            self.leave_reports()
+            raise
+
+    def tell_end(self, error: Exception, position: Position, voice: Listener) -> None:
+        """Tell how the run ended; a disk that is full by now must not hide why."""
+        if isinstance(error, MobileTLError):
+            ended = self.ended(FAILED, str(error), error.exit_code, position)
+        else:
+            ended = self.ended(STOPPED, "", Interrupted.exit_code, position)
+        with contextlib.suppress(NoSpace):
+            voice.hear(ended)
 
     def leave_reports(self) -> None:
         """Write what a person looks at, also after a stop or an error."""
@@ -229,15 +304,6 @@ def _settle(
                 "resume it as it was, or start afresh with --out"
             )
     return Settings(**values), dataset
-
-
-def _introduce(progress: Progress, dataset: Dataset, plan: memory.MemoryPlan) -> None:
-    counts = f"{len(dataset.train)} pictures to train on, {len(dataset.val)} to validate on"
-    progress.note(f"{len(dataset.class_names)} classes, {counts}, {len(dataset.skipped)} skipped")
-    for note in dataset.notes:
-        progress.note(f"note: {note}")
-    for line in memory.table(plan).splitlines():
-        progress.note(line)
 
 
 def _make_folder(path: Path) -> None:

@@ -15,13 +15,15 @@ from typing import Any, Iterator
 
 import numpy as np
 
+from mobiletl.device.bundle.arrays import Floats, Labels, Tensors
 from mobiletl.device.bundle.bundle import Bundle
 from mobiletl.device.bundle.manifest import Manifest
 from mobiletl.device.errors import BadBundle, InternalError, MissingDependency, UsageError
-from mobiletl.device.memory import plan as memory
-from mobiletl.device.sessions.session import Floats, Labels, Session, StepResult, Tensors, read_only
+from mobiletl.device.printable import one_line
+from mobiletl.device.sessions.freed import return_freed
+from mobiletl.device.sessions.session import Session, StepResult, overwrite, read_only
+from mobiletl.device.sessions.table import known_runtime
 
-INSTALL_HINT = "pip install executorch==1.5.1 torch==2.13.0"
 NAME = "executorch"
 METHODS = ("features", "train_step", "predict")
 STDERR = 2
@@ -92,6 +94,10 @@ class ExecuTorchSession(Session):
         """See Session."""
         return read_only(self._state)
 
+    def load(self, state: Tensors) -> None:
+        """See Session."""
+        overwrite(self._state, state)
+
     def close(self) -> None:
         """See Session."""
         self._methods.clear()
@@ -99,7 +105,7 @@ class ExecuTorchSession(Session):
         self._all.clear()
         self._lasting.clear()
         self._state.clear()
-        memory.return_freed()
+        return_freed()
 
     def _tensor(self, array: Any, dtype: Any = np.float32) -> Any:
         """Return a tensor over the memory of `array`, copied only where it must be."""
@@ -115,7 +121,7 @@ class ExecuTorchSession(Session):
         # The library raises RuntimeError for everything, its code in the text.
         except RuntimeError as error:
             raise InternalError(
-                f"{name} of {self._path.name} failed in executorch ({_one_line(error)}); "
+                f"{name} of {self._path.name} failed in executorch ({one_line(error)}); "
                 "please report this"
             ) from error
         return [result.numpy() for result in results]
@@ -127,8 +133,8 @@ def _load(library: ModuleType, path: Path) -> Any:
         found = {program.get_method_name(index) for index in range(program.num_methods())}
     except RuntimeError as error:
         raise BadBundle(
-            f"executorch cannot load {path} ({_one_line(error)}); the file is as exported, so try "
-            f"the version it was exported with: {INSTALL_HINT}"
+            f"executorch cannot load {path} ({one_line(error)}); the file is as exported, so try "
+            f"the version it was exported with: {known_runtime(NAME).install}"
         ) from error
     if not found.issuperset(METHODS):
         raise BadBundle(
@@ -148,8 +154,9 @@ def _import(threads: int) -> tuple[ModuleType, ModuleType]:
         import torch
         from executorch.extension.pybindings import _C
     except ImportError as error:
+        install = known_runtime(NAME).install
         raise MissingDependency(
-            f"executorch cannot be imported ({error}); install it with {INSTALL_HINT}"
+            f"executorch cannot be imported ({error}); install it with {install}"
         ) from error
     torch.set_num_threads(threads)
     with _without_log():
@@ -169,7 +176,3 @@ def _without_log() -> Iterator[None]:
     finally:
         os.dup2(kept, STDERR)
         os.close(kept)
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())

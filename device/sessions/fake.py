@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from mobiletl.device.bundle.arrays import Floats, Labels, Tensors
 from mobiletl.device.bundle.bundle import Bundle
 from mobiletl.device.bundle.manifest import Manifest
 from mobiletl.device.errors import BadBundle
-from mobiletl.device.sessions.session import Floats, Labels, Session, StepResult, Tensors, read_only
+from mobiletl.device.sessions.session import Session, StepResult, overwrite, read_only
 
 
 def open_session(bundle: Bundle, classes: int, state: Tensors, threads: int) -> FakeSession:
@@ -62,6 +63,10 @@ class FakeSession(Session):
     def state(self) -> Tensors:
         """See Session."""
         return read_only(self._state)
+
+    def load(self, state: Tensors) -> None:
+        """See Session."""
+        overwrite(self._state, state)
 
     def close(self) -> None:
         """Nothing is held outside Python."""

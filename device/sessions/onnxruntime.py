@@ -15,36 +15,25 @@ from typing import Any, Dict
 
 import numpy as np
 
+from mobiletl.device.bundle.arrays import Floats, Labels, Tensors
 from mobiletl.device.bundle.bundle import Bundle
 from mobiletl.device.bundle.manifest import Manifest
 from mobiletl.device.errors import BadBundle, InternalError, MissingDependency
-from mobiletl.device.memory import plan as memory
-from mobiletl.device.sessions.session import Floats, Labels, Session, StepResult, Tensors, read_only
+from mobiletl.device.printable import one_line
+from mobiletl.device.sessions.freed import return_freed
+from mobiletl.device.sessions.session import Session, StepResult, overwrite, read_only
+from mobiletl.device.sessions.table import STOCK, known_runtime
 
-INSTALL_HINT = 'pip install "onnxruntime>=1.16.3"'
 LOG_ERRORS_ONLY = 3
 NEXT = ".next"
 
 Arrays = Dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Choices:
-    """How onnxruntime runs one function."""
-
-    optimised: bool
-    arena: bool = True
-    """Take tensors from the arena that all functions of the process share, see `_share_arena`."""
-
-
 # Optimising rewrites and reorders. In the step that keeps floats alive that the exporter packed
 # into masks; in predict it scales the weights of every layer before the first one runs. The
 # prefix is a chain of constants, with nothing to bring forward.
-CHOICES = {
-    "features": Choices(optimised=True),
-    "train_step": Choices(optimised=False),
-    "predict": Choices(optimised=False),
-}
+OPTIMISED = {"features": True, "train_step": False, "predict": False}
 # Address space: a page counts as memory once a tensor has been in it. A batch that needs more gets
 # a second region, twice as large.
 FIRST_REGION_BYTES = 64 << 20
@@ -56,7 +45,7 @@ AS_BUILT = -1
 def open_session(bundle: Bundle, classes: int, state: Tensors, threads: int) -> OnnxRuntimeSession:
     """Open a session on `threads` threads; raises MissingDependency without onnxruntime."""
     files = bundle.manifest.runtimes["onnxruntime"].files
-    paths = {name: bundle.file(files[name]) for name in CHOICES}
+    paths = {name: bundle.file(files[name]) for name in OPTIMISED}
     return OnnxRuntimeSession(_import(), bundle.manifest, paths, classes, state, threads)
 
 
@@ -115,19 +104,23 @@ class OnnxRuntimeSession(Session):
         """See Session."""
         return read_only(self._state)
 
+    def load(self, state: Tensors) -> None:
+        """See Session."""
+        overwrite(self._state, state)
+
     def close(self) -> None:
         """See Session."""
         self._functions.clear()
         self._state.clear()
         self._updated.clear()
-        memory.return_freed()
+        return_freed()
 
     def _function(self, name: str) -> _Function:
         if name not in self._functions:
             self._functions[name] = _load(
                 self._onnxruntime,
                 self._paths[name],
-                CHOICES[name],
+                OPTIMISED[name],
                 self._names[name],
                 self._threads,
             )
@@ -162,7 +155,7 @@ class _Function:
         # onnxruntime's exceptions have no base class of their own.
         except Exception as error:
             raise InternalError(
-                f"{self._path.name} failed in onnxruntime ({_one_line(error)}); try a smaller "
+                f"{self._path.name} failed in onnxruntime ({one_line(error)}); try a smaller "
                 "--batch if memory is short, otherwise please report this"
             ) from error
 
@@ -178,37 +171,37 @@ def _own(array: Any, dtype: Any) -> Any:
 
 
 def _load(
-    onnxruntime: ModuleType, path: Path, choices: Choices, names: _Names, threads: int
+    onnxruntime: ModuleType, path: Path, optimised: bool, names: _Names, threads: int
 ) -> _Function:
-    options = _options(onnxruntime, choices, threads)
-    if choices.arena:
-        _share_arena(onnxruntime)
+    options = session_options(onnxruntime, optimised, threads)
+    share_arena(onnxruntime)
     try:
         session = onnxruntime.InferenceSession(
             str(path), sess_options=options, providers=["CPUExecutionProvider"]
         )
     except Exception as error:
         raise BadBundle(
-            f"onnxruntime {onnxruntime.__version__} cannot load {path} ({_one_line(error)}); "
+            f"onnxruntime {onnxruntime.__version__} cannot load {path} ({one_line(error)}); "
             "the file is as exported, so try a newer onnxruntime or export the bundle again"
         ) from error
     _check_names(path, session, names)
     # What parsing and planning took is free again, but scattered.
-    memory.return_freed()
+    return_freed()
     return _Function(session, path)
 
 
-def _options(onnxruntime: ModuleType, choices: Choices, threads: int) -> Any:
+def session_options(onnxruntime: ModuleType, optimised: bool, threads: int) -> Any:
+    """Return how onnxruntime runs one function; its tensors come from the shared arena."""
     levels = onnxruntime.GraphOptimizationLevel
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = (
-        levels.ORT_ENABLE_ALL if choices.optimised else levels.ORT_DISABLE_ALL
+        levels.ORT_ENABLE_ALL if optimised else levels.ORT_DISABLE_ALL
     )
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     # Despite its name this is the order of the file; the default order goes backwards from outputs.
     options.execution_order = onnxruntime.ExecutionOrder.PRIORITY_BASED
-    options.enable_cpu_mem_arena = choices.arena
-    options.add_session_config_entry("session.use_env_allocators", str(int(choices.arena)))
+    options.enable_cpu_mem_arena = True
+    options.add_session_config_entry("session.use_env_allocators", "1")
     # A pattern allocates for the largest run at once. Reuse keeps a dead tensor's memory for a
     # later one of its size, through all the nodes between: 28 MB where 18 are alive. (Writing over
     # an operand that dies is another thing, and stays.)
@@ -225,7 +218,7 @@ def _options(onnxruntime: ModuleType, choices: Choices, threads: int) -> Any:
 
 
 @lru_cache(maxsize=None)
-def _share_arena(onnxruntime: ModuleType) -> None:
+def share_arena(onnxruntime: ModuleType) -> None:
     """Let all functions of this process take their tensors from one arena.
 
     They run in turn, so the arena grows to the largest need, not to the sum. Without one every
@@ -267,13 +260,10 @@ def _import() -> ModuleType:
     try:
         import onnxruntime
     except ImportError as error:
+        install = known_runtime(STOCK).install
         raise MissingDependency(
-            f"onnxruntime cannot be imported ({error}); install it with {INSTALL_HINT}"
+            f"onnxruntime cannot be imported ({error}); install it with {install}"
         ) from error
     module: ModuleType = onnxruntime
     module.set_default_logger_severity(LOG_ERRORS_ONLY)
     return module
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())

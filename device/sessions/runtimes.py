@@ -1,69 +1,20 @@
-"""The runtimes a session can run on, as a table; the first one that a bundle serves and that is
-installed is the default.
-"""
+"""Which runtime a bundle is opened with here, and the opening."""
 
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import os
-from dataclasses import dataclass
 from importlib import metadata
 from typing import Callable
 
+from mobiletl.device.bundle.arrays import Tensors
 from mobiletl.device.bundle.bundle import Bundle
 from mobiletl.device.errors import BadBundle, BadState, MissingDependency, UsageError
-from mobiletl.device.sessions.session import Session, Tensors
+from mobiletl.device.sessions.session import Session
+from mobiletl.device.sessions.table import RUNTIMES, Runtime, known_runtime
 
 Opener = Callable[[Bundle, int, Tensors, int], Session]
 
-
-@dataclass(frozen=True)
-class Runtime:
-    """One row: a module with `open_session(bundle, classes, state, threads) -> Session`."""
-
-    name: str
-    module: str
-    package: str
-    """What has to be importable; empty for the one that needs nothing and no files of a bundle."""
-    install: str
-    """The command that installs it."""
-
-    @property
-    def in_bundle(self) -> bool:
-        """Whether it runs files that the manifest's `runtimes` names."""
-        return bool(self.package)
-
-    def installed(self) -> bool:
-        """Whether the package is there; of a package inside another the outer one is imported."""
-        try:
-            return not self.package or importlib.util.find_spec(self.package) is not None
-        except ModuleNotFoundError:
-            return False
-
-
-RUNTIMES: tuple[Runtime, ...] = (
-    Runtime(
-        "onnxruntime",
-        "mobiletl.device.sessions.onnxruntime",
-        "onnxruntime",
-        'pip install "onnxruntime>=1.16.3,!=1.21.0"',
-    ),
-    Runtime(
-        "onnxruntime-training",
-        "mobiletl.device.sessions.onnxruntime_training.session",
-        "onnxruntime.training",
-        "pip install onnxruntime-training-cpu==1.19.2 torch (Linux on x86-64, Python 3.8 to 3.11)",
-    ),
-    Runtime(
-        "executorch",
-        "mobiletl.device.sessions.executorch",
-        "executorch",
-        "pip install executorch==1.5.1 torch==2.13.0",
-    ),
-    Runtime("torchscript", "mobiletl.device.sessions.torchscript", "torch", "pip install torch"),
-    Runtime("fake", "mobiletl.device.sessions.fake", "", ""),
-)
 
 # Both install a package named onnxruntime, each over the other's files.
 TWINS = ("onnxruntime", "onnxruntime-training-cpu")
@@ -102,11 +53,8 @@ def choose_runtime(bundle: Bundle, name: str | None = None) -> Runtime:
     Raises UsageError for an unknown one, BadBundle if the bundle does not serve it,
     MissingDependency with the command that helps if it is not installed.
     """
-    known = {row.name: row for row in RUNTIMES}
-    if name is not None and name not in known:
-        raise UsageError(f"runtime {name!r} is unknown; known are {', '.join(known)}")
-    if name is not None and not known[name].in_bundle:
-        return known[name]
+    if name is not None and not known_runtime(name).in_bundle:
+        return known_runtime(name)
     served = [row for row in RUNTIMES if row.in_bundle and row.name in bundle.manifest.runtimes]
     wanted = [row for row in served if name in (None, row.name)]
     if not wanted:

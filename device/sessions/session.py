@@ -9,15 +9,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Dict, TypeVar
+from typing import TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
-Floats = NDArray[np.float32]
-Labels = NDArray[np.int64]
-# An alias is evaluated, so on Python 3.8 it cannot be written `dict[str, Floats]`.
-Tensors = Dict[str, Floats]
+from mobiletl.device.bundle.arrays import Floats, Labels, Tensors
+from mobiletl.device.errors import BadState
 
 SessionType = TypeVar("SessionType", bound="Session")
 
@@ -59,6 +54,14 @@ class Session(ABC):
         """
 
     @abstractmethod
+    def load(self, state: Tensors) -> None:
+        """Go on from a copy of `state`, every entry of it, as if opened with it.
+
+        Nothing is loaded anew, so this takes no second session's memory. Raises BadState for
+        entries that are missing, unknown or of another shape, and changes nothing then.
+        """
+
+    @abstractmethod
     def close(self) -> None:
         """Free what the runtime holds; the session cannot be used afterwards."""
 
@@ -72,6 +75,32 @@ class Session(ABC):
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def overwrite(own: Tensors, state: Tensors) -> None:
+    """Copy `state` into the memory of `own`; raises BadState where the two differ in form."""
+    check_form(own, state)
+    for name, tensor in own.items():
+        tensor[...] = state[name]
+
+
+def check_form(own: Tensors, state: Tensors) -> None:
+    """Raise BadState unless `state` has the names, shapes and types of `own`."""
+    problems = [f"{name} is unknown" for name in state if name not in own]
+    for name, tensor in own.items():
+        if name not in state:
+            problems.append(f"{name} is missing")
+        elif state[name].shape != tensor.shape or state[name].dtype != tensor.dtype:
+            found = state[name]
+            problems.append(
+                f"{name} is {found.dtype} {list(found.shape)}, "
+                f"not {tensor.dtype} {list(tensor.shape)}"
+            )
+    if problems:
+        raise BadState(
+            f"the state does not fit this session: {'; '.join(problems)}; give it a state of the "
+            "same bundle and of as many classes"
+        )
 
 
 def read_only(tensors: Tensors) -> Tensors:

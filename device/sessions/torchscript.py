@@ -14,13 +14,14 @@ from typing import Any, Iterator
 
 import numpy as np
 
+from mobiletl.device.bundle.arrays import Floats, Labels, Tensors
 from mobiletl.device.bundle.bundle import Bundle
 from mobiletl.device.bundle.manifest import Manifest
 from mobiletl.device.errors import BadBundle, InternalError, MissingDependency
-from mobiletl.device.sessions.session import Floats, Labels, Session, StepResult, Tensors, read_only
+from mobiletl.device.sessions.session import Session, StepResult, overwrite, read_only
+from mobiletl.device.sessions.table import known_runtime
 
 RUNTIME = "torchscript"
-INSTALL_HINT = "pip install torch"
 FUNCTIONS = ("features", "train_step", "predict")
 
 
@@ -79,6 +80,10 @@ class TorchScriptSession(Session):
         """See Session."""
         return read_only(self._state)
 
+    def load(self, state: Tensors) -> None:
+        """See Session."""
+        overwrite(self._state, state)
+
     def close(self) -> None:
         """See Session."""
         self._functions.clear()
@@ -130,9 +135,10 @@ def _import() -> ModuleType:
     try:
         import torch
     except ImportError as error:
+        install = known_runtime(RUNTIME).install
         raise MissingDependency(
-            f"PyTorch cannot be imported ({error}); install it with {INSTALL_HINT}, or train with "
-            "--runtime onnxruntime"
+            f"PyTorch cannot be imported ({error}); install it with {install}, or train "
+            "with --runtime onnxruntime"
         ) from error
     module: ModuleType = torch
     return module

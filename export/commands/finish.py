@@ -29,8 +29,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     flags = _parser().parse_args(argv)
     result = finish(_order(flags))
     if flags.json:
-        answer = {"files": [str(p) for p in result.files], "classes": result.class_names}
-        print(json.dumps({**answer, "int8": result.summary} if flags.int8 else answer))
+        answer: dict[str, object] = {
+            "files": [str(p) for p in result.files],
+            "classes": result.class_names,
+        }
+        if flags.int8:
+            answer |= {"int8": result.summary, "skipped": list(result.skipped)}
+        print(json.dumps(answer))
         return 0
     for path in result.files:
         print(f"wrote {path} ({path.stat().st_size / 1e6:.1f} MB)")
@@ -41,6 +46,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     if result.summary:
         print(result.summary)
+    if result.skipped:
+        print(f"skipped {len(result.skipped)} pictures that cannot be read:")
+    for line in result.skipped:
+        print(f"  {line}")
     return 0
 
 

@@ -33,8 +33,8 @@ class Order:
 
 @dataclass(frozen=True)
 class Result:
-    """What was written, main file first; `difference` of logits is that before int8, and
-    `summary` a line about int8.
+    """What was written, main file first; `difference` of logits is that before int8, `summary` a
+    line about int8, and `skipped` a line for each picture that could not be read.
     """
 
     files: list[Path]
@@ -42,6 +42,7 @@ class Result:
     resolution: int
     difference: float
     summary: str = ""
+    skipped: tuple[str, ...] = ()
 
 
 def finish(order: Order) -> Result:
@@ -58,9 +59,9 @@ def finish(order: Order) -> Result:
     adds_layers = isinstance(network, TransferTop)
     finished = Finished(network, tensors, adds_layers, state.class_names, bundle.manifest)
     difference = check_against_graphs(finished, bundle, state)
-    contents, summary = _contents(row, finished, order)
+    contents, summary, skipped = _contents(row, finished, order)
     files = write_files(out, contents)
-    return Result(files, state.class_names, finished.resolution, difference, summary)
+    return Result(files, state.class_names, finished.resolution, difference, summary, skipped)
 
 
 def _beside(state: Path, row: Format) -> Path:
@@ -69,11 +70,13 @@ def _beside(state: Path, row: Format) -> Path:
     return state.with_name(f"{state.stem}-{row.name}{row.suffix}") if out == state else out
 
 
-def _contents(row: Format, finished: Finished, order: Order) -> tuple[Mapping[str, bytes], str]:
-    """What to write, by suffix, and a line about it."""
+def _contents(
+    row: Format, finished: Finished, order: Order
+) -> tuple[Mapping[str, bytes], str, tuple[str, ...]]:
+    """What to write, by suffix, a line about it, and the pictures that could not be read."""
     if not order.int8:
-        return render(row, finished), ""
+        return render(row, finished), "", ()
     from mobiletl.export.finish.int8 import render_int8  # onnxruntime's quantizer loads slowly
 
     int8 = render_int8(finished, order.data)
-    return int8.contents, int8.summary
+    return int8.contents, int8.summary, int8.skipped

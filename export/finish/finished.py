@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass
 
 import torch
 from torch import Tensor, nn
 
 from mobiletl.core.errors import UnsupportedModel
+from mobiletl.device.bundle.manifest import Manifest
 from mobiletl.export.finish.bundle_reader import HostBundle
 from mobiletl.export.finish.state_reader import State
 from mobiletl.export.own_network import is_own
@@ -29,23 +29,23 @@ class Finished:
     tensors: dict[str, Tensor]
     adds_layers: bool
     class_names: tuple[str, ...]
-    manifest: dict[str, Any]
+    manifest: Manifest
 
     @property
     def resolution(self) -> int:
         """R, in pixels."""
-        return int(self.manifest["input"]["resolution"])
+        return self.manifest.input.resolution
 
     def metadata(self) -> str:
         """JSON: classes in the order of the logits, and how a picture becomes a tensor."""
         facts = {
             "format": "mobiletl-finished",
-            "model": self.manifest["model"],
-            "method": self.manifest["method"]["name"],
-            "bundle": self.manifest["id"],
+            "model": asdict(self.manifest.model),
+            "method": self.manifest.method.name,
+            "bundle": self.manifest.id,
             "classes": self.class_names,
             "input": {
-                **self.manifest["input"],
+                **asdict(self.manifest.input),
                 "layout": "NCHW",
                 "colours": "RGB",
                 "scale": "x / 255, then (x - mean) / std",

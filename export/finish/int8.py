@@ -25,13 +25,13 @@ import numpy.typing as npt
 import onnx
 from onnx import helper
 
-from mobiletl.core.errors import BadPictures
+from mobiletl.device.errors import BadPictures
 from mobiletl.export.finish.finished import Finished
 from mobiletl.export.finish.int8_activations import convolutions, quantize_activations
 from mobiletl.export.finish.int8_check import Agreement, agreement, logits_of
 from mobiletl.export.finish.int8_noise import noise_pictures
 from mobiletl.export.finish.int8_weights import Kernel, pack, put_values, rounded_kernels
-from mobiletl.export.finish.pictures import normalised, picture_files
+from mobiletl.export.finish.pictures import Prepared, picture_files, prepared
 from mobiletl.export.finish.to_onnx import onnx_model
 
 Images = list[npt.NDArray[np.float32]]
@@ -46,10 +46,14 @@ _STEP = 3
 
 @dataclass(frozen=True)
 class Int8:
-    """`contents` by suffix; `summary` says in a line what has 8 bits and what that changes."""
+    """`contents` by suffix; `summary` says in a line what has 8 bits and what that changes.
+
+    `skipped` has a line for each picture that could not be read.
+    """
 
     contents: Mapping[str, bytes]
     summary: str
+    skipped: tuple[str, ...] = ()
 
 
 def render_int8(finished: Finished, data: Path | None) -> Int8:
@@ -59,7 +63,8 @@ def render_int8(finished: Finished, data: Path | None) -> Int8:
     """
     model = onnx_model(finished)
     facts = {entry.key: entry.value for entry in model.metadata_props}
-    size = finished.manifest["input"]
+    size = finished.manifest.input
+    skipped: tuple[str, ...] = ()
     if data is None:
         kernels = rounded_kernels(model, noise_pictures(size))
         pack(model, kernels)
@@ -68,22 +73,23 @@ def render_int8(finished: Finished, data: Path | None) -> Int8:
             "how many labels that changes"
         )
     else:
-        calibrating, checking = _halves(data, finished)
-        model, summary = _with_pictures(model, calibrating, checking)
+        pictures = _pictures(data, finished)
+        images, skipped = list(pictures.images), pictures.skipped
+        # Every other one to calibrate on, the rest to compare labels on.
+        model, summary = _with_pictures(model, images[::2], images[1::2])
     helper.set_model_props(model, facts)
     onnx.checker.check_model(model, full_check=True)
-    return Int8({".onnx": model.SerializeToString()}, summary)
+    return Int8({".onnx": model.SerializeToString()}, summary, skipped)
 
 
-def _halves(data: Path, finished: Finished) -> tuple[Images, Images]:
-    """Every other readable picture to calibrate on, the rest to compare labels on."""
-    images = list(normalised(picture_files(data), finished.manifest["input"]))
-    if len(images) < 2:
+def _pictures(data: Path, finished: Finished) -> Prepared:
+    pictures = prepared(picture_files(data), finished.manifest.input)
+    if len(pictures.images) < 2:
         raise BadPictures(
             f"--data {data}: one readable picture, expected two or more: some to calibrate on, "
             "others to compare labels on"
         )
-    return images[::2], images[1::2]
+    return pictures
 
 
 def _with_pictures(

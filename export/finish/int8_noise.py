@@ -7,10 +7,10 @@ from the network. Noise with the spectrum of photographs, amplitude 1/f (Field, 
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
+
+from mobiletl.device.bundle.manifest import Input
 
 COUNT = 64
 # Photographs are mostly grey: red, green and blue are mixed of brightness and two opposed colours.
@@ -18,11 +18,11 @@ _COLOURS = np.array([[0.9, 0.3, 0.2], [0.9, 0.0, -0.2], [0.9, -0.3, 0.2]], np.fl
 _BRIGHTNESS_SPREAD = 0.8
 
 
-def noise_pictures(size: dict[str, Any]) -> list[npt.NDArray[np.float32]]:
+def noise_pictures(size: Input) -> list[npt.NDArray[np.float32]]:
     """`COUNT` arrays [1,3,R,R], always the same; `size` is the manifest's `input`."""
     random = np.random.default_rng(0)
-    side = size["resolution"]
-    mean, std = (np.array(size[key], np.float32).reshape(3, 1, 1) for key in ("mean", "std"))
+    side = size.resolution
+    mean, std = (np.array(v, np.float32).reshape(3, 1, 1) for v in (size.mean, size.std))
     along = np.fft.fftfreq(side)
     frequency = np.hypot(along[:, None], along[None])
     frequency[0, 0] = np.inf

@@ -65,7 +65,7 @@ def unfolded(tensors: Tensors, bundle: HostBundle, state: State, source: str) ->
     if weights is None:
         raise BadWeights("--weights none names nothing to take the frozen layers from")
     norms = _norms(bundle.backbone.build(2))
-    trained = {entry["name"] for entry in bundle.manifest["state"]}
+    trained = {entry.name for entry in bundle.manifest.state}
     result = dict(tensors)
     for conv, (norm_name, norm) in norms.items():
         keys = [f"{norm_name}.{leaf}" for leaf in ("weight", "running_mean", "running_var")]
@@ -80,7 +80,7 @@ def unfolded(tensors: Tensors, bundle: HostBundle, state: State, source: str) ->
         if not all(_close(b, a) for b, a in zip(before, after, strict=True)):
             raise BadWeights(
                 f"{source}: {conv} does not fold to what {bundle.path} holds; name the weights "
-                f"the bundle was exported from ({bundle.manifest['model']['weights']})"
+                f"the bundle was exported from ({bundle.manifest.model.weights})"
             )
         result = original
     return result
@@ -118,10 +118,10 @@ def _filled(top: TransferTop, values: Tensors) -> TransferTop:
 def _prepared(bundle: HostBundle, classes: int) -> Transfer:
     """The network as it was cut and rewritten for the export, with other numbers in it."""
     manifest = bundle.manifest
-    method = find_method(manifest["method"]["name"])
-    blocks = None if method.default_blocks is None else manifest["method"]["blocks"]
+    method = find_method(manifest.method.name)
+    blocks = None if method.default_blocks is None else manifest.method.blocks
     model = bundle.backbone.build(classes)
-    return method.prepare(model, blocks, resolution=manifest["input"]["resolution"])
+    return method.prepare(model, blocks, resolution=manifest.input.resolution)
 
 
 def _top_tensors(bundle: HostBundle, state: State) -> Tensors:
@@ -158,7 +158,7 @@ def _prefix_tensors(bundle: HostBundle, norms: Mapping[str, tuple[str, nn.BatchN
     """The frozen layers, a norm of its own behind each convolution that had one."""
     names = _backbone_names(bundle.backbone.build(2))
     prefix = _prepared(bundle, classes=2).prefix
-    layers = layers_as_run(prefix, bundle.manifest["input"]["resolution"])
+    layers = layers_as_run(prefix, bundle.manifest.input.resolution)
     constants = prefix_layers(bundle.features.graph)
     if [t["weight"].shape for t in constants] != [_weight(layer).shape for _, layer in layers]:
         raise UnsupportedModel(

@@ -1,21 +1,32 @@
-"""Pictures to calibrate on, prepared as a board prepares them for evaluation."""
+"""Pictures to calibrate on: found, and prepared by the board's own code."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
 
-from mobiletl.core.errors import BadPictures
+from mobiletl.device.bundle.decode import UnreadablePicture
+from mobiletl.device.bundle.frame import frame_of
+from mobiletl.device.bundle.manifest import Input
+from mobiletl.device.bundle.prepare import prepare
+from mobiletl.device.errors import BadPictures
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm"})
 # Half to calibrate on, where ranges settle long before, half to count changed labels on.
 MOST = 384
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Readable pictures as [1,3,R,R] each, and a line for each file that could not be read."""
+
+    images: tuple[npt.NDArray[np.float32], ...]
+    skipped: tuple[str, ...]
 
 
 def picture_files(folder: Path) -> list[Path]:
@@ -32,31 +43,20 @@ def picture_files(folder: Path) -> list[Path]:
     return found[:: math.ceil(len(found) / MOST)]
 
 
-def normalised(files: list[Path], size: dict[str, Any]) -> Iterator[npt.NDArray[np.float32]]:
-    """Each readable file as [1,3,R,R]; `size` is the manifest's `input`.
+def prepared(files: Sequence[Path], size: Input) -> Prepared:
+    """Prepare `files` as `predict` does on a board, bit for bit.
 
-    Raises BadPictures at the end if none was readable.
+    Raises BadPictures if none is readable.
     """
-    mean, std = (np.array(size[key], np.float32) for key in ("mean", "std"))
-    readable = 0
+    images: list[npt.NDArray[np.float32]] = []
+    skipped: list[str] = []
     for file in files:
         try:
-            with Image.open(file) as image:
-                cropped = _cropped(ImageOps.exif_transpose(image).convert("RGB"), size)
-        except (OSError, ValueError, Image.DecompressionBombError):
-            continue
-        readable += 1
-        pixels = (np.asarray(cropped, np.float32) / 255 - mean) / std
-        yield np.ascontiguousarray(pixels.transpose(2, 0, 1)[None])
-    if not readable:
-        raise BadPictures(f"none of the {len(files)} pictures to calibrate on can be read")
-
-
-def _cropped(image: Image.Image, size: dict[str, Any]) -> Image.Image:
-    """Short side to `resize`, then the centre square of `resolution`."""
-    factor = size["resize"] / min(image.size)
-    width, height = (max(size["resize"], round(side * factor)) for side in image.size)
-    side = size["resolution"]
-    left, top = (width - side) // 2, (height - side) // 2
-    resized = image.resize((width, height), Image.Resampling.BILINEAR)
-    return resized.crop((left, top, left + side, top + side))
+            images.append(prepare(frame_of(file), size)[None])
+        except UnreadablePicture as error:
+            skipped.append(str(error))
+    if not images:
+        raise BadPictures(
+            f"none of the {len(files)} pictures to calibrate on can be read ({skipped[0]})"
+        )
+    return Prepared(tuple(images), tuple(skipped))

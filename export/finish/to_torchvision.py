@@ -16,7 +16,7 @@ def render(finished: Finished) -> Mapping[str, bytes]:
     """
     if finished.adds_layers:
         raise UsageError(
-            f"--to torchvision: {finished.manifest['method']['name']} has put layers beside the "
+            f"--to torchvision: {finished.manifest.method.name} has put layers beside the "
             "blocks that torchvision's network lacks; try --to onnx or --to torchscript"
         )
     tensors = {key: tensor.contiguous() for key, tensor in finished.tensors.items()}

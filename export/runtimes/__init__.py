@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from mobiletl.core.errors import MissingDependency, UsageError
+from mobiletl.export.parts import Parts
 from mobiletl.export.runtimes.artifact import Artifact
-from mobiletl.export.writing.parts import Parts
-from mobiletl.export.writing.stock_graphs import StockGraphs
+from mobiletl.export.stock_graphs import StockGraphs
 
 __all__ = ["DEFAULT_RUNTIMES", "RUNTIMES", "build_artifact", "find_runtimes"]
 

@@ -7,11 +7,11 @@ manifest are one: every role names the same program.
 from __future__ import annotations
 
 from mobiletl.export.lowering.executorch.program import lower_to_executorch
+from mobiletl.export.parts import Parts
 from mobiletl.export.passes.pipelines import run_passes
 from mobiletl.export.runtimes.artifact import Artifact, NamedFile
+from mobiletl.export.stock_graphs import StockGraphs
 from mobiletl.export.tracing.functions import trace_features, trace_predict, trace_train_step
-from mobiletl.export.writing.parts import Parts
-from mobiletl.export.writing.stock_graphs import StockGraphs
 
 FILE = "mobiletl.pte"
 ONE_PICTURE = 1
@@ -31,5 +31,6 @@ def build(parts: Parts, _graphs: StockGraphs) -> Artifact:
         files={"program": NamedFile(FILE, program.content)},
         batch=batch,
         classes=classes,
-        memory=dict(program.arena_bytes),
+        # One arena, whatever runs in it: N and K are fixed.
+        memory={name: [(size, 0, 0, 0)] for name, size in program.arena_bytes.items()},
     )

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from mobiletl.export.parts import Parts
 from mobiletl.export.runtimes.artifact import Artifact, NamedFile
-from mobiletl.export.writing.parts import Parts
-from mobiletl.export.writing.stock_graphs import StockGraphs
+from mobiletl.export.stock_graphs import StockGraphs
 
 
 def build(parts: Parts, graphs: StockGraphs) -> Artifact:

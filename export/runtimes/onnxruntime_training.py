@@ -23,10 +23,10 @@ from mobiletl.export.lowering.onnx_training.checkpoint import (
 from mobiletl.export.lowering.onnx_training.eval import eval_model
 from mobiletl.export.lowering.onnx_training.model import training_model
 from mobiletl.export.lowering.onnx_training.optimizer import optimizer_model, optimizer_rule
+from mobiletl.export.parts import Parts
 from mobiletl.export.runtimes.artifact import Artifact, NamedFile
-from mobiletl.export.writing.description import initial
-from mobiletl.export.writing.parts import Parts
-from mobiletl.export.writing.stock_graphs import StockGraphs
+from mobiletl.export.stock_graphs import StockGraphs
+from mobiletl.export.tracing.functions import initial
 
 # The official builder puts a prefix before the names of its files; so do we for the second pair.
 WHOLE = "whole_"

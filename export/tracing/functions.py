@@ -20,12 +20,23 @@ Shape = tuple[int, int, int]
 
 # The new value of a state entry is the output called <entry>.next (docs/bundle.md).
 NEXT = ".next"
+# A board draws the weights of its classifier with this deviation (docs/bundle.md, "State").
+HEAD_STD = 0.01
 
 
 def state_shape(entry: Entry, classes: Size = "K") -> tuple[Size, ...]:
     """The shape of a state entry for so many classes."""
     shape = tuple(int(size) for size in entry.value.shape)
     return (classes, *shape[1:]) if entry.per_class else shape
+
+
+def initial(entry: Entry) -> str:
+    """Where the first value of a state entry comes from: `file`, `zeros` or `normal:STD`."""
+    if entry.role == "slot":
+        return "zeros"
+    if not entry.per_class:
+        return "file"
+    return f"normal:{HEAD_STD}" if entry.value.dim() > 1 else "zeros"
 
 
 def trace_features(transfer: Transfer, resolution: int, batch: Size = "N") -> Traced:

@@ -13,17 +13,16 @@ from mobiletl.core.optimizers import Optimizer
 from mobiletl.core.step import Entry
 from mobiletl.core.transfer import Transfer
 from mobiletl.export.memory.plan import GraphPlan
+from mobiletl.export.parts import Parts
 from mobiletl.export.runtimes.artifact import Artifact
-from mobiletl.export.tracing.functions import state_shape
+from mobiletl.export.tracing.functions import initial, state_shape
 from mobiletl.export.tracing.trace import EXAMPLE_SIZE
-from mobiletl.export.writing.parts import Parts
 
 # ImageNet's statistics: what every published backbone was trained with (torchvision).
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 # Evaluation resizes to size / 0.875 before the central crop (256 for 224).
 CROP_SHARE = 0.875
-HEAD_STD = 0.01
 _FLOAT_BYTES = 4
 
 
@@ -94,15 +93,6 @@ def describe(
 def _weights_label(source: str) -> str:
     """The kind of weights, or a file's name without the folders it lies in on this host."""
     return source if source in ("imagenet", "demo", "none") else Path(source).name
-
-
-def initial(entry: Entry) -> str:
-    """Where the first value of a state entry comes from: `file`, `zeros` or `normal:STD`."""
-    if entry.role == "slot":
-        return "zeros"
-    if not entry.per_class:
-        return "file"
-    return f"normal:{HEAD_STD}" if entry.value.dim() > 1 else "zeros"
 
 
 def _trains(entries: Iterable[Entry]) -> list[str]:

@@ -17,12 +17,13 @@ from mobiletl.export.memory.at_rest import runtime_at_rest
 from mobiletl.export.memory.plan import GraphPlan, plan_graph
 from mobiletl.export.memory.verifier import verify_plan
 from mobiletl.export.own_network import find_network
+from mobiletl.export.parts import Parts, Request
 from mobiletl.export.runtimes import build_artifact, find_runtimes
+from mobiletl.export.stock_graphs import stock_graphs
+from mobiletl.export.tracing.functions import initial
 from mobiletl.export.tracing.trace import EXAMPLE_SIZE
 from mobiletl.export.weights.loading import weights_of
-from mobiletl.export.writing.description import describe, initial
-from mobiletl.export.writing.parts import Parts, Request
-from mobiletl.export.writing.stock_graphs import stock_graphs
+from mobiletl.export.writing.description import describe
 from mobiletl.export.writing.writer import require_replaceable, write_bundle
 
 __all__ = ["Request", "export_bundle"]

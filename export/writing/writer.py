@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import shutil
 import tempfile
@@ -17,11 +16,8 @@ import numpy.typing as npt
 from safetensors.numpy import save
 
 from mobiletl.core.errors import NoSpace, UsageError
-
-FORMAT = "mobiletl-bundle"
-VERSION = 2
-MANIFEST = "manifest.json"
-STATE = "state.safetensors"
+from mobiletl.device.bundle.digest import file_digest, manifest_id
+from mobiletl.device.bundle.manifest_schema import FORMAT, MANIFEST_FILE, STATE_FILE, VERSION
 
 _REQUIREMENTS_HEAD = "# What device/train_on_board.py needs: pip install -r requirements.txt\n"
 
@@ -67,7 +63,7 @@ def require_replaceable(out: Path) -> None:
     for place in (out, *out.parents):
         if place.is_file():
             raise UsageError(f"--out {out}: {place} is a file, expected a folder for the bundle")
-    if out.is_dir() and any(out.iterdir()) and not (out / MANIFEST).is_file():
+    if out.is_dir() and any(out.iterdir()) and not (out / MANIFEST_FILE).is_file():
         raise UsageError(
             f"--out {out} holds something that is no bundle; choose a new folder or a bundle"
         )
@@ -81,7 +77,7 @@ def _fill(
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(content)
     # Written here, because a full disk has to be an OSError: safetensors raises its own.
-    (folder / STATE).write_bytes(save(dict(state)))
+    (folder / STATE_FILE).write_bytes(save(dict(state)))
     runner = Path(__file__).parents[2] / "device"
     shutil.copytree(runner, folder / "device", ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "requirements.txt").write_text(_REQUIREMENTS_HEAD + _requirements(), "utf-8")
@@ -92,21 +88,11 @@ def _requirements() -> str:
     return "".join(f"{line}\n" for line in requires("mobiletl") or () if "extra ==" not in line)
 
 
-def manifest_id(document: Mapping[str, Any]) -> str:
-    """The hash of a manifest without itself and without what was measured on this host: the same
-    export made twice is the same bundle (docs/bundle.md).
-    """
-    memory = {**document["memory"], "runtime": 0, "runtime_release": ""}
-    unmeasured = {**document, "id": "", "memory": memory}
-    canonical = json.dumps(unmeasured, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode("utf-8")).hexdigest()
-
-
 def _seal(folder: Path, manifest: Mapping[str, Any]) -> None:
     files = {
         path.relative_to(folder).as_posix(): {
             "bytes": path.stat().st_size,
-            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+            "sha256": file_digest(path),
         }
         for path in sorted(folder.rglob("*"))
         if path.is_file()
@@ -120,4 +106,4 @@ def _seal(folder: Path, manifest: Mapping[str, Any]) -> None:
         "files": files,
     }
     document["id"] = manifest_id(document)
-    (folder / MANIFEST).write_text(json.dumps(document, indent=1) + "\n", "utf-8")
+    (folder / MANIFEST_FILE).write_text(json.dumps(document, indent=1) + "\n", "utf-8")

@@ -18,9 +18,11 @@ from mobiletl.device import train_on_board
 from mobiletl.device.bundle.bundle import open_bundle
 from mobiletl.device.bundle.state_file import load_state
 from mobiletl.device.commands.table import main as mobiletl
+from mobiletl.device.memory.at_rest import runtime_bytes
 from mobiletl.device.printable import printable
 from mobiletl.device.run import training
-from mobiletl.device.sessions.at_rest import STOCK, runtime_bytes
+from mobiletl.device.run.events_file import read_events
+from mobiletl.device.sessions.table import STOCK
 from runtime_tests.support.board.picture_folders import damage, write_pictures
 from runtime_tests.support.board.tiny_bundle import write_tiny_bundle
 
@@ -66,7 +68,13 @@ def test_a_run_from_start_to_prediction(
     assert mobiletl(paste[1:]) == 0
     assert capsys.readouterr().out.split()[0] == paste[-1]
     kept = {entry.name for entry in out.iterdir()}
-    assert {"state.safetensors", "last.safetensors", "metrics.jsonl", "plot.png"} <= kept
+    assert {
+        "state.safetensors",
+        "last.safetensors",
+        "metrics.jsonl",
+        "events.jsonl",
+        "plot.png",
+    } <= kept
 
 
 def test_json_is_one_object_and_nothing_else(
@@ -90,6 +98,9 @@ def test_json_is_one_object_and_nothing_else(
     assert Path(found["state"]).is_file()
     assert Path(found["plot"]).is_file()
     assert found["skipped"] == []
+    heard = read_events(Path(found["events"]))
+    assert heard[-1]["measured_peak_bytes"] == found["memory"]["measured_peak_bytes"]
+    assert heard[-1]["best_accuracy"] == found["best"]["accuracy"]
 
 
 def test_defaults(bundle: Path, photos: Path, tmp_path: Path, monkeypatch: Any) -> None:

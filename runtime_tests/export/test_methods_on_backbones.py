@@ -32,7 +32,7 @@ from mobiletl.core.step import TrainingStep
 from mobiletl.core.transfer import Transfer
 from mobiletl.export.memory.plan import plan_graph
 from mobiletl.export.memory.verifier import verify_plan
-from mobiletl.export.writing.stock_graphs import lower_features, lower_predict, lower_train_step
+from mobiletl.export.stock_graphs import lower_features, lower_predict, lower_train_step
 from runtime_tests.support.exported_bundles import invented_pictures
 from runtime_tests.support.kinks import Room, clear_of_kinks
 from runtime_tests.support.layer_steps import in_onnxruntime

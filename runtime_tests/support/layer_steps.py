@@ -30,8 +30,8 @@ from mobiletl.export.memory.plan import plan_graph
 from mobiletl.export.memory.verifier import verify_plan
 from mobiletl.export.passes.rematerialise import rematerialise_kernels
 from mobiletl.export.passes.shrink_expand import shrink_expand
+from mobiletl.export.stock_graphs import lower_predict, lower_train_step
 from mobiletl.export.tracing.functions import NEXT, trace_predict, trace_train_step
-from mobiletl.export.writing.stock_graphs import lower_predict, lower_train_step
 
 CLASSES = 3
 LR = 0.1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from mobiletl.device.bundle.bundle import open_bundle
 from mobiletl.device.bundle.state_file import load_state
 from mobiletl.export.writing.export_bundle import Request, export_bundle
 from runtime_tests.support import training_env
+from runtime_tests.support.board.shared_files import REPOSITORY
 from runtime_tests.support.real_bundle import write_digits
 
 CLASSES, BATCH, EPOCHS, EACH = 4, 8, 80, 2
@@ -103,3 +105,39 @@ def test_every_runtime_predicts_the_same(board: Path, runtime: str) -> None:
         assert one["labels"][0]["probability"] == pytest.approx(
             other["labels"][0]["probability"], abs=1e-4
         )
+
+
+LOADS = """
+import sys
+sys.path.insert(0, sys.argv[1] + "/device")
+import _script
+_script.register()
+import numpy as np
+from mobiletl.device.bundle.bundle import open_bundle
+from mobiletl.device.sessions.runtimes import open_session
+from runtime_tests.support.board.loading import assert_load_is_as_opened
+bundle, runtime = open_bundle(sys.argv[1]), sys.argv[2]
+classes, batch = int(sys.argv[3]), int(sys.argv[4])
+h = np.random.default_rng(0).standard_normal((batch, *bundle.manifest.feature.shape), np.float32)
+assert_load_is_as_opened(
+    lambda state: open_session(bundle, classes, state, 1, runtime),
+    bundle.initial_state(classes, 0),
+    bundle.initial_state(classes, 1),
+    h,
+    np.arange(batch) % classes,
+)
+"""
+
+
+@pytest.mark.parametrize("runtime", RELAY)
+def test_every_runtime_goes_on_from_a_loaded_state(board: Path, runtime: str) -> None:
+    python = command(board, runtime, "train_on_board.py")[0]
+    arguments = [str(board / "bundle"), runtime, str(CLASSES), str(BATCH)]
+    done = subprocess.run(
+        [python, "-c", LOADS, *arguments],
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]

@@ -15,8 +15,8 @@ from typing import Any, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from mobiletl.device.bundle.arrays import Floats, Tensors
 from mobiletl.device.errors import BadBundle
-from mobiletl.device.sessions.session import Floats, Tensors
 
 IDENTIFIER = b"ODTC"
 FLOAT = 1

@@ -14,17 +14,17 @@ from typing import Any
 
 import numpy as np
 
+from mobiletl.device.bundle.arrays import Floats, Labels, Tensors
 from mobiletl.device.bundle.bundle import Bundle
 from mobiletl.device.bundle.manifest import Manifest
 from mobiletl.device.errors import BadBundle, InternalError, MissingDependency
+from mobiletl.device.printable import one_line
 from mobiletl.device.sessions.onnxruntime_training.checkpoint import read_checkpoint, with_values
 from mobiletl.device.sessions.onnxruntime_training.slots import Slots
-from mobiletl.device.sessions.session import Floats, Labels, Session, StepResult, Tensors, read_only
+from mobiletl.device.sessions.session import Session, StepResult, check_form, read_only
+from mobiletl.device.sessions.table import known_runtime
 
 NAME = "onnxruntime-training"
-INSTALL_HINT = (
-    "pip install onnxruntime-training-cpu==1.19.2 torch (Linux on x86-64, Python 3.8 to 3.11)"
-)
 LOG_ERRORS_ONLY = 3
 TRAINING = "training_model"
 
@@ -55,18 +55,22 @@ class OnnxRuntimeTrainingSession(Session):
         self._paths = paths
         self._threads = threads
         self._prefix: Any = None
-        exported = paths["checkpoint"]
-        self._slots = _slots(self._load(exported), manifest, paths)
+        self._slots = _slots(self._checkpoint(paths["checkpoint"]), manifest, paths)
+        self._start(state)
+
+    def _start(self, state: Tensors) -> None:
+        """Set up module and optimizer; their moments can be given in a file only."""
+        api, paths, exported = self._api, self._paths, self._paths["checkpoint"]
         with tempfile.TemporaryDirectory(prefix="mobiletl-") as scratch:
             start = Path(scratch, "checkpoint")
             start.write_bytes(with_values(exported.read_bytes(), self._slots.to_runtime(state)))
-            self._state = self._load(start)
+            self._state = self._checkpoint(start)
         try:
             self._module = api.training.Module(
                 str(paths[TRAINING]),
                 self._state,
                 str(paths["eval_model"]),
-                session_options=_step_options(api.runtime, threads),
+                session_options=_step_options(api.runtime, self._threads),
             )
             self._optimizer = api.training.Optimizer(str(paths["optimizer_model"]), self._module)
         # onnxruntime's exceptions have no base class of their own.
@@ -105,11 +109,16 @@ class OnnxRuntimeTrainingSession(Session):
             self._run(save, self._state, str(file), include_optimizer_state=True)
             return read_only(self._slots.to_state(read_checkpoint(file.read_bytes())))
 
+    def load(self, state: Tensors) -> None:
+        """See Session; here module and optimizer are set up anew."""
+        check_form(self.state(), state)
+        self._start(state)
+
     def close(self) -> None:
         """See Session."""
         self._prefix = self._module = self._optimizer = self._state = None
 
-    def _load(self, path: Path) -> Any:
+    def _checkpoint(self, path: Path) -> Any:
         try:
             return self._api.training.CheckpointState.load_checkpoint(str(path))
         except Exception as error:
@@ -133,7 +142,7 @@ class OnnxRuntimeTrainingSession(Session):
             return function(*arguments, **options)
         except Exception as error:
             raise InternalError(
-                f"a step failed in onnxruntime-training ({_one_line(error)}); try a smaller "
+                f"a step failed in onnxruntime-training ({one_line(error)}); try a smaller "
                 "--batch if memory is short, otherwise please report this"
             ) from error
 
@@ -179,8 +188,8 @@ def _import() -> Api:
         from onnxruntime.training import api
     except ImportError as error:
         raise MissingDependency(
-            f"onnxruntime.training.api cannot be imported ({_one_line(error)}); install it with "
-            f"{INSTALL_HINT}"
+            f"onnxruntime.training.api cannot be imported ({one_line(error)}); install it with "
+            f"{known_runtime(NAME).install}"
         ) from error
     onnxruntime.set_default_logger_severity(LOG_ERRORS_ONLY)
     return Api(onnxruntime, api)
@@ -188,10 +197,6 @@ def _import() -> Api:
 
 def _unloadable(path: Path, error: Exception) -> BadBundle:
     return BadBundle(
-        f"onnxruntime-training cannot load {path} ({_one_line(error)}); the file is as exported, "
-        f"so check the version ({INSTALL_HINT}) or export the bundle again"
+        f"onnxruntime-training cannot load {path} ({one_line(error)}); the file is as exported, "
+        f"so check the version ({known_runtime(NAME).install}) or export the bundle again"
     )
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mobiletl.device.bundle.arrays import Tensors
 from mobiletl.device.bundle.manifest import StateEntry
 from mobiletl.device.sessions.onnxruntime_training.checkpoint import Values
-from mobiletl.device.sessions.session import Tensors
 
 MOMENTS = ("momentum0", "momentum1")
 # A float32 cannot say more of 1 - c, where c is close to 1.

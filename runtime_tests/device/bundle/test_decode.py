@@ -157,7 +157,7 @@ def test_truncated_file(tmp_path: Path, suffix: str) -> None:
     path.write_bytes(whole.getvalue()[: len(whole.getvalue()) // 2])
     with pytest.raises(UnreadablePicture) as caught:
         decode(path, 32)
-    assert caught.value.path == path
+    assert caught.value.name == str(path)
     assert caught.value.reason
     assert "\n" not in caught.value.reason
 

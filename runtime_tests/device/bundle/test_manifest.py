@@ -11,8 +11,8 @@ from typing import Any, Callable
 import numpy as np
 import pytest
 
+from mobiletl.device.bundle.digest import manifest_id
 from mobiletl.device.bundle.manifest import GraphMemory, parse_manifest
-from mobiletl.device.bundle.manifest_schema import manifest_id
 from mobiletl.device.errors import BadBundle
 from runtime_tests.support.board.tiny_bundle import WEIGHT, tiny_document, write_tiny_bundle
 
@@ -132,8 +132,8 @@ def test_all_problems_are_reported_at_once(document: Any) -> None:
 
 
 def test_a_newer_version_is_named_before_anything_else(document: Any) -> None:
-    newer = {"format": document["format"], "version": 3, "created_by": "mobiletl 9.0"}
-    with pytest.raises(BadBundle, match=r"version 3, made by 'mobiletl 9\.0'.*Update mobiletl"):
+    newer = {"format": document["format"], "version": 4, "created_by": "mobiletl 9.0"}
+    with pytest.raises(BadBundle, match=r"version 4, made by 'mobiletl 9\.0'.*Update mobiletl"):
         parse_manifest(json.dumps(newer))
 
 

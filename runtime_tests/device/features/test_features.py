@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mobiletl.device.bundle.arrays import Floats
 from mobiletl.device.bundle.bundle import open_bundle
+from mobiletl.device.bundle.frame import frame_of
 from mobiletl.device.bundle.manifest import Manifest
 from mobiletl.device.errors import InternalError, NoSpace
 from mobiletl.device.features import cache as feature_cache
@@ -18,7 +20,7 @@ from mobiletl.device.features.live import LiveFeatures, OnUnreadable, Preparatio
 from mobiletl.device.pictures.dataset import Picture, open_dataset
 from mobiletl.device.run.stop import StopRequested
 from mobiletl.device.sessions.runtimes import open_session
-from mobiletl.device.sessions.session import Floats, Session
+from mobiletl.device.sessions.session import Session
 from runtime_tests.support.board.picture_folders import damage, write_pictures
 from runtime_tests.support.board.tiny_bundle import write_tiny_bundle
 
@@ -46,7 +48,7 @@ class Setting:
         preparation = Preparation(self.manifest.input, 5 if augment else None)
         return LiveFeatures(
             self.session,
-            lambda row: self.root / self.pictures[row].path,
+            lambda row: frame_of(self.root / self.pictures[row].path),
             preparation,
             report,
             micro_batch,

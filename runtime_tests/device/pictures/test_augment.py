@@ -14,8 +14,6 @@ from mobiletl.device.pictures.augment import (
     RATIO,
     augmented,
     crop_box,
-    evaluated,
-    evaluation_short_side,
     random_stream,
     training_short_side,
 )
@@ -32,34 +30,6 @@ def normalised(image: Image.Image) -> np.ndarray:
     """Normalise as written in docs/bundle.md, in double precision."""
     x = np.asarray(image, np.float64) / 255
     return ((x - np.array(SIZE.mean)) / np.array(SIZE.std)).transpose(2, 0, 1)
-
-
-def evaluate(image: Image.Image) -> np.ndarray:
-    out = np.full((3, 32, 32), np.nan, np.float32)
-    evaluated(image, SIZE, out)
-    return out
-
-
-@pytest.mark.parametrize("size", [(72, 36), (40, 57), (301, 200), (36, 36), (37, 148), (20, 11)])
-def test_evaluation_is_resize_then_central_crop(size: tuple[int, int]) -> None:
-    image = noise(*size)
-    width, height = (int(36 * side / min(size)) for side in size)
-    whole = image.resize((width, height), Image.Resampling.BILINEAR)
-    left, top = round((width - 32) / 2), round((height - 32) / 2)
-    expected = normalised(whole.crop((left, top, left + 32, top + 32)))
-    np.testing.assert_allclose(evaluate(image), expected, rtol=0, atol=1e-5)
-
-
-def test_long_picture_shows_its_middle() -> None:
-    image = Image.new("RGB", (1000, 36))
-    image.paste((255, 255, 255), (480, 0, 520, 36))
-    np.testing.assert_allclose(evaluate(image), evaluate(Image.new("RGB", (36, 36), "white")))
-
-
-def test_extreme_shapes_take_no_memory() -> None:
-    # Resized as a whole this would be 36 x 720000 pixels.
-    assert np.isfinite(evaluate(Image.new("RGB", (1, 20_000), (9, 9, 9)))).all()
-    assert np.isfinite(evaluate(Image.new("RGB", (20_000, 1), (9, 9, 9)))).all()
 
 
 def test_training_writes_a_normalised_crop() -> None:
@@ -125,4 +95,3 @@ def test_tiny_pictures_have_crops(size: tuple[int, int]) -> None:
 def test_decoded_size_suffices_for_the_smallest_crop() -> None:
     side = training_short_side(SIZE)
     assert math.sqrt(side * side * AREA[0] * RATIO[0]) >= SIZE.resolution
-    assert evaluation_short_side(SIZE) == 72

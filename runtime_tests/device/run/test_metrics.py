@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from mobiletl.device.errors import NoSpace
-from mobiletl.device.run.metrics import EpochMetrics, MetricsFile
+from mobiletl.device.run.events import EpochMetrics
+from mobiletl.device.run.metrics import MetricsFile
 
 
 def row(epoch: int) -> EpochMetrics:

@@ -10,7 +10,7 @@ from PIL import Image, ImageFont
 
 from mobiletl.device.errors import NoSpace
 from mobiletl.device.run import plot
-from mobiletl.device.run.metrics import EpochMetrics
+from mobiletl.device.run.events import EpochMetrics
 from mobiletl.device.run.plot import HEIGHT, TRAIN_COLOUR, VAL_COLOUR, WIDTH, draw_plot, ticks
 
 

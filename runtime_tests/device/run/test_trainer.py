@@ -13,12 +13,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mobiletl.device.bundle import state_file
+from mobiletl.device.bundle import frame, state_file
 from mobiletl.device.bundle.bundle import Bundle
 from mobiletl.device.bundle.decode import decode
 from mobiletl.device.bundle.state_file import load_state
 from mobiletl.device.errors import BadPictures, Diverged, NoSpace, UsageError
-from mobiletl.device.features import live as features
 from mobiletl.device.run.evaluation import Score
 from mobiletl.device.run.trainer import rank
 from mobiletl.device.sessions.session import StepResult
@@ -197,13 +196,13 @@ def test_one_decoded_picture_at_a_time(
     alive: list[weakref.ref[Image.Image]] = []
     counts: list[int] = []
 
-    def watched(path: Path, short_side: int) -> Image.Image:
+    def watched(path: Path, short_side: int, name: str) -> Image.Image:
         counts.append(sum(reference() is not None for reference in alive))
-        image = decode(path, short_side)
+        image = decode(path, short_side, name)
         alive.append(weakref.ref(image))
         return image
 
-    monkeypatch.setattr(features, "decode", watched)
+    monkeypatch.setattr(frame, "decode", watched)
     workshop.train(workshop.options("run", epochs=1, augment=augment))
     assert len(counts) == 21
     assert max(counts) == 0

@@ -14,13 +14,12 @@ from mobiletl.device.bundle.manifest import RuntimeFiles
 from mobiletl.device.errors import BadBundle, MissingDependency, UsageError
 from mobiletl.device.sessions import runtimes
 from mobiletl.device.sessions.runtimes import (
-    RUNTIMES,
-    Runtime,
     choose_runtime,
     open_session,
     static_batch,
     usable_cores,
 )
+from mobiletl.device.sessions.table import RUNTIMES, Runtime
 from runtime_tests.support.board.tiny_bundle import write_tiny_bundle
 
 SERVED = ("onnxruntime", "torchscript")
@@ -118,5 +117,5 @@ def test_two_onnxruntimes_in_one_environment(
 
 
 def test_a_package_inside_a_missing_one_is_not_installed() -> None:
-    assert not Runtime("x", "", "no_such_package.inside", "").installed()
-    assert Runtime("x", "", "json.decoder", "").installed()
+    assert not Runtime("x", "", "no_such_package.inside", "", "").installed()
+    assert Runtime("x", "", "json.decoder", "", "").installed()

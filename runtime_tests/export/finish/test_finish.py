@@ -24,13 +24,14 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from mobiletl.core.backbones import find_backbone
-from mobiletl.core.errors import BadPictures, BadWeights, MissingDependency, UsageError
+from mobiletl.core.errors import BadWeights, MissingDependency, UsageError
 from mobiletl.device.bundle.bundle import open_bundle
 from mobiletl.device.bundle.state_file import StateInfo, save_state
+from mobiletl.device.errors import BadPictures
 from mobiletl.device.sessions import onnxruntime as session_onnxruntime
 from mobiletl.export.finish.finish import Order, finish
 from mobiletl.export.finish.formats import FORMATS, find_format
-from mobiletl.export.finish.pictures import normalised, picture_files
+from mobiletl.export.finish.pictures import picture_files, prepared
 from mobiletl.export.weights.loading import load_weights
 from runtime_tests.support.exported_bundles import Case, exported, invented_pictures
 
@@ -244,7 +245,7 @@ def test_int8_with_pictures_goes_as_far_as_labels_stay(
     # Every other picture calibrates; the rest is what the summary speaks of.
     finish(masked.order("onnx", tmp_path / "float.onnx"))
     size = json.loads((masked.bundle / "manifest.json").read_text("utf-8"))["input"]
-    held_out = np.concatenate(list(normalised(picture_files(picture_folder), size))[1::2])
+    held_out = np.concatenate(prepared(picture_files(picture_folder), size).images[1::2])
     labels = [run_onnx(tmp_path / f"{n}.onnx", held_out).argmax(1) for n in ("float", "pets")]
     changed = int((labels[0] != labels[1]).sum())
     assert result.summary.startswith(f"int8: {changed} of 6 pictures not calibrated on")

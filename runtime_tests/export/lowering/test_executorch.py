@@ -21,9 +21,9 @@ from mobiletl.core.step import TrainingStep
 from mobiletl.export.lowering.executorch.rules import KERNELS, RULES
 from mobiletl.export.memory.plan import plan_graph
 from mobiletl.export.passes.pipelines import run_passes
+from mobiletl.export.stock_graphs import lower_train_step
 from mobiletl.export.tracing.functions import trace_features, trace_predict, trace_train_step
 from mobiletl.export.tracing.trace import Input, trace
-from mobiletl.export.writing.stock_graphs import lower_train_step
 from runtime_tests.support.kinks import clear_of_kinks
 from runtime_tests.support.networks import CLASSES, RESOLUTION, feature_shape, small_transfer
 

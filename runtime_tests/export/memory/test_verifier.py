@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from mobiletl.export.memory import plan as memory_plan
 from mobiletl.export.memory.plan import Bytes, GraphPlan, plan_graph
 from mobiletl.export.memory.verifier import verify_plan
-from mobiletl.export.writing.stock_graphs import lower_predict, lower_train_step
+from mobiletl.export.stock_graphs import lower_predict, lower_train_step
 from runtime_tests.export.memory.test_plan import CASES, copy, model, node
 from runtime_tests.support.networks import feature_shape, small_step
 

@@ -13,7 +13,7 @@ import torch
 
 from mobiletl.core.errors import MissingDependency, UsageError
 from mobiletl.device.bundle.bundle import open_bundle
-from mobiletl.device.sessions import runtimes as device_runtimes
+from mobiletl.device.sessions import table as device_runtimes
 from mobiletl.export import runtimes as table
 from mobiletl.export.runtimes import DEFAULT_RUNTIMES, RUNTIMES, Runtime, find_runtimes
 from mobiletl.export.runtimes.artifact import Artifact, NamedFile

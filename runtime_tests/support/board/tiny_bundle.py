@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save_file
 
-from mobiletl.device.bundle.manifest_schema import manifest_id
+from mobiletl.device.bundle.digest import manifest_id
 
 CHANNELS = 6
 MOMENTUM = 0.9
@@ -53,7 +53,7 @@ def tiny_document(folder: Path) -> dict[str, Any]:
     nothing = {"weights": 0, "activations": [[8, 48, 0, 24]]}
     return {
         "format": "mobiletl-bundle",
-        "version": 2,
+        "version": 3,
         "id": "",
         "created_by": "mobiletl 0.1.0",
         "model": {"name": "tiny", "width": 1.0, "weights": "none", "blocks": 1},

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -11,14 +10,17 @@ from typing import Any
 import pytest
 
 from mobiletl.device.bundle import state_file
+from mobiletl.device.bundle.arrays import Floats, Labels, Tensors
 from mobiletl.device.bundle.bundle import open_bundle
 from mobiletl.device.bundle.state_file import load_state
 from mobiletl.device.run import training
+from mobiletl.device.run.listener import Listener
 from mobiletl.device.run.metrics import MetricsFile
+from mobiletl.device.run.start import Start
 from mobiletl.device.run.stop import StopFlag, StopRequested
 from mobiletl.device.run.training import Options, Outcome, train
 from mobiletl.device.sessions.runtimes import open_session
-from mobiletl.device.sessions.session import Floats, Labels, Session, StepResult, Tensors
+from mobiletl.device.sessions.session import Session, StepResult
 from runtime_tests.support.board.picture_folders import write_pictures
 from runtime_tests.support.board.tiny_bundle import write_tiny_bundle
 
@@ -60,6 +62,9 @@ class Watched(Session):
         self._count("state")
         return self._inner.state()
 
+    def load(self, state: Tensors) -> None:
+        self._inner.load(state)
+
     def close(self) -> None:
         self._inner.close()
 
@@ -72,6 +77,8 @@ class Workshop:
         self.bundle = open_bundle(write_tiny_bundle(folder / "bundle", graphs=graphs))
         self.photos = write_pictures(folder / "photos", COUNTS)
         self.stop = StopFlag()
+        self.listeners: list[Listener] = []
+        self.start: Start | None = None
         self.on_call: Callable[[str, int], None] = lambda name, number: None
         self.change: Callable[[int, StepResult], StepResult] = lambda number, result: result
         self.session: Watched | None = None
@@ -94,7 +101,7 @@ class Workshop:
         )
 
     def train(self, options: Options) -> Outcome:
-        return train(options, io.StringIO(), self.stop)
+        return train(options, self.listeners, self.stop, self.start)
 
     def stop_at(self, name: str, number: int) -> None:
         """Ask for a stop during the call `number` of a session's function."""

@@ -14,6 +14,7 @@ from mobiletl.core.step import TrainingStep
 from mobiletl.core.transfer import Transfer
 from mobiletl.export.lowering.onnx.model import lower_to_onnx
 from mobiletl.export.memory.execution_order import check_in_place, reorder
+from mobiletl.export.parts import Parts
 from mobiletl.export.passes.pipelines import run_passes
 from mobiletl.export.tracing.functions import (
     Shape,
@@ -22,7 +23,6 @@ from mobiletl.export.tracing.functions import (
     trace_predict,
     trace_train_step,
 )
-from mobiletl.export.writing.parts import Parts
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,14 @@ import pytest
 
 from mobiletl.device.bundle.bundle import open_bundle
 from mobiletl.device.bundle.manifest import Manifest
+from mobiletl.device.memory import at_rest as runtime_memory
 from mobiletl.device.memory import plan as memory
-from mobiletl.device.sessions import at_rest as runtime_memory
-from mobiletl.device.sessions.at_rest import IMPORTS, installed_release, runtime_bytes
+from mobiletl.device.memory.at_rest import installed_release, runtime_bytes
+from mobiletl.device.sessions.table import RUNTIMES, STOCK, known_runtime
 from runtime_tests.support.board.tiny_bundle import write_tiny_bundle
 
 AT_REST = 80_000_000
-COST = {(row.runtime, row.release): row.bytes for row in IMPORTS}
+COST = {(row.name, each.release): each.bytes for row in RUNTIMES for each in row.imports}
 NEWEST = COST["onnxruntime", (1, 31, 1)]
 
 
@@ -46,7 +47,7 @@ def test_one_import_in_place_of_the_other(
     installed: str,
     counts_as: tuple[int, ...],
 ) -> None:
-    monkeypatch.setattr(runtime_memory, "installed_release", lambda name: installed)
+    monkeypatch.setattr(runtime_memory, "installed_release", lambda row: installed)
     assert runtime_bytes(manifest, runtime) == AT_REST - NEWEST + COST[runtime, counts_as]
 
 
@@ -54,16 +55,17 @@ def test_one_import_in_place_of_the_other(
 def test_without_a_figure_the_exporting_hosts_counts(
     manifest: Manifest, monkeypatch: pytest.MonkeyPatch, runtime: str
 ) -> None:
-    monkeypatch.setattr(runtime_memory, "installed_release", lambda name: "")
+    monkeypatch.setattr(runtime_memory, "installed_release", lambda row: "")
     assert runtime_bytes(manifest, runtime) == AT_REST
 
 
 def test_the_plan_knows_the_runtime(manifest: Manifest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runtime_memory, "installed_release", lambda name: "2.13.0")
+    monkeypatch.setattr(runtime_memory, "installed_release", lambda row: "2.13.0")
     plain, torch = (memory.plan(manifest, 8, 3, 1, name) for name in ("onnxruntime", "torchscript"))
     assert torch.total_bytes - plain.total_bytes == COST["torchscript", (2, 13, 0)] - NEWEST
 
 
 def test_the_release_that_is_installed() -> None:
-    assert installed_release("onnxruntime")
-    assert installed_release("no-such-runtime") == ""
+    assert installed_release(known_runtime(STOCK))
+    missing = replace(known_runtime(STOCK), distribution="no-such-runtime")
+    assert installed_release(missing) == installed_release(known_runtime("fake")) == ""

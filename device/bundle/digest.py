@@ -1,0 +1,50 @@
+"""The hashes that the format rests on (docs/bundle.md): of files, manifests and states.
+
+Boards and hosts both use these functions, so that the two can't come to differ. NumPy is not
+imported: the doctor plans memory where it is missing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Mapping
+
+if TYPE_CHECKING:
+    from mobiletl.device.bundle.arrays import Floats
+
+READ_BYTES = 1 << 20
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file in hex digits; raises OSError."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        for chunk in iter(lambda: stream.read(READ_BYTES), b""):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def manifest_id(document: Mapping[str, Any]) -> str:
+    """Return the SHA-256 that a manifest's `id` must hold: of all but itself and what was measured.
+
+    The same export made twice is then the same bundle.
+    """
+    memory = {**document["memory"], "runtime": 0, "runtime_release": ""}
+    unmeasured = {**document, "id": "", "memory": memory}
+    canonical = json.dumps(unmeasured, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode("utf-8")).hexdigest()
+
+
+def state_digest(info: str, tensors: Mapping[str, Floats]) -> str:
+    """Return the SHA-256 that a state file's `sha256` must hold.
+
+    Names are hashed with the bytes, so that swapped entries are noticed, too. The arrays must be
+    C-contiguous.
+    """
+    digest = hashlib.sha256(info.encode("utf-8"))
+    for name in sorted(tensors):
+        digest.update(json.dumps([name, list(tensors[name].shape)]).encode("utf-8"))
+        digest.update(tensors[name].data)
+    return digest.hexdigest()

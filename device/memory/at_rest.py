@@ -1,0 +1,51 @@
+"""What a process holds before it trains, by the release of the runtime that is installed here.
+
+A bundle's `memory.runtime` was measured with the onnxruntime of the host that exported it. A board
+has another release, or trains on another runtime: the plan puts one import in place of the other.
+What an import takes is in the runtimes' rows.
+"""
+
+from __future__ import annotations
+
+import re
+from importlib import metadata
+
+from mobiletl.device.bundle.manifest import Manifest
+from mobiletl.device.sessions.table import STOCK, Runtime, known_runtime
+
+
+def runtime_bytes(manifest: Manifest, runtime: str) -> int:
+    """Return what a process that trains on `runtime` holds at rest, by what is installed here.
+
+    A release between two measured ones counts as the later; one that is not installed, or a
+    runtime whose import nobody measured, as the exporting host's own.
+    """
+    row = known_runtime(runtime)
+    exported = _imported(known_runtime(STOCK), manifest.memory.runtime_release)
+    installed = installed_release(row)
+    here = _imported(row, installed) if installed else None
+    if exported is None or here is None:
+        return manifest.memory.runtime
+    return max(0, manifest.memory.runtime - exported + here)
+
+
+def installed_release(runtime: Runtime) -> str:
+    """Return the version of the package that `runtime` needs, empty if it is not installed."""
+    if not runtime.distribution:
+        return ""
+    try:
+        return metadata.version(runtime.distribution)
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def _imported(runtime: Runtime, release: str) -> int | None:
+    later = [row for row in runtime.imports if row.release >= _numbers(release)]
+    chosen = later[:1] or list(runtime.imports[-1:])
+    return chosen[0].bytes if chosen else None
+
+
+def _numbers(release: str) -> tuple[int, ...]:
+    """Return the leading numbers of a version: 2.13.0+cpu is (2, 13, 0)."""
+    found = re.match(r"\d+(\.\d+)*", release)
+    return tuple(int(part) for part in found.group().split(".")) if found else ()

@@ -1,0 +1,125 @@
+"""A bundle and a state, opened once, that name what is in any number of frames."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Union
+
+import numpy as np
+
+from mobiletl.device.bundle.arrays import Floats, Pixels, Tensors
+from mobiletl.device.bundle.bundle import Bundle, open_bundle
+from mobiletl.device.bundle.frame import Frame, frame_of
+from mobiletl.device.bundle.manifest import Manifest
+from mobiletl.device.bundle.prepare import prepare
+from mobiletl.device.bundle.state_file import load_state
+from mobiletl.device.errors import UsageError
+from mobiletl.device.run.evaluation import log_softmax
+from mobiletl.device.run.start import Start
+from mobiletl.device.sessions.runtimes import open_session
+from mobiletl.device.sessions.session import Session
+
+# What a state can be given as: a file that training wrote, or a state with its class names.
+StateSource = Union[str, Path, Start]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What one frame shows: labels with their probabilities, the likeliest first."""
+
+    name: str
+    """The frame's."""
+    labels: tuple[str, ...]
+    probabilities: tuple[float, ...]
+
+    @property
+    def label(self) -> str:
+        """The likeliest label."""
+        return self.labels[0]
+
+    @property
+    def probability(self) -> float:
+        """The likeliest label's share, 0 to 1."""
+        return self.probabilities[0]
+
+
+class Predictor:
+    """A context manager; graphs are loaded with the first frame and stay loaded."""
+
+    def __init__(self, manifest: Manifest, session: Session, class_names: tuple[str, ...]) -> None:
+        """Take over an open session; `open_predictor` is how a program gets one."""
+        self.class_names = class_names
+        self._manifest = manifest
+        self._session = session
+        side = manifest.input.resolution
+        self._image = np.empty((1, 3, side, side), np.float32)
+
+    def predict(self, picture: Frame | str | Path | bytes | Pixels) -> Prediction:
+        """Name what `picture` shows, with every label in order of its probability.
+
+        `picture` is a frame, a file, an encoded picture, or RGB pixels uint8[H,W,3]. Raises
+        UnreadablePicture.
+        """
+        frame = frame_of(picture)
+        prepare(frame, self._manifest.input, self._image[0])
+        logits = self._session.predict(self._session.features(self._image))
+        return _ranked(frame.name, logits, self.class_names)
+
+    def load(self, state: StateSource) -> None:
+        """Go on with another state of the same bundle and of as many classes; raises BadState."""
+        tensors, names = _state(state, self._manifest)
+        self._session.load(tensors)
+        self.class_names = names
+
+    def close(self) -> None:
+        """Free what the runtime holds."""
+        self._session.close()
+
+    def __enter__(self) -> Predictor:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def open_predictor(
+    bundle: str | Path | Bundle,
+    state: StateSource,
+    threads: int = 0,
+    runtime: str | None = None,
+) -> Predictor:
+    """Open `bundle` with a trained state; `threads` = 0 takes every core.
+
+    Raises BadBundle, BadState, MissingDependency, UsageError.
+    """
+    if threads < 0:
+        raise UsageError(f"threads is {threads}, expected at least 0")
+    opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
+    tensors, names = _state(state, opened.manifest)
+    session = open_session(opened, len(names), tensors, threads, runtime)
+    return Predictor(opened.manifest, session, names)
+
+
+def _state(state: StateSource, manifest: Manifest) -> tuple[Tensors, tuple[str, ...]]:
+    if isinstance(state, Start):
+        return state.tensors, state.class_names
+    tensors, info = load_state(state, manifest)
+    return tensors, info.class_names
+
+
+def _ranked(name: str, logits: Floats, class_names: tuple[str, ...]) -> Prediction:
+    """Labels by falling probability; equal ones come in the order of the classes."""
+    shares = np.exp(log_softmax(logits)[0])
+    order = np.argsort(-shares, kind="stable")
+    return Prediction(
+        name,
+        tuple(class_names[label] for label in order),
+        tuple(float(shares[label]) for label in order),
+    )

@@ -1,0 +1,72 @@
+"""`mobiletl.train`: a run as one call, with its settings as keywords."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Sequence, TypedDict
+
+from mobiletl.device.errors import UsageError
+from mobiletl.device.run.limits import KNOWN, problems_of
+from mobiletl.device.run.listener import Listener
+from mobiletl.device.run.start import Start
+from mobiletl.device.run.stop import StopFlag
+from mobiletl.device.run.training import Options, Outcome
+from mobiletl.device.run.training import train as train_with
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+
+class Named(TypedDict, total=False):
+    """What may be named; everything else is as `mobiletl train --help` says."""
+
+    epochs: int
+    batch: int
+    lr: float
+    seed: int
+    augment: bool
+    val_split: float
+    micro_batch: int
+    runtime: str
+    threads: int
+    save_every: int
+    cache: Path
+    use_cache: bool
+
+
+def train(
+    bundle: str | Path,
+    data: str | Path,
+    run: str | Path,
+    *,
+    resume: bool = False,
+    start: Start | None = None,
+    listeners: Sequence[Listener] = (),
+    stop: StopFlag | None = None,
+    **named: Unpack[Named],
+) -> Outcome:
+    """Fine-tune `bundle` on the picture folder `data`; states and reports go to the folder `run`.
+
+    `resume` goes on with a stopped run in that folder. `start` begins from another state than the
+    bundle's own. `listeners` hear what happens. Once `stop.request()` was called, from a listener
+    or another thread, the state is saved after the step and StopRequested is raised. Raises
+    MobileTLError for anything else that ends a run.
+    """
+    problems = [f"{name} is unknown" for name in named if name not in Named.__annotations__]
+    problems += problems_of(named)
+    if problems:
+        raise UsageError("; ".join(problems))
+    given = {name: value for name, value in named.items() if name in KNOWN}
+    cache = named.get("cache")
+    options = Options(
+        bundle=Path(bundle),
+        data=Path(data),
+        run=Path(run),
+        resume=resume,
+        given=given,
+        use_cache=named.get("use_cache", True),
+        cache=None if cache is None else Path(cache),
+        threads=named.get("threads", 0),
+        save_every=named.get("save_every", 200),
+    )
+    return train_with(options, listeners, stop, start)

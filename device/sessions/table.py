@@ -1,0 +1,112 @@
+"""The runtimes a session can run on, a row each; the first one that a bundle serves and that is
+installed is the default.
+
+A row owns what is particular to its runtime. Nothing is imported for it: the doctor reads the table
+where nothing is installed.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass
+
+from mobiletl.device.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Import:
+    """By how many bytes importing one release makes a process grow.
+
+    Measured: resident memory before and after the import, NumPy, Pillow and safetensors already
+    there; x86-64 Linux, CPU builds, the same in three processes of three to 0.1 MB.
+    """
+
+    release: tuple[int, ...]
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """One row: a module with `open_session(bundle, classes, state, threads) -> Session`."""
+
+    name: str
+    module: str
+    package: str
+    """What has to be importable; empty for the one that needs nothing and no files of a bundle."""
+    distribution: str
+    """What the package index calls it."""
+    install: str
+    """The command that installs it."""
+    imports: tuple[Import, ...] = ()
+    """By rising release."""
+    copies_while_loading: int = 0
+    """How many more copies of the frozen weights it holds while it loads `features`."""
+
+    @property
+    def in_bundle(self) -> bool:
+        """Whether it runs files that the manifest's `runtimes` names."""
+        return bool(self.package)
+
+    def installed(self) -> bool:
+        """Whether the package is there; of a package inside another the outer one is imported."""
+        try:
+            return not self.package or importlib.util.find_spec(self.package) is not None
+        except ModuleNotFoundError:
+            return False
+
+
+STOCK = "onnxruntime"
+RUNTIMES: tuple[Runtime, ...] = (
+    Runtime(
+        STOCK,
+        "mobiletl.device.sessions.onnxruntime",
+        package="onnxruntime",
+        distribution="onnxruntime",
+        install='pip install "onnxruntime>=1.16.3,!=1.21.0"',
+        imports=(
+            Import((1, 16, 3), 10_900_000),
+            Import((1, 17, 0), 11_200_000),
+            Import((1, 19, 2), 12_200_000),
+            Import((1, 20, 0), 12_800_000),
+            Import((1, 31, 1), 19_700_000),
+        ),
+        # While it optimises the graph it holds the weights as parsed and as reordered, too: 1.6
+        # times their bytes (1.31.1, x86-64). The other functions it loads as they are.
+        copies_while_loading=2,
+    ),
+    Runtime(
+        "onnxruntime-training",
+        "mobiletl.device.sessions.onnxruntime_training.session",
+        package="onnxruntime.training",
+        distribution="onnxruntime-training-cpu",
+        install="pip install onnxruntime-training-cpu==1.19.2 torch "
+        "(Linux on x86-64, Python 3.8 to 3.11)",
+        imports=(Import((1, 19, 2), 265_600_000),),
+    ),
+    Runtime(
+        "executorch",
+        "mobiletl.device.sessions.executorch",
+        package="executorch",
+        distribution="executorch",
+        install="pip install executorch==1.5.1 torch==2.13.0",
+        imports=(Import((1, 5, 1), 200_400_000),),
+    ),
+    Runtime(
+        "torchscript",
+        "mobiletl.device.sessions.torchscript",
+        package="torch",
+        distribution="torch",
+        install="pip install torch",
+        imports=(Import((2, 13, 0), 197_900_000),),
+    ),
+    Runtime("fake", "mobiletl.device.sessions.fake", package="", distribution="", install=""),
+)
+
+
+def known_runtime(name: str) -> Runtime:
+    """Return the row called `name`; raises UsageError that lists the known ones."""
+    for row in RUNTIMES:
+        if row.name == name:
+            return row
+    known = ", ".join(row.name for row in RUNTIMES)
+    raise UsageError(f"runtime {name!r} is unknown; known are {known}")
