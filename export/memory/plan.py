@@ -19,7 +19,7 @@ runs, onnxruntime takes two more pieces as large as its output.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,6 +73,10 @@ class Bytes:
         """The sum."""
         return Bytes(*(a + b for a, b in zip(self.terms(), other.terms(), strict=True)))
 
+    def negative(self) -> Bytes:
+        """What takes it away from a sum."""
+        return Bytes(*(-term for term in self.terms()))
+
     def covers(self, other: Bytes) -> bool:
         """Whether no term of `other` is larger: then it is never larger for any N and K."""
         return all(a >= b for a, b in zip(self.terms(), other.terms(), strict=True))
@@ -96,7 +100,17 @@ def plan_graph(model: onnx.ModelProto) -> GraphPlan:
     """
     sizes = tensor_bytes(model)
     weights = sum(numpy_helper.to_array(t).nbytes for t in model.graph.initializer)
-    return GraphPlan(weights, _pareto(_moments(model.graph, sizes)))
+    return GraphPlan(weights, pareto(_moments(model.graph, sizes)))
+
+
+def formula(size: Callable[[int, int], int]) -> Bytes:
+    """What `size(N, K)` is for every N and K, from its values at some; raises UnsupportedModel if
+    it has no such form.
+    """
+    found = _solve([size(*point) for point in _GRID])
+    if found.at(*_CHECK) != size(*_CHECK):
+        raise UnsupportedModel("a tensor's size is no formula in N and K; it can't be planned")
+    return found
 
 
 def tensor_bytes(model: onnx.ModelProto) -> dict[str, Bytes]:
@@ -220,11 +234,11 @@ def _moments(graph: onnx.GraphProto, sizes: Mapping[str, Bytes]) -> Iterable[Byt
         yield live
         for memory in ends.get(index, ()):
             if memory in allocated:
-                live = live.plus(Bytes(*(-term for term in sizes[memory].terms())))
+                live = live.plus(sizes[memory].negative())
 
 
-def _pareto(moments: Iterable[Bytes]) -> tuple[Bytes, ...]:
-    """Without the moments that another one covers."""
+def pareto(moments: Iterable[Bytes]) -> tuple[Bytes, ...]:
+    """`moments` without those that another one covers."""
     kept: list[Bytes] = []
     for moment in sorted(set(moments), key=Bytes.terms, reverse=True):
         if not any(other.covers(moment) for other in kept):

@@ -38,6 +38,7 @@ class Case:
     optimizer: str = "sgd"
     real: bool = False
     resolution: int = 64
+    runtimes: tuple[str, ...] = ("onnxruntime",)
 
     def __str__(self) -> str:
         return f"{self.method}-{self.blocks}-{self.optimizer}-{self.resolution}px"
@@ -60,6 +61,7 @@ class Case:
             self.resolution,
             self.optimizer,
             out,
+            self.runtimes,
         )
 
     def transfer(self, classes: int) -> Transfer:

@@ -10,6 +10,7 @@ import io
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import sympy
@@ -54,6 +55,23 @@ def lower_to_torchscript(
     return content.getvalue()
 
 
+@dataclass(frozen=True)
+class Line:
+    """One step of a program in the order it runs. `shares` is the node in whose memory its result
+    is: it is a view of it, or written over it; None where it gets memory of its own.
+    """
+
+    step: fx.Node | Store
+    shares: fx.Node | None
+
+
+def program_lines(traced: Traced, entries: Sequence[Entry] = ()) -> list[Line]:
+    """The steps that `lower_to_torchscript` writes, for whoever plans their memory."""
+    program = _Program(traced, entries)
+    program.source()
+    return program.lines
+
+
 class _Program:
     """The source text of one function, and the tensors that it reads as attributes."""
 
@@ -68,6 +86,7 @@ class _Program:
         self._text: dict[fx.Node, str] = {}
         self._place: dict[fx.Node | Store, int] = {}
         self.constants: dict[str, Tensor] = {}
+        self.lines: list[Line] = []
 
     def source(self) -> str:
         """All functions of the module."""
@@ -120,11 +139,15 @@ class _Program:
         for step in order:
             if isinstance(step, Store):
                 lines.append(f"{self._text[step.entry]}.copy_({self._text[step.value]})")
+                self.lines.append(Line(step, None))
             elif step.op == "get_attr":
                 self._constant(step)
             elif is_own_copy(step, new_values) or step.target in PASSED_ON:
                 self._text[step] = self._value(step.args[0])
-            elif not isinstance(step.meta.get("val"), torch.SymInt) and not is_getitem(step):
+                self.lines.append(Line(step, _node(step.args[0])))
+            elif is_getitem(step):
+                self.lines.append(Line(step, _node(step.args[0])))
+            elif not isinstance(step.meta.get("val"), torch.SymInt):
                 lines.append(self._line(step))
         return lines
 
@@ -136,8 +159,11 @@ class _Program:
     def _line(self, node: fx.Node) -> str:
         rule = RULES.get(node.target)
         position, overwriting = OVERWRITING.get(node.target, (0, None))
+        shares = _node(node.args[0]) if node.target in ALIASING else None
         if overwriting is not None and self._is_last_reader(node, node.args[position]):
             rule = overwriting
+            shares = _node(node.args[position])
+        self.lines.append(Line(node, shares))
         if rule is None:
             raise UnsupportedModel(
                 f"the operator {node.target} of {origin(node, self._traced)} has no TorchScript "
@@ -187,6 +213,11 @@ class _Program:
                 f"the size {named} has no TorchScript form, expected sums and products"
             )
         return str(named)
+
+
+def _node(argument: Any) -> fx.Node:
+    assert isinstance(argument, fx.Node)
+    return argument
 
 
 @contextmanager

@@ -205,9 +205,9 @@ def picture_folder(masked: Trained, tmp_path: Path) -> Path:
 
     folder = tmp_path / "photos" / "cat"
     folder.mkdir(parents=True)
-    size = json.loads((masked.bundle / "manifest.json").read_text("utf-8"))["input"]
+    size = open_bundle(masked.bundle).manifest.input
     for index, image in enumerate(masked.images):
-        pixels = image.transpose(1, 2, 0) * size["std"] + size["mean"]
+        pixels = image.transpose(1, 2, 0) * size.std + size.mean
         content = (pixels.clip(0, 1) * 255).round().astype(np.uint8)
         Image.fromarray(content).save(folder / f"{index:02d}.png")
     (folder / "broken.jpg").write_bytes(b"no picture")
@@ -244,7 +244,7 @@ def test_int8_with_pictures_goes_as_far_as_labels_stay(
     assert ("ABOVE THE" in result.summary) != activations
     # Every other picture calibrates; the rest is what the summary speaks of.
     finish(masked.order("onnx", tmp_path / "float.onnx"))
-    size = json.loads((masked.bundle / "manifest.json").read_text("utf-8"))["input"]
+    size = open_bundle(masked.bundle).manifest.input
     held_out = np.concatenate(prepared(picture_files(picture_folder), size).images[1::2])
     labels = [run_onnx(tmp_path / f"{n}.onnx", held_out).argmax(1) for n in ("float", "pets")]
     changed = int((labels[0] != labels[1]).sum())

@@ -8,12 +8,13 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from mobiletl.device.bundle.manifest import Input
 from mobiletl.export.finish.int8_check import agreement, logits_of
 from mobiletl.export.finish.int8_noise import COUNT, noise_pictures
 from mobiletl.export.finish.int8_weights import pack, put_values, rounded, rounded_kernels
 
 Floats = NDArray[np.float32]
-INPUT = {"resolution": 32, "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
+INPUT = Input(32, 36, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 def nearest(weight: Floats) -> Floats:
@@ -71,7 +72,7 @@ def test_noise_is_the_same_every_time_and_within_what_pictures_hold() -> None:
     assert pictures[0].dtype == np.float32
     for one, two in zip(pictures, noise_pictures(INPUT), strict=True):
         assert (one == two).all()
-    mean, std = (np.array(INPUT[key]).reshape(3, 1, 1) for key in ("mean", "std"))
+    mean, std = (np.array(values).reshape(3, 1, 1) for values in (INPUT.mean, INPUT.std))
     pixels = np.concatenate(pictures) * std + mean
     assert pixels.min() >= -1e-6
     assert pixels.max() <= 1 + 1e-6

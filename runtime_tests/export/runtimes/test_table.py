@@ -64,7 +64,7 @@ def test_a_package_the_host_lacks_is_named_before_the_work(
 def test_an_artifact_becomes_a_folder_and_an_entry_of_the_manifest(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    made = Artifact({"program": NamedFile("a.bin", b"abc")}, batch=4, classes=7, memory={"step": 9})
+    made = Artifact({"program": NamedFile("a.bin", b"abc")}, batch=4, classes=7, memory={"step": [(9, 8, 7, 6)]})
     monkeypatch.setattr(table, "RUNTIMES", (*RUNTIMES, Runtime("later", "no.module", "")))
     real = table.build_artifact
 
@@ -78,7 +78,7 @@ def test_an_artifact_becomes_a_folder_and_an_entry_of_the_manifest(
     assert list(manifest.runtimes) == ["onnxruntime", "later"]
     found = manifest.runtimes["later"]
     assert (dict(found.files), found.batch, found.classes) == ({"program": "later/a.bin"}, 4, 7)
-    assert dict(found.memory) == {"step": 9}
+    assert dict(found.memory) == {"step": ((9, 8, 7, 6),)}
     assert (tmp_path / "b" / "later" / "a.bin").read_bytes() == b"abc"
     listed = json.loads((tmp_path / "b" / "manifest.json").read_text())["files"]
     assert listed["later/a.bin"]["bytes"] == 3

@@ -157,7 +157,7 @@ def test_state_on_a_full_disk_is_an_os_error(
 
     def mkdir(path: Path, *arguments: Any, **options: Any) -> None:
         plain_mkdir(path, *arguments, **options)
-        state = path.parent / bundle_writer.STATE
+        state = path.parent / bundle_writer.STATE_FILE
         if path.name == "onnxruntime" and not state.is_symlink():
             state.symlink_to("/dev/full")
 

@@ -45,13 +45,15 @@ def build(folder: Path) -> Path:
     return library
 
 
-def peaks(library: Path, bundle: Path, batch: int, classes: int) -> dict[str, Peak]:
+def peaks(
+    library: Path, bundle: Path, batch: int, classes: int, runtime: str = "onnxruntime"
+) -> dict[str, Peak]:
     """What each function of `bundle` allocates: the step and predict with N = `batch`, features
     with one picture.
     """
     command = [sys.executable, "-m", "runtime_tests.support.allocation_counter.worker", str(bundle)]
     result = subprocess.run(
-        [*command, str(batch), str(classes)],
+        [*command, str(batch), str(classes), runtime],
         env={**os.environ, "LD_PRELOAD": str(library)},
         cwd=REPOSITORY,
         stdout=subprocess.PIPE,
