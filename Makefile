@@ -28,7 +28,7 @@ EXPORT_FLAGS = --out $(OUT) \
 	$(if $(WHOLE_GRAPH),--whole-graph)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-host test-board lint export bench bench-accuracy ort-training bench-training parity figures board-install emulate matrix clean FORCE
+.PHONY: help demo test test-all test-host test-slow test-board lint export bench bench-accuracy ort-training bench-training parity figures board-install emulate matrix clean FORCE
 
 help: ## this list
 	@echo "make TARGET [VARIABLE=value ...]"
@@ -40,14 +40,28 @@ help: ## this list
 demo: build/host.installed ## set up, export, train on real pictures, predict
 	@$(BIN)/python tools/demo.py
 
-test: lint ## set up, lint, types, tests (on Python 3.8 too where there is one)
-	@$(MAKE) --no-print-directory test-board
+# In two processes where there are two cores and 4 GB for them: one that has PyTorch and a bundle in
+# it takes up to 2 GB. Each process has a whole file of tests, whose exports it then makes once.
+WORKERS ?= $(shell sh tools/test_workers.sh)
+PYTEST = -m pytest -q -n $(WORKERS) --dist loadscope $(PYTEST_FLAGS)
+
+test: ## set up, lint, types, every test that is not slow (on Python 3.8 too where there is one): minutes
+	@$(MAKE) --no-print-directory -j2 build/host.installed $(if $(PYTHON38),build/board.installed)
+	@$(MAKE) --no-print-directory -j2 lint test-board
 	@$(MAKE) --no-print-directory test-host
 
-# Where it can be installed; its tests say that they are skipped where not.
-test-host: build/host.installed $(if $(PYTHON_TRAINING),build/ort-training.installed)
-	@echo "tests, host:"
-	@$(BIN)/python -m pytest -q
+test-all: test ## and the slow tests: whole matrices, measured processes, emulated boards
+	@$(MAKE) --no-print-directory test-slow
+
+test-host: build/host.installed
+	@echo "tests, host, $(WORKERS) at a time:"
+	@$(BIN)/python $(PYTEST) -m "not slow"
+
+# onnxruntime-training has an environment of its own; where it can't be installed, its tests say that
+# they are skipped.
+test-slow: build/host.installed $(if $(PYTHON_TRAINING),build/ort-training.installed)
+	@echo "slow tests, host, $(WORKERS) at a time:"
+	@$(BIN)/python $(PYTEST) -m slow
 
 ifeq ($(PYTHON38),)
 test-board:
@@ -56,7 +70,7 @@ else
 test-board: build/board.installed
 	@echo "tests, board: $$($(BIN38)/python --version), onnxruntime $$($(BIN38)/python -c \
 		'import onnxruntime; print(onnxruntime.__version__)'), no torch:"
-	@$(BIN38)/python -m pytest -q runtime_tests/device
+	@$(BIN38)/python -m pytest -q runtime_tests/api runtime_tests/device
 endif
 
 lint: build/host.installed ## style, format, strict types, import arrows

@@ -221,6 +221,7 @@ def copied(bundle: Path) -> Path:
     return bundle / "device" / "train_on_board.py"
 
 
+@pytest.mark.usefixtures("heard_signals")
 def test_ctrl_c_saves_and_the_pasted_command_resumes(
     bundle: Path, photos: Path, tmp_path: Path
 ) -> None:
@@ -266,6 +267,7 @@ def test_ctrl_c_saves_and_the_pasted_command_resumes(
     assert info.step == 800
 
 
+@pytest.mark.usefixtures("heard_signals")
 def test_second_ctrl_c_stops_at_once(bundle: Path, photos: Path, tmp_path: Path) -> None:
     script = copied(bundle)
     with subprocess.Popen(

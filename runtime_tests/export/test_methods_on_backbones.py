@@ -14,7 +14,9 @@ networks, where rounding adds up, `ROUNDING` times what PyTorch in float32 is of
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx
@@ -52,6 +54,19 @@ ROUNDING = 4
 ROOM = Room(margin=5e-4, reach=5e-2)
 # A gradient that is 0 but for rounding; in float64 what is left of it is far below this.
 UNREAD = 1e-9
+
+# A cell of a method that reaches down the whole network takes 10 to 40 s: each runs on one backbone
+# in the fast tier, and on all of them in the slow one.
+FAST = {
+    "mbv2": {"mobiletl", "ft-blocks"},
+    "mbv3-small": {"mobiletl", "repnet", "tinytl-l"},
+    "mbv3-large": {"mobiletl", "ft-last"},
+    "proxyless": {"mobiletl", "ft-last"},
+    "mcunet-5fps": {
+        *("mobiletl", "ft-all", "ft-bn", "ft-bias", "tinytl-b", "tinytl-lb"),
+        *("repnet-bias", "da3"),
+    },
+}
 
 Array = NDArray[np.float32]
 
@@ -132,8 +147,21 @@ def error(found: Array, expected: Tensor, scale: Tensor | None = None) -> float:
     return float(np.linalg.norm(found - reference) / np.linalg.norm(norm))
 
 
-@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
-@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+def in_tiers() -> Iterator[Any]:
+    """(family, method) for all of both tables; what is not in `FAST` is in the slow tier."""
+    for family in FAMILIES:
+        for method in METHODS:
+            fast = method.name in FAST[family.name]
+            marks = [] if fast else [pytest.mark.slow]
+            yield pytest.param(family, method, marks=marks, id=f"{family.name}-{method.name}")
+
+
+def test_the_fast_tier_has_every_backbone_and_every_method() -> None:
+    assert set(FAST) == {family.name for family in FAMILIES}
+    assert set().union(*FAST.values()) == {method.name for method in METHODS}
+
+
+@pytest.mark.parametrize(("family", "method"), list(in_tiers()))
 def test_exported_functions_equal_autograd(family: Family, method: Method) -> None:
     it = export(family, method)
     for model in it.models.values():

@@ -41,9 +41,9 @@ from runtime_tests.support.training_env import OFFICIAL, needs_training_env, run
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-SMALL = f"{REPOSITORY / 'runtime_tests' / 'small_irb_network.py'}:build"
+SMALL = f"{REPOSITORY / 'runtime_tests' / 'support' / 'small_irb_network.py'}:build"
 STOCK, TRAINING, EXECUTORCH = "onnxruntime", "onnxruntime-training", "executorch"
-WORKER = REPOSITORY / "runtime_tests" / "steps_on_runtime.py"
+WORKER = REPOSITORY / "runtime_tests" / "support" / "steps_on_runtime.py"
 RESOLUTION, BATCH, CLASSES, BLOCKS, STEPS, LR = 32, 4, 4, 1, 3, 0.01
 
 FEATURES, ONE_STEP, THREE_STEPS = 1e-5, 1e-5, 1e-4
@@ -78,7 +78,7 @@ def cases() -> Iterator[Any]:
     """(method, runtime) for all of both tables but the runtime that is compared with."""
     for runtime in [row.name for row in RUNTIMES if row.name != STOCK]:
         for method in METHODS:
-            marks = [needs_training_env] if runtime == TRAINING else []
+            marks = [needs_training_env, pytest.mark.slow] if runtime == TRAINING else []
             if runtime == EXECUTORCH:
                 listed = method.name in ON_EXECUTORCH
                 marks = [pytest.mark.slow] if listed else [every_program]
@@ -93,6 +93,7 @@ def test_trains_as_on_stock_onnxruntime(
 
 
 @needs_training_env
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
 def test_official_api_leaves_frozen_constants_as_they_were(
     method: Method, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory

@@ -6,7 +6,9 @@ ImageNet's for width 1.0.
 
 from __future__ import annotations
 
+import fcntl
 import io
+import os
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,14 +75,25 @@ class Case:
         return find_method(self.method).prepare(model, self.blocks)
 
 
-_WRITTEN: dict[Case, Path] = {}
-
-
 def exported(factory: pytest.TempPathFactory, case: Case) -> Path:
-    """The folder of the case's bundle; tests must not write into it."""
-    if case not in _WRITTEN:
-        _WRITTEN[case] = export_bundle(case.request(factory.mktemp("bundles") / str(case)))
-    return _WRITTEN[case]
+    """The folder of the case's bundle; tests must not write into it.
+
+    Exported once in a session, whichever of its processes comes first: the others wait for it.
+    """
+    folder = session_folder(factory) / "bundles"
+    folder.mkdir(exist_ok=True)
+    name = f"{case}-{'real' if case.real else 'embedded'}-{'+'.join(case.runtimes)}"
+    with (folder / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / name).exists():
+            export_bundle(case.request(folder / name))  # whole, or not there
+    return folder / name
+
+
+def session_folder(factory: pytest.TempPathFactory) -> Path:
+    """A folder that all processes of this test session share, and no other session does."""
+    base = factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
 
 
 def real_pictures(count: int, resolution: int) -> NDArray[np.float32]:

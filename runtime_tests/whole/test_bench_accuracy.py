@@ -55,6 +55,7 @@ def compared(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.mark.slow
 def test_table_has_a_row_per_subject(compared: Path) -> None:
     with (compared / "accuracy.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -65,6 +66,7 @@ def test_table_has_a_row_per_subject(compared: Path) -> None:
     assert (compared / "accuracy.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_rate_is_chosen_on_training_pictures(compared: Path, digits: Path) -> None:
     rows = kept(compared)
     for bundle in {row["key"]["bundle"] for row in rows}:
@@ -85,6 +87,7 @@ def test_rate_is_chosen_on_training_pictures(compared: Path, digits: Path) -> No
     assert all(path.is_relative_to(digits.resolve() / "train") for path in seen)
 
 
+@pytest.mark.slow
 def test_done_runs_are_not_repeated(
     compared: Path, digits: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -97,6 +100,8 @@ def test_done_runs_are_not_repeated(
     assert "ft-last" in said.out
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("heard_signals")
 def test_interrupted_comparison_goes_on_to_the_same_result(digits: Path, tmp_path: Path) -> None:
     settings = ("--methods", "mobiletl:1", "--epochs", "30")
     command = [sys.executable, "-m", "bench.accuracy"]

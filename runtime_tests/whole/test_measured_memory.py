@@ -59,6 +59,7 @@ def test_mobiletl_allocates_less_than_exact_fine_tuning(
     assert saved >= least, f"saves {saved:.1%}: {ours.measured} against {exact.measured} bytes"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", [*EMBEDDED, *REAL], ids=str)
 def test_torchscript_allocates_what_it_states(
     case: Case, counter: Path, tmp_path_factory: pytest.TempPathFactory

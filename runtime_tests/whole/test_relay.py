@@ -28,7 +28,7 @@ RELAY = [
     "executorch",
 ]
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("heard_signals")]
 
 
 @pytest.fixture(scope="module")

@@ -47,6 +47,7 @@ def _open(bundle: Bundle, runtime: str) -> Any:
     return open_session(bundle, CLASSES, bundle.initial_state(CLASSES, 0), 1, runtime)
 
 
+@pytest.mark.slow
 def test_it_follows_onnxruntime_for_some_steps(bundle: Bundle) -> None:
     labels = np.arange(BATCH) % CLASSES
     with _open(bundle, "executorch") as ours, _open(bundle, "onnxruntime") as theirs:
@@ -60,6 +61,7 @@ def test_it_follows_onnxruntime_for_some_steps(bundle: Bundle) -> None:
         assert np.allclose(ours.predict(h), theirs.predict(h), rtol=1e-2, atol=1e-2)
 
 
+@pytest.mark.slow
 def test_the_state_it_was_given_stays_as_it_was(bundle: Bundle) -> None:
     state = bundle.initial_state(CLASSES, 0)
     before = {name: value.copy() for name, value in state.items()}
@@ -73,6 +75,7 @@ def test_the_state_it_was_given_stays_as_it_was(bundle: Bundle) -> None:
             session.state()[changed[0]][...] = 0
 
 
+@pytest.mark.slow
 def test_a_state_moves_to_another_runtime(bundle: Bundle) -> None:
     with _open(bundle, "onnxruntime") as first:
         h = first.features(_pictures())
@@ -83,6 +86,7 @@ def test_a_state_moves_to_another_runtime(bundle: Bundle) -> None:
         assert np.allclose(second.predict(h), wanted, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_any_number_of_pictures_but_one_batch(bundle: Bundle) -> None:
     with _open(bundle, "executorch") as session:
         assert session.batch == BATCH
@@ -93,11 +97,13 @@ def test_any_number_of_pictures_but_one_batch(bundle: Bundle) -> None:
             session.train_step(h, np.zeros(3, np.int64), LR)
 
 
+@pytest.mark.slow
 def test_another_number_of_classes_is_refused(bundle: Bundle) -> None:
     with pytest.raises(UsageError, match=r"exported for 3 classes .* found 5"):
         open_session(bundle, 5, bundle.initial_state(5, 0), 1, "executorch")
 
 
+@pytest.mark.slow
 def test_the_arenas_are_in_the_manifest(bundle: Bundle) -> None:
     stated = bundle.manifest.runtimes["executorch"].memory
     assert set(stated) == {"features", "train_step", "predict"}

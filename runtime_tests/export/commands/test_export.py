@@ -128,6 +128,7 @@ def test_help_ends_with_lines_that_parse(capsys: pytest.CaptureFixture[str]) -> 
         _parser().parse_args(shlex.split(line)[2:])
 
 
+@pytest.mark.slow
 def test_other_process_writes_the_same_bundle(tmp_path: Path) -> None:
     """Under another hash seed, by the installed command; the id covers all but the measured."""
     case = Case("mobiletl", 1)

@@ -94,7 +94,10 @@ def test_no_pictures_to_calibrate_on(
         (lambda folder: shutil.rmtree(folder / "onnxruntime"), "cannot be read"),
         (lambda folder: (folder / "manifest.json").unlink(), "is not a bundle"),
         (lambda folder: (folder / "manifest.json").write_text("{"), "is not valid JSON"),
-        (lambda folder: (folder / "manifest.json").write_text("[]"), "expected an object, found []"),
+        (
+            lambda folder: (folder / "manifest.json").write_text("[]"),
+            "expected an object, found []",
+        ),
         (lambda folder: edit(folder, version=99), "has format version 99"),
         (lambda folder: edit(folder, model={"name": "mbv2"}), "model.width: missing"),
         (lambda folder: edit(folder, created_by="somebody"), "the content hashes to"),
@@ -126,7 +129,12 @@ def edit(folder: Path, **changed: Any) -> None:
 def test_a_state_that_is_missing_damaged_or_something_else(
     bundle: Path, state: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    refused(capsys, run(bundle, tmp_path / "no.safetensors", "--to", "onnx"), 5, "no.safetensors does not exist")
+    refused(
+        capsys,
+        run(bundle, tmp_path / "no.safetensors", "--to", "onnx"),
+        5,
+        "no.safetensors does not exist",
+    )
     content = bytearray(state.read_bytes())
     content[-1] ^= 1
     state.write_bytes(content)

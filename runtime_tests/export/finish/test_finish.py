@@ -10,6 +10,7 @@ import importlib.util
 import io
 import json
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ import onnxruntime
 import pytest
 import torch
 from numpy.typing import NDArray
+from onnx import version_converter
+from onnx.reference import ReferenceEvaluator
 from safetensors import safe_open
 from safetensors.torch import load_file
 
@@ -44,6 +47,9 @@ BACKBONE = (
 )
 WITH_MORE_LAYERS = (Case("tinytl-lb", None), Case("repnet", None), Case("da3", None))
 CASES = BACKBONE + WITH_MORE_LAYERS
+# One of each kind: trained blocks with and without masks, a last layer. The rest reaches down the
+# whole network, which takes half a minute each to export.
+FAST = CASES[:3]
 Floats = NDArray[np.float32]
 
 
@@ -61,7 +67,14 @@ class Trained:
         return Order(self.bundle, self.state, to, out=out, **more)
 
 
-@pytest.fixture(scope="module", params=CASES, ids=str)
+def in_tiers(cases: Sequence[Case]) -> list[Any]:
+    return [
+        pytest.param(case, id=str(case), marks=[] if case in FAST else [pytest.mark.slow])
+        for case in cases
+    ]
+
+
+@pytest.fixture(scope="module", params=in_tiers(CASES))
 def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Trained:
     return train(request.param, tmp_path_factory)
 
@@ -185,6 +198,7 @@ def test_weights_that_are_not_the_bundles_are_refused(masked: Trained, tmp_path:
     assert not (tmp_path / "out.safetensors").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("executorch") is None, reason="needs executorch")
 @pytest.mark.filterwarnings("ignore")  # of the libraries that executorch loads
 def test_executorch_predicts_as_the_board(trained: Trained, tmp_path: Path) -> None:
@@ -212,6 +226,13 @@ def picture_folder(masked: Trained, tmp_path: Path) -> Path:
         Image.fromarray(content).save(folder / f"{index:02d}.png")
     (folder / "broken.jpg").write_bytes(b"no picture")
     return tmp_path / "photos"
+
+
+def run_reference(path: Path, images: Floats) -> Floats:
+    """What onnx's own evaluator in NumPy makes of it; it has 8-bit operators from opset 19 on."""
+    model = version_converter.convert_version(onnx.load(path), 19)
+    (logits,) = ReferenceEvaluator(model).run(None, {"images": images})
+    return np.asarray(logits, np.float32)
 
 
 def clear_labels_agree(masked: Trained, logits: Floats) -> bool:
@@ -249,7 +270,9 @@ def test_int8_with_pictures_goes_as_far_as_labels_stay(
     labels = [run_onnx(tmp_path / f"{n}.onnx", held_out).argmax(1) for n in ("float", "pets")]
     changed = int((labels[0] != labels[1]).sum())
     assert result.summary.startswith(f"int8: {changed} of 6 pictures not calibrated on")
-    assert clear_labels_agree(masked, run_onnx(tmp_path / "pets.onnx", masked.images))
+    # In exact integers: products of 8 bits saturate on x86 processors that have AVX2 and no VNNI
+    # (docs/finish.md), and a label there says nothing about the file.
+    assert clear_labels_agree(masked, run_reference(tmp_path / "pets.onnx", masked.images))
 
 
 def test_int8_without_pictures_stores_small_weights(masked: Trained, tmp_path: Path) -> None:

@@ -96,6 +96,7 @@ def _error(found: Tensor, wanted: Tensor) -> float:
     return float((found - wanted).norm() / wanted.norm().clamp_min(1e-12))
 
 
+@pytest.mark.slow
 def test_a_step_updates_every_entry_as_pytorch_does(masked: Lowered) -> None:
     state = masked.state()
     loss, correct, *wanted = masked.step.train(masked.state(), *masked.batch)
@@ -109,6 +110,7 @@ def test_a_step_updates_every_entry_as_pytorch_does(masked: Lowered) -> None:
     assert max(errors.values()) <= ERROR, errors
 
 
+@pytest.mark.slow
 def test_the_second_step_starts_where_the_first_ended(masked: Lowered) -> None:
     state = masked.state()
     _, _, *wanted = masked.step.train(masked.state(), *masked.batch)
@@ -119,6 +121,7 @@ def test_the_second_step_starts_where_the_first_ended(masked: Lowered) -> None:
     )
 
 
+@pytest.mark.slow
 def test_the_backward_pass_is_the_masked_one(masked: Lowered) -> None:
     """Pre-activations above 6 pass gradient under the mask and none under ReLU6's own slope."""
     state = masked.state()
@@ -154,6 +157,7 @@ class _ExactActivations:
         layers.MASKED = self._table  # type: ignore[misc]
 
 
+@pytest.mark.slow
 def test_features_and_predict_take_one_picture(masked: Lowered) -> None:
     h = torch.cat([masked.run("features", [i.unsqueeze(0)])[0].clone() for i in masked.images])
     assert _error(h, masked.h) <= ERROR
@@ -167,12 +171,14 @@ def test_features_and_predict_take_one_picture(masked: Lowered) -> None:
     assert _error(found, wanted) <= ERROR
 
 
+@pytest.mark.slow
 def test_masks_stay_packed_and_the_arena_keeps_to_the_memory_plan(masked: Lowered) -> None:
     plan = plan_graph(lower_train_step(masked.step, feature_shape(BLOCKS)))
     planned = plan.peak(BATCH, CLASSES)
     assert 0 < masked.program.arena_bytes["train_step"] <= 1.5 * planned
 
 
+@pytest.mark.slow
 def test_exact_backward_passes_are_exported_too() -> None:
     lowered = _lower("ft-blocks", 1)
     state = lowered.state()

@@ -48,6 +48,7 @@ def operators(model: onnx.ModelProto) -> Counter[tuple[str, str]]:
     return Counter((node.domain, node.op_type) for node in nodes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", [Case(), HARD_SWISH], ids=str)
 def test_files_are_standard_and_old_enough(
     case: Case, tmp_path_factory: pytest.TempPathFactory

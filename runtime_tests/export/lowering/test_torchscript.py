@@ -117,6 +117,7 @@ def test_mask_functions_are_the_custom_operators(shape: Sequence[int]) -> None:
     assert grad.numpy().tobytes() == wanted
 
 
+@pytest.mark.slow
 def test_only_masked_steps_hold_masks_and_no_activation_waits_for_its_backward() -> None:
     masked = load(program_of(step_of(MOBILETL), features_of(MOBILETL, 2))).code
     exact = load(program_of(step_of(CASES[1]), features_of(CASES[1], 2))).code
@@ -137,6 +138,7 @@ def test_updates_come_before_the_next_gradient() -> None:
         assert any(first < store < second for store in stores)
 
 
+@pytest.mark.slow
 def test_same_program_same_bytes() -> None:
     """Bundles of the same export have the same id. (Within a process `torch.jit` numbers types.)"""
     script = (

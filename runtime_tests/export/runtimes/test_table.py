@@ -64,7 +64,9 @@ def test_a_package_the_host_lacks_is_named_before_the_work(
 def test_an_artifact_becomes_a_folder_and_an_entry_of_the_manifest(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    made = Artifact({"program": NamedFile("a.bin", b"abc")}, batch=4, classes=7, memory={"step": [(9, 8, 7, 6)]})
+    made = Artifact(
+        {"program": NamedFile("a.bin", b"abc")}, batch=4, classes=7, memory={"step": [(9, 8, 7, 6)]}
+    )
     monkeypatch.setattr(table, "RUNTIMES", (*RUNTIMES, Runtime("later", "no.module", "")))
     real = table.build_artifact
 
