@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import fx
 
-from mobiletl.export.lowering.torchscript.rules import ALIASING
+from mobiletl.export.operators import VIEWS
 
 aten = torch.ops.aten
 
@@ -54,7 +54,7 @@ def in_place_order(
         if value is not entry and not is_own_copy(value, new_values)
     }
     needs = {entry: _roots(store.value, late) for entry, store in waiting.items()}
-    readers = {entry: readers_of_memory(entry, ALIASING) for entry in waiting}
+    readers = {entry: readers_of_memory(entry, VIEWS) for entry in waiting}
     done: set[fx.Node] = set()
     for node in graph.nodes:
         if node.op not in ("call_function", "get_attr") or node in late:

@@ -19,12 +19,11 @@ from dataclasses import dataclass
 
 from onnxscript import ir
 
+from mobiletl.export.operators import ONNX_BY_NAME
 from mobiletl.export.tracing.functions import NEXT
 
 BATCH_INPUTS = ("h", "labels")
 RESULTS = frozenset({"loss", "correct"})
-# Operators whose output element i depends on element i of their inputs alone.
-ELEMENTWISE = frozenset({"Add", "Sub", "Mul", "Div", "Identity"})
 
 
 def reorder(model: ir.Model) -> None:
@@ -154,7 +153,9 @@ def check_in_place(model: ir.Model) -> None:
             continue
         entry, writer = inputs[name[: -len(NEXT)]], output.producer()
         assert writer is not None, f"{name} is not computed"
-        assert writer.op_type in ELEMENTWISE, f"{name} is written by {writer.op_type}"
+        row = ONNX_BY_NAME.get(writer.op_type)
+        assert row is not None, f"{name} is written by {writer.op_type}, which has no row"
+        assert row.elementwise, f"{name} is written by {writer.op_type}"
         assert entry.shape == output.shape, f"{name} is {output.shape}, its entry {entry.shape}"
         late = [n.name for n in position if entry in n.inputs and position[n] > position[writer]]
         assert not late, f"{entry.name} is read after it is overwritten, by {late}"

@@ -4,17 +4,9 @@ Letters: N pictures in a batch, K classes. Bytes throughout. What is counted: ev
 runtime allocates during the run. What is not: graph inputs, constants, and `<entry>.next`, which
 the caller binds to memory it has (docs/bundle.md).
 
-How onnxruntime treats the output of a node, without memory pattern and memory reuse:
-
-- `ALIASES` give their input another shape and allocate nothing;
-- `IN_PLACE` operators write over an input of the same size that nobody reads afterwards;
-- `ALLOCATES` get new memory while all inputs are still alive, sums and products among them (seen
-  with an allocation counter, onnxruntime 1.31.1);
-- a tensor is freed after the node that reads it last.
-
-A tensor is alive from its node to its last reader, both ends included. An operator that is in
-none of the three tables is an error, never zero bytes. `Where` is left out on purpose: while it
-runs, onnxruntime takes two more pieces as large as its output.
+Where onnxruntime puts the output of a node is in `operators.py`. A tensor is freed after the node
+that reads it last: it is alive from its node to its last reader, both ends included. An operator
+without a row is an error, never zero bytes.
 """
 
 from __future__ import annotations
@@ -27,20 +19,8 @@ import onnx
 from onnx import numpy_helper, shape_inference
 
 from mobiletl.core.errors import UnsupportedModel
+from mobiletl.export.operators import ONNX_BY_NAME, Storage
 from mobiletl.export.tracing.functions import NEXT
-
-ALIASES = frozenset({"Identity", "Reshape", "Squeeze", "Unsqueeze"})
-IN_PLACE = frozenset({"Clip", "HardSigmoid", "Relu", "Sigmoid"})
-ALLOCATES = frozenset(
-    {
-        "Abs", "Add", "And", "ArgMax", "AveragePool", "BatchNormalization", "BitwiseAnd", "Cast",
-        "Concat", "Conv", "ConvTranspose", "CumSum", "Div", "Equal", "Exp", "Expand", "Gather",
-        "Gemm", "GlobalAveragePool", "Greater", "GreaterOrEqual", "InstanceNormalization", "Less",
-        "LogSoftmax", "MatMul", "MatMulInteger", "Max", "Min", "Mul", "Neg", "Pad", "Pow",
-        "Reciprocal", "ReduceMean", "ReduceSum", "Shape", "Sign", "Slice", "Sqrt", "Sub",
-        "Transpose",
-    }
-)  # fmt: skip
 
 # Where sizes are read off to find their formula, and where the formula is checked.
 _GRID = ((2, 3), (5, 3), (2, 7), (5, 7))
@@ -193,16 +173,15 @@ class _Liveness:
     def _shared_input(self, index: int, node: onnx.NodeProto) -> str | None:
         """The input whose memory the first output takes over, if any."""
         (first, *_) = node.output
-        if node.op_type in ALIASES:
+        row = ONNX_BY_NAME.get(node.op_type)
+        if row is None:
+            raise UnsupportedModel(
+                f"the memory plan does not know operator {node.op_type} (node {node.name}); "
+                "give it a row in export/operators.py"
+            )
+        if row.storage is Storage.ALIASES:
             return str(node.input[0])
-        if node.op_type not in IN_PLACE:
-            if node.op_type not in ALLOCATES:
-                raise UnsupportedModel(
-                    f"the memory plan does not know operator {node.op_type} (node {node.name}); "
-                    "add it to a table in export/memory/plan.py"
-                )
-            return None
-        if first in self.outputs:
+        if row.storage is Storage.ALLOCATES or first in self.outputs:
             return None
         for name in node.input:
             memory = self.memory.get(name)

@@ -11,10 +11,10 @@ from __future__ import annotations
 import torch
 from torch import fx
 
+from mobiletl.export.operators import VIEWS
 from mobiletl.export.tracing.trace import Traced, retrace
 
 aten = torch.ops.aten
-_VIEWS = (aten.detach.default, aten.view.default)
 
 
 def check(node: fx.Node) -> str | None:
@@ -47,4 +47,4 @@ def _is_resident(node: fx.Node) -> bool:
     if node.op in ("placeholder", "get_attr"):
         return True
     source = node.args[0] if node.args else None
-    return node.target in _VIEWS and isinstance(source, fx.Node) and _is_resident(source)
+    return node.target in VIEWS and isinstance(source, fx.Node) and _is_resident(source)

@@ -13,6 +13,7 @@ from mobiletl.export.runtimes.artifact import Artifact, NamedFile
 from mobiletl.export.stock_graphs import StockGraphs
 from mobiletl.export.tracing.functions import trace_features, trace_predict, trace_train_step
 
+NAME = "executorch"
 FILE = "mobiletl.pte"
 ONE_PICTURE = 1
 
@@ -23,8 +24,8 @@ def build(parts: Parts, _graphs: StockGraphs) -> Artifact:
     step, shape = parts.step, parts.feature_shape
     program = lower_to_executorch(
         trace_features(parts.transfer, parts.request.resolution, ONE_PICTURE),
-        run_passes(trace_train_step(step, shape, batch, classes)),
-        run_passes(trace_predict(step, shape, ONE_PICTURE, classes)),
+        run_passes(trace_train_step(step, shape, batch, classes), NAME),
+        run_passes(trace_predict(step, shape, ONE_PICTURE, classes), NAME),
         step.entries,
     )
     return Artifact(

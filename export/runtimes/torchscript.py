@@ -13,8 +13,7 @@ from mobiletl.core.step import Entry
 from mobiletl.export.lowering.torchscript.plan import plan_program
 from mobiletl.export.lowering.torchscript.program import lower_to_torchscript
 from mobiletl.export.parts import Parts
-from mobiletl.export.passes.rematerialise import rematerialise_kernels
-from mobiletl.export.passes.shrink_expand import shrink_expand
+from mobiletl.export.passes.pipelines import run_passes
 from mobiletl.export.runtimes.artifact import Artifact, NamedFile
 from mobiletl.export.stock_graphs import StockGraphs
 from mobiletl.export.tracing.functions import trace_features, trace_predict, trace_train_step
@@ -24,7 +23,7 @@ from mobiletl.export.tracing.trace import Traced
 def build(parts: Parts, graphs: StockGraphs) -> Artifact:
     """features.ts, train_step.ts and predict.ts, with a plan of each; `graphs` is not read."""
     step, shape = parts.step, parts.feature_shape
-    train = rematerialise_kernels(shrink_expand(trace_train_step(step, shape)))
+    train = run_passes(trace_train_step(step, shape), "torchscript")
     functions: dict[str, tuple[Traced, Sequence[Entry]]] = {
         "features": (trace_features(parts.transfer, parts.request.resolution), ()),
         "train_step": (train, step.entries),

@@ -17,13 +17,9 @@ from executorch.exir.passes import MemoryPlanningPass
 from torch import fx
 
 from mobiletl.export.lowering.in_place_order import readers_of_memory
+from mobiletl.export.operators import WRITES_OVER
 
 aten = torch.ops.aten
-
-# Out-variants whose output element i depends on element i of their inputs alone.
-ELEMENTWISE = frozenset(
-    {aten.add.out, aten.sub.out, aten.mul.out, aten.div.out, aten.mul.Scalar_out}
-)
 
 
 class InPlacePlanning(MemoryPlanningPass):  # type: ignore[misc]  # the package ships no types
@@ -65,7 +61,7 @@ def _write_over(graph: fx.Graph, entry: fx.Node, value: fx.Node) -> None:
         (position[reader] for reader in readers_of_memory(entry, (memory.view,))), default=-1
     )
     same_shape = value.meta["spec"].shape == entry.meta["spec"].shape
-    if value.target in ELEMENTWISE and same_shape and last_read <= position[value]:
+    if value.target in WRITES_OVER and same_shape and last_read <= position[value]:
         value.kwargs = {**value.kwargs, "out": entry}
         value.meta["spec"] = entry.meta["spec"]
         value.meta["writes_state"] = True

@@ -34,21 +34,13 @@ class OnnxBuilder:
         self._carriers: dict[str, tuple[ir.Value, int]] = {}
         self._sizes: dict[sympy.Expr, ir.Value] = {}
 
-    def op(self, kind: str, *inputs: ir.Value, outputs: int = 1, **attributes: Any) -> ir.Value:
-        """Append a node of the default domain and return its (first) output."""
-        return self.ops(kind, *inputs, outputs=outputs, **attributes)[0]
-
-    def ops(
-        self, kind: str, *inputs: ir.Value, outputs: int = 1, **attributes: Any
-    ) -> Sequence[ir.Value]:
-        """Append a node and return all its outputs."""
-        node = ir.node(
-            kind, inputs, attributes, num_outputs=outputs, name=f"{kind}_{len(self.nodes)}"
-        )
-        for index, value in enumerate(node.outputs):
-            value.name = f"{node.name}_{index}" if outputs > 1 else node.name
+    def op(self, kind: str, *inputs: ir.Value, **attributes: Any) -> ir.Value:
+        """Append a node of the default domain and return its output."""
+        node = ir.node(kind, inputs, attributes, name=f"{kind}_{len(self.nodes)}")
+        (value,) = node.outputs
+        value.name = node.name
         self.nodes.append(node)
-        return node.outputs
+        return value
 
     def constant(self, value: npt.ArrayLike, dtype: npt.DTypeLike, name: str = "") -> ir.Value:
         """A constant tensor; the same bytes in the same shape are the same constant, unless it is

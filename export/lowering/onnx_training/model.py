@@ -65,7 +65,8 @@ class HandOut(Optimizer):
 def training_model(step: TrainingStep, feature_shape: Shape) -> ir.Model:
     """(h [N,C,h,w], labels [N]) -> (loss, correct), any N and K; gradients go to their buffers."""
     gradients = TrainingStep(step.top, HandOut())
-    model = lower_to_onnx(run_passes(trace_train_step(gradients, feature_shape)), "training_model")
+    traced = run_passes(trace_train_step(gradients, feature_shape), "onnxruntime-training")
+    model = lower_to_onnx(traced, "training_model")
     masks_first(model)
     reorder(model)
     separate_equal_products(model)

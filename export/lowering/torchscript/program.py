@@ -21,15 +21,8 @@ from mobiletl.core.errors import UnsupportedModel
 from mobiletl.core.step import Entry
 from mobiletl.export.lowering.in_place_order import Store, in_place_order, is_own_copy
 from mobiletl.export.lowering.origin import origin
-from mobiletl.export.lowering.torchscript.rules import (
-    ALIASING,
-    FRESH,
-    FUNCTIONS,
-    OVERWRITING,
-    PASSED_ON,
-    RULES,
-    is_getitem,
-)
+from mobiletl.export.lowering.torchscript.rules import FUNCTIONS, OVERWRITING, RULES, is_getitem
+from mobiletl.export.operators import FRESH, PASSED_ON, VIEWS
 from mobiletl.export.tracing.functions import NEXT
 from mobiletl.export.tracing.trace import Traced
 
@@ -159,7 +152,7 @@ class _Program:
     def _line(self, node: fx.Node) -> str:
         rule = RULES.get(node.target)
         position, overwriting = OVERWRITING.get(node.target, (0, None))
-        shares = _node(node.args[0]) if node.target in ALIASING else None
+        shares = _node(node.args[0]) if node.target in VIEWS else None
         if overwriting is not None and self._is_last_reader(node, node.args[position]):
             rule = overwriting
             shares = _node(node.args[position])
@@ -186,7 +179,7 @@ class _Program:
         if source.target not in FRESH:
             return False
         return all(
-            reader.target not in ALIASING
+            reader.target not in VIEWS
             and reader.op != "output"
             and self._place[reader] <= self._place[node]
             for reader in argument.users

@@ -107,33 +107,6 @@ def is_getitem(node: fx.Node) -> bool:
     return getattr(node.target, "__name__", "") == "getitem"
 
 
-# These return memory of their own, contiguous for contiguous arguments.
-FRESH = frozenset(
-    {
-        aten.convolution.default,
-        aten.convolution_backward.default,
-        aten._native_batch_norm_legit.default,
-        aten.native_batch_norm_backward.default,
-    }
-)
-
-# Their result shares memory with their first argument.
-ALIASING: frozenset[Any] = frozenset(
-    {
-        aten.alias.default,
-        aten.detach.default,
-        aten.expand.default,
-        aten.permute.default,
-        aten.select.int,
-        aten.slice.Tensor,
-        aten.t.default,
-        aten.transpose.int,
-        aten.unsqueeze.default,
-        aten.view.default,
-        aten._unsafe_view.default,
-    }
-)
-
 # Same name and arguments from PyTorch 1.13 on.
 _UNCHANGED = (
     aten.add.Tensor,
@@ -195,9 +168,6 @@ _UNCHANGED = (
     aten.cumsum.default,
     aten.argmax.default,
 )
-
-# Their result is their argument: no line at all.
-PASSED_ON = frozenset({aten.alias.default, aten.detach.default, aten.lift_fresh_copy.default})
 
 RULES: dict[Any, Rule] = {
     **{target: _call(target.overloadpacket.__name__) for target in _UNCHANGED},

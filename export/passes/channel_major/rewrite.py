@@ -19,6 +19,7 @@ from torch.fx.node import Argument, Target, map_aggregate
 
 from mobiletl.core.errors import UnsupportedModel
 from mobiletl.core.layers import masks
+from mobiletl.export.operators import ELEMENTWISE
 from mobiletl.export.passes.channel_major import batch_norm, convolution, group_norm, pooling
 from mobiletl.export.passes.channel_major.convolution import Geometry
 from mobiletl.export.passes.channel_major.layout import (
@@ -159,37 +160,6 @@ def _pool_backward(
         pooling.input_gradient(major(grad), size, kernel, strides, padding, count_padding, divisor)
     )
 
-
-ELEMENTWISE = (
-    aten.add.Tensor,
-    aten.sub.Tensor,
-    aten.rsub.Scalar,
-    aten.mul.Tensor,
-    aten.mul.Scalar,
-    aten.div.Tensor,
-    aten.div.Scalar,
-    aten.neg.default,
-    aten.abs.default,
-    aten.sgn.default,
-    aten.sqrt.default,
-    aten.rsqrt.default,
-    aten.reciprocal.default,
-    aten.exp.default,
-    aten.pow.Tensor_Scalar,
-    aten.minimum.default,
-    aten.maximum.default,
-    aten.clamp.default,
-    aten.sigmoid.default,
-    aten.sigmoid_backward.default,
-    aten.relu.default,
-    aten.threshold_backward.default,
-    aten.hardtanh.default,
-    aten.hardtanh_backward.default,
-    aten.hardswish.default,
-    aten.hardswish_backward.default,
-    aten.hardsigmoid.default,
-    aten.hardsigmoid_backward.default,
-)
 
 RULES: dict[Any, Callable[..., Value]] = {
     **{target: elementwise(target) for target in ELEMENTWISE},

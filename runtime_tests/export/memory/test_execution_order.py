@@ -16,7 +16,7 @@ from mobiletl.export.lowering.onnx.model import lower_to_onnx
 from mobiletl.export.memory.execution_order import BATCH_INPUTS, NEXT, check_in_place, reorder
 from mobiletl.export.memory.plan import plan_graph
 from mobiletl.export.passes.pipelines import run_passes
-from runtime_tests.export.memory.test_plan import model, node
+from runtime_tests.support.graphs_by_hand import model, node
 from runtime_tests.support.networks import trace_step
 
 METHODS = ["mobiletl", "ft-blocks"]

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from mobiletl.export.memory import plan as memory_plan
 from mobiletl.export.memory.plan import Bytes, GraphPlan, plan_graph
 from mobiletl.export.memory.verifier import verify_plan
+from mobiletl.export.operators import ONNX_BY_NAME, OnnxOperator, Storage
 from mobiletl.export.stock_graphs import lower_predict, lower_train_step
-from runtime_tests.export.memory.test_plan import CASES, copy, model, node
+from runtime_tests.support.graphs_by_hand import CASES, copy, model, node
 from runtime_tests.support.networks import feature_shape, small_step
 
 
@@ -33,7 +34,7 @@ def test_formula_that_fits_one_batch_only_is_caught() -> None:
 
 def test_alias_that_is_none_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     graph, _ = CASES["touching lifetimes"]
-    monkeypatch.setattr(memory_plan, "ALIASES", memory_plan.ALIASES | {"Transpose"})
+    monkeypatch.setitem(ONNX_BY_NAME, "Transpose", OnnxOperator("Transpose", Storage.ALIASES))
     with pytest.raises(AssertionError, match="hand: the plan says"):
         verify_plan(graph, plan_graph(graph), 2, 2)
 
@@ -42,7 +43,7 @@ def test_operator_that_cannot_overwrite_is_caught(monkeypatch: pytest.MonkeyPatc
     nodes = [copy("x", "a"), copy("a", "b"), node("ReduceSum", "b", "out", keepdims=0)]
     graph = model(nodes, {"out": []})
     verify_plan(graph, plan_graph(graph), 2, 2)
-    monkeypatch.setattr(memory_plan, "IN_PLACE", memory_plan.IN_PLACE | {"Transpose"})
+    monkeypatch.setitem(ONNX_BY_NAME, "Transpose", OnnxOperator("Transpose", Storage.IN_PLACE))
     with pytest.raises(AssertionError, match="hand: the plan says"):
         verify_plan(graph, plan_graph(graph), 2, 2)
 
@@ -50,8 +51,7 @@ def test_operator_that_cannot_overwrite_is_caught(monkeypatch: pytest.MonkeyPatc
 def test_memory_freed_too_early_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     """A planner that thinks a reshape is a copy frees the original before the last reader."""
     graph, _ = CASES["alias chain"]
-    monkeypatch.setattr(memory_plan, "ALIASES", memory_plan.ALIASES - {"Reshape"})
-    monkeypatch.setattr(memory_plan, "ALLOCATES", memory_plan.ALLOCATES | {"Reshape"})
+    monkeypatch.setitem(ONNX_BY_NAME, "Reshape", OnnxOperator("Reshape"))
     monkeypatch.setattr(memory_plan, "tensor_bytes", _without_reshapes)
     with pytest.raises(AssertionError, match="hand: the plan says"):
         verify_plan(graph, plan_graph(graph), 2, 2)
