@@ -10,6 +10,7 @@ import pytest
 from runtime_tests.support.board.shared_files import REPOSITORY
 
 README_LINES = 120
+PACKAGES = ("core", "export", "device")
 IGNORED = {
     line.strip().strip("/") for line in (REPOSITORY / ".gitignore").read_text("utf-8").splitlines()
 }
@@ -65,6 +66,14 @@ def test_what_a_page_names_exists(page: Path) -> None:
     paths = named(text) | in_backticks(text)
     missing |= {path for path in paths if not exists(path, REPOSITORY, page.parent)}
     assert not missing, f"{page.relative_to(REPOSITORY)} names what is not there: {missing}"
+
+
+def test_every_extra_that_is_named_can_be_installed() -> None:
+    project = (REPOSITORY / "pyproject.toml").read_text("utf-8")
+    sources = [path for folder in PACKAGES for path in (REPOSITORY / folder).rglob("*.py")]
+    for path in [*pages(), *sources]:
+        for name in re.findall(r"mobiletl\[(\w+)\]", path.read_text("utf-8")):
+            assert re.search(rf"^{name} = \[", project, re.M), f"{path}: mobiletl[{name}]"
 
 
 def test_the_first_page_stays_short() -> None:
