@@ -10,7 +10,6 @@ import pytest
 from runtime_tests.support.board.shared_files import REPOSITORY
 
 README_LINES = 120
-PACKAGES = ("core", "export", "device")
 IGNORED = {
     line.strip().strip("/") for line in (REPOSITORY / ".gitignore").read_text("utf-8").splitlines()
 }
@@ -19,6 +18,7 @@ FOLDERS = sorted(
     for entry in REPOSITORY.iterdir()
     if entry.is_dir() and entry.name not in IGNORED and not entry.name.startswith(".")
 )
+PACKAGES = [folder for folder in FOLDERS if (REPOSITORY / folder / "py.typed").is_file()]
 SOURCES = ("py", "md", "toml", "sh", "c", "cc", "cpp", "h", "txt", "yml")
 # Files that pages name and that no checkout has: a bundle's, and a reader's own.
 ELSEWHERE = {"requirements.txt", "mynet.py"}
