@@ -24,7 +24,7 @@ FOLDER = Path(__file__).resolve().parent
 
 def register() -> None:
     """Make this folder importable as `mobiletl.device`, and as nothing else."""
-    # Python puts a script's folder first on the path, where `plot.py` or `features.py`
+    # Python puts a script's folder first on the path, where `service.py` or `predict.py`
     # would shadow any library of that name.
     sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != FOLDER]
     parent = ModuleType("mobiletl")

@@ -1,4 +1,4 @@
-"""Download what each board's Python gets; hold it against diagnosis/boards.py and the promise.
+"""Download what each board's Python gets; hold it against the table of boards and the promise.
 
     python tools/board_wheels.py            # all Pythons; needs a package index, about 300 MB
     python tools/board_wheels.py 3.8 3.11
@@ -109,8 +109,8 @@ def problems(row: Wheels, install: Install) -> list[str]:
     for name, stated in (("onnxruntime", row.onnxruntime), ("numpy", row.numpy)):
         if install.versions[name] != stated:
             found.append(
-                f"Python {row.python} gets {name} {install.versions[name]}; diagnosis/boards.py "
-                f"and docs/boards.md say {stated}"
+                f"Python {row.python} gets {name} {install.versions[name]}; "
+                f"device/diagnosis/boards.py and docs/boards.md say {stated}"
             )
     for what, size, limit in (
         ("downloads", install.download_bytes, DOWNLOAD_LIMIT_BYTES),

@@ -2,7 +2,7 @@
 
 Nothing here is measured, and a process needs more: what a bundle needs is in its memory plan.
 Figures of this kind never share a column with planned or measured ones. 1 MB is 1e6 bytes. The
-rules are in `accounting_rules.py`; docs/accounting.md sets the results beside the published figures
+rules are in `rules.py`; docs/accounting.md sets the results beside the published figures
 and explains where they part.
 
 "Training memory" is the papers' sum: the largest, over the layers in forward order, of what the

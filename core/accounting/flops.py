@@ -2,7 +2,7 @@
 
 Convolutions and linear layers are counted; norms, activations, additions, the loss and the
 optimizer are not. So `ft-blocks` and `mobiletl`, which train the same convolutions, cost the same
-here. `accounting.py` counts all work, layer by layer, as the papers do.
+here. `account.py` counts all work, layer by layer, as the papers do.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What each type of layer stores, computes and needs beside it: the tables behind `accounting.py`.
+"""What each type of layer stores, computes and needs beside it: the tables behind `account.py`.
 
 Stored for the backward pass, per layer with n elements in a map (Figure 1 of MobileTL):
 

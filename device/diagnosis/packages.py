@@ -172,6 +172,5 @@ def check_camera(facts: Facts) -> Finding:
         "camera",
         NOTE,
         "no camera library; pictures in folders need none",
-        ("sudo apt install -y python3-picamera2 (ribbon), or " if raspberry else "")
-        + "pip install 'mobiletl[camera]' (USB)",
+        "sudo apt install -y python3-picamera2" if raspberry else "",
     )

@@ -1,6 +1,6 @@
 """A second opinion on a memory plan, from another source and with other code.
 
-`memory_plan.py` infers shapes and walks the graph once. Here onnxruntime runs the graph with every
+`plan.py` infers shapes and walks the graph once. Here onnxruntime runs the graph with every
 tensor as an output, so sizes are what it really allocated; lifetimes are a matrix of nodes by
 pieces of memory, and every rule is checked on it:
 

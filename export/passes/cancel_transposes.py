@@ -1,6 +1,6 @@
 """transpose(transpose(x, 0, 1), 0, 1) -> x: a map turned to channel-major order and back.
 
-The layouts of `channel_major.py` leave such pairs where two operators that want plain maps follow
+The layouts of `channel_major/` leave such pairs where two operators that want plain maps follow
 each other, or where the step's input is one of them. A runtime would copy the map twice. Both
 nodes only name axes, so any graph allows it. Declined when the axes differ.
 """

@@ -5,7 +5,7 @@
 | `imagenet` | torchvision's published file, for width 1.0 of the networks it has |
 | `demo`     | the small backbone that the package ships |
 | `none`     | nothing: the network keeps its random start |
-| a path     | `.safetensors`, or a `.pth`, under names that `weight_names.py` knows |
+| a path     | `.safetensors`, or a `.pth`, under names that `names.py` knows |
 
 No pickle code is run: `.pth` files go through torch's restricted reader. The last linear layer of a
 file is dropped, whatever its classes: a board makes its own.

@@ -4,7 +4,7 @@ A new row of either table is tested by being there. The reference shares nothing
 step but the modules: `F.cross_entropy`, `backward` and `torch.optim.SGD` in float64. Momentum
 starts at zero, so that after one step the momentum slot is the gradient.
 
-Four things make the numbers comparable, and are explained in test_export_exactness.py: statistics
+Four things make the numbers comparable, and are explained in test_exactness.py: statistics
 taken from pictures (with random ones the logits of a V3 hardly depend on the picture, and PyTorch
 itself is 1e-4 off); pre-activations clear of every kink; a shift that only norms over the batch
 read, which subtract it again, held against the gradient of the same norm's scale; and in whole

@@ -1,9 +1,10 @@
 """Every method on every runtime, against stock onnxruntime on the same bundle.
 
 A new row of either table is tested by being there. What stock onnxruntime computes is held against
-autograd in test_export_backbones.py. After one step every state tensor is compared, ||a - b|| over
-||b||; momentum starts at zero, so that its slots are the gradients. Before the export, what methods
-start at zero gets numbers, and shifts move clear of the kinks of activations (`kinks.py`).
+autograd in test_methods_on_backbones.py. After one step every state tensor is compared, ||a - b||
+over ||b||; momentum starts at zero, so that its slots are the gradients. Before the export, what
+methods start at zero gets numbers, and shifts move clear of the kinks of activations
+(`runtime_tests/support/kinks.py`).
 
 The network has the layers of all backbones in two blocks: larger ones are slow to export.
 """

@@ -30,7 +30,8 @@ BATCH, CLASSES, STEPS = 8, 5, 12
 # Adam moves by its rate whatever the gradient, also where that is rounding: keep it small.
 LR = {"sgd": 0.01, "adam": 1e-5, "adamw": 1e-5}
 ONE_STEP = 1e-5
-# How many times PyTorch's own rounding ours may be, where that is more (test_export_exactness.py).
+# How many times PyTorch's own rounding ours may be, where that is more
+# (runtime_tests/export/test_exactness.py).
 ROUNDING = 4
 REDRAWN = 4
 

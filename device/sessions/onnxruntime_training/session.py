@@ -177,7 +177,7 @@ def _step_options(runtime: Any, threads: int) -> Any:
     options.enable_mem_reuse = False
     options.intra_op_num_threads = threads
     options.log_severity_level = LOG_ERRORS_ONLY
-    # Threads of the prefix and of the step would wait for one another (onnxruntime.py).
+    # Threads of prefix and step would wait for one another (device/sessions/onnxruntime.py).
     options.add_session_config_entry("session.force_spinning_stop", "1")
     return options
 

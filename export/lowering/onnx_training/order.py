@@ -13,7 +13,7 @@ written as edges:
   lives through the step (export/passes/rematerialise.py). Merging equal nodes would undo that; a
   product with its factors swapped is another node and the same number.
 
-The third, gradients one after the other, is in `onnx_training.py`.
+The third, gradients one after the other, is in `model.py`.
 """
 
 from __future__ import annotations

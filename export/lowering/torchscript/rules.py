@@ -93,7 +93,7 @@ def _pack_mask(node: fx.Node, args: Sequence[str]) -> str:
 
 
 def _require_whole_bytes(a: Any) -> None:
-    """The eight rows of a mask are equally long for every N only then (masks.py pads)."""
+    """The eight rows of a mask are equally long for every N only then (`pack_mask` pads)."""
     per_picture = math.prod(s for s in a.meta["val"].shape if isinstance(s, int))
     if per_picture % BITS_PER_BYTE:
         raise UnsupportedModel(

@@ -2,7 +2,7 @@
 
 Pooling treats every channel of every picture alike, so the forward operator takes maps in either
 order. Its gradient hands every window's value back in equal parts; the parts of a window are a
-product of one over rows and one over columns, see `separable.py`.
+product of one over rows and one over columns, see `export/tracing/separable.py`.
 """
 
 from __future__ import annotations

@@ -101,7 +101,10 @@ def test_cameras(tmp_path: Path) -> None:
     facts = facts_of(PI4, tmp_path)
     assert found(facts, "camera").level == "ok"
     none = replace(facts, process=replace(BOOKWORM, importable=frozenset()))
-    assert "apt install -y python3-picamera2" in found(none, "camera").to_type
+    assert found(none, "camera").to_type == "sudo apt install -y python3-picamera2"
+    elsewhere = replace(none, model="NVIDIA Jetson Nano Developer Kit")
+    assert found(elsewhere, "camera").level == "note"
+    assert found(elsewhere, "camera").to_type == ""
     hidden = replace(none, system_picamera2=True)
     assert "--system-site-packages" in found(hidden, "camera").to_type
     usb = replace(

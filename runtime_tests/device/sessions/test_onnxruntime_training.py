@@ -1,5 +1,5 @@
 """The session on onnxruntime-training where the package is not: what a person reads then. That it
-trains: test_export_onnxruntime_training.py.
+trains: runtime_tests/export/lowering/test_onnxruntime_training.py.
 """
 
 from __future__ import annotations

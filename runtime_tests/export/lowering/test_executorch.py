@@ -1,7 +1,8 @@
 """The exported ExecuTorch program against the traced step and PyTorch's own arithmetic.
 
 Errors are ||a - b|| / ||b|| over a tensor. Shifts are moved clear of the kinks of the activations
-first (`support/kinks.py`), where two programs that round differently take different slopes.
+first (`runtime_tests/support/kinks.py`), where two programs that round differently take different
+slopes.
 """
 
 from __future__ import annotations

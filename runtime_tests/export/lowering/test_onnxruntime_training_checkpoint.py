@@ -1,5 +1,5 @@
 """onnxruntime-training's checkpoint: what the exporter writes, the board's reader reads and
-rewrites. That the package itself takes it: test_export_onnxruntime_training.py.
+rewrites. That the package itself takes it: test_onnxruntime_training.py.
 """
 
 from __future__ import annotations

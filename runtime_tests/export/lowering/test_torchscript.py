@@ -1,6 +1,6 @@
 """The TorchScript programs: what is in them, and that they train as PyTorch's own autograd does.
 
-Sessions are compared in test_device_session_torchscript.py.
+Sessions are compared in runtime_tests/device/sessions/test_torchscript.py.
 """
 
 from __future__ import annotations

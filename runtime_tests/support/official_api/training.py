@@ -1,8 +1,9 @@
 """The exported files through onnxruntime-training's official API, with nothing of ours imported.
 
-`test_export_onnxruntime_training.py` runs this with pytest in an environment of its own,
-`.venv-ort-training`. The folder that `OFFICIAL_CASE` names holds `bundle/onnxruntime-training/` and
-`expected.npz`, PyTorch's numbers; files that the API wrote are left there for the host's tests.
+`runtime_tests/export/lowering/test_onnxruntime_training.py` runs this with pytest in an environment
+of its own, `.venv-ort-training`. The folder that `OFFICIAL_CASE` names holds
+`bundle/onnxruntime-training/` and `expected.npz`, PyTorch's numbers; files that the API wrote are
+left there for the host's tests.
 """
 
 import os

@@ -36,7 +36,7 @@ def _apply_mask(b: OnnxBuilder, node: fx.Node, packed: ir.Value, grad: ir.Value)
 
 
 def _require_whole_bytes(a: torch.Tensor) -> None:
-    """The eight runs of a mask are equally long for every N only then (masks.py pads)."""
+    """The eight runs of a mask are equally long for every N only then (`pack_mask` pads)."""
     per_picture = math.prod(s for s in a.shape if isinstance(s, int))
     if per_picture % BITS_PER_BYTE:
         raise UnsupportedModel(
