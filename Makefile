@@ -20,6 +20,7 @@ EXPORT_FLAGS = --out $(OUT) \
 	$(if $(WEIGHTS),--weights $(WEIGHTS)) \
 	$(if $(METHOD),--method $(METHOD)) \
 	$(if $(BLOCKS),--blocks $(BLOCKS)) \
+	$(if $(SAVED),--saved $(SAVED)) \
 	$(if $(RESOLUTION),--resolution $(RESOLUTION)) \
 	$(if $(OPTIMIZER),--optimizer $(OPTIMIZER)) \
 	$(if $(RUNTIMES),--runtimes $(RUNTIMES)) \
@@ -80,7 +81,7 @@ lint: build/host.installed ## style, format, strict types, import arrows
 	@$(BIN)/mypy tools
 	@$(BIN)/lint-imports --no-logo
 
-export: build/host.installed ## write a bundle: MODEL WEIGHTS METHOD BLOCKS RESOLUTION OPTIMIZER RUNTIMES BATCH CLASSES WHOLE_GRAPH OUT
+export: build/host.installed ## write a bundle: MODEL WEIGHTS METHOD BLOCKS SAVED RESOLUTION OPTIMIZER RUNTIMES BATCH CLASSES WHOLE_GRAPH OUT
 	@$(BIN)/mobiletl export $(EXPORT_FLAGS)
 
 bench: build/host.installed ## training speed and memory beside PyTorch's

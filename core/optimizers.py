@@ -71,12 +71,43 @@ class Sgd(Optimizer):
 
 
 @dataclass(frozen=True)
-class Adam(Optimizer):
-    """Adam (Kingma and Ba, 2015, algorithm 1), epsilon outside the root as in torch.optim.
+class Moments:
+    """Running means of the gradient and of its square, which Adam and AdamW share."""
 
-    The bias corrections 1 - beta^t are the state, c' = beta c + (1 - beta), not the step t: taken
-    from a power in float32 the second one is off by 3e-5 in the first steps.
-    """
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+
+    def corrections(self, former: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        """1 - beta^t of both, from those of the last step.
+
+        They are the state, c' = beta c + (1 - beta), not the step t: taken from a power in float32
+        the second one is off by 3e-5 in the first steps.
+        """
+        first, second = former
+        return self.beta1 * first + (1.0 - self.beta1), self.beta2 * second + (1.0 - self.beta2)
+
+    def step(
+        self,
+        parameter: Tensor,
+        gradient: Tensor,
+        slots: tuple[Tensor, ...],
+        factors: tuple[Tensor, ...],
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """A step along the gradient over the root of its square, both as running means.
+
+        `factors` are the rate over the first correction and the root of the second.
+        """
+        (m, v), (rate, root_correction) = slots, factors
+        m = self.beta1 * m + (1.0 - self.beta1) * gradient
+        v = self.beta2 * v + (1.0 - self.beta2) * (gradient * gradient)
+        denominator = torch.sqrt(v) / root_correction + self.epsilon
+        return parameter - rate * m / denominator, (m, v)
+
+
+@dataclass(frozen=True)
+class Adam(Optimizer):
+    """Adam (Kingma and Ba, 2015, algorithm 1), epsilon outside the root as in torch.optim."""
 
     beta1: float = 0.9
     beta2: float = 0.999
@@ -87,11 +118,15 @@ class Adam(Optimizer):
     slots = ("m", "v")
     scalars = ("correction1", "correction2")
 
+    @property
+    def moments(self) -> Moments:
+        """The running means."""
+        return Moments(self.beta1, self.beta2, self.epsilon)
+
     def prepare(
         self, scalars: tuple[Tensor, ...], lr: Tensor
     ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-        correction1 = self.beta1 * scalars[0] + (1.0 - self.beta1)
-        correction2 = self.beta2 * scalars[1] + (1.0 - self.beta2)
+        correction1, correction2 = self.moments.corrections(scalars)
         return (correction1, correction2), (lr / correction1, torch.sqrt(correction2))
 
     def update(
@@ -103,37 +138,35 @@ class Adam(Optimizer):
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         if self.weight_decay:
             gradient = gradient + self.weight_decay * parameter
-        return self._adapted(parameter, gradient, slots, factors)
-
-    def _adapted(
-        self,
-        parameter: Tensor,
-        gradient: Tensor,
-        slots: tuple[Tensor, ...],
-        factors: tuple[Tensor, ...],
-    ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """A step along the gradient over the root of its square, both as running means."""
-        (m, v), (rate, root_correction) = slots, factors
-        m = self.beta1 * m + (1.0 - self.beta1) * gradient
-        v = self.beta2 * v + (1.0 - self.beta2) * (gradient * gradient)
-        denominator = torch.sqrt(v) / root_correction + self.epsilon
-        return parameter - rate * m / denominator, (m, v)
+        return self.moments.step(parameter, gradient, slots, factors)
 
 
 @dataclass(frozen=True)
-class AdamW(Adam):
+class AdamW(Optimizer):
     """Adam with decoupled weight decay (Loshchilov and Hutter, ICLR 2019, algorithm 2): weights
     shrink by lr * weight_decay before the update, the gradient stays what it is.
     """
 
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
     weight_decay: float = 0.01
+    default_lr: float = 0.0003
     name = "adamw"
+    slots = ("m", "v")
+    scalars = ("correction1", "correction2")
+
+    @property
+    def moments(self) -> Moments:
+        """The running means."""
+        return Moments(self.beta1, self.beta2, self.epsilon)
 
     def prepare(
         self, scalars: tuple[Tensor, ...], lr: Tensor
     ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-        corrections, factors = super().prepare(scalars, lr)
-        return corrections, (*factors, lr * -self.weight_decay + 1.0)
+        correction1, correction2 = self.moments.corrections(scalars)
+        factors = (lr / correction1, torch.sqrt(correction2), lr * -self.weight_decay + 1.0)
+        return (correction1, correction2), factors
 
     def update(
         self,
@@ -143,13 +176,13 @@ class AdamW(Adam):
         factors: tuple[Tensor, ...],
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         *of_adam, kept = factors
-        return self._adapted(parameter * kept, gradient, slots, tuple(of_adam))
+        return self.moments.step(parameter * kept, gradient, slots, tuple(of_adam))
 
 
-OPTIMIZERS: tuple[type[Sgd | Adam], ...] = (Sgd, Adam, AdamW)
+OPTIMIZERS: tuple[type[Sgd | Adam | AdamW], ...] = (Sgd, Adam, AdamW)
 
 
-def find_optimizer(name: str) -> Sgd | Adam:
+def find_optimizer(name: str) -> Sgd | Adam | AdamW:
     """The optimizer of that name as it is by default; UnsupportedModel lists the known ones."""
     for optimizer in OPTIMIZERS:
         if optimizer.name == name:

@@ -16,7 +16,7 @@ from torch import fx, nn
 from torch.nn import functional
 
 from mobiletl.core.errors import UnsupportedModel
-from mobiletl.core.layers.shift_norm import MASKED
+from mobiletl.core.layers.positive_slope import POSITIVE
 
 # What a block may call in place of a layer.
 _FUNCTIONS: Mapping[Callable[..., Any] | str, type[nn.Module]] = {
@@ -94,7 +94,7 @@ def _activation(traced: fx.GraphModule, node: fx.Node) -> type[nn.Module] | None
     if node.op == "call_module":
         # One layer may serve several rows: it has no tensors.
         kind = type(traced.get_submodule(str(node.target)))
-        return kind if kind in MASKED else None
+        return kind if kind in POSITIVE else None
     return _FUNCTIONS.get(node.target)
 
 

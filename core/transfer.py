@@ -183,3 +183,11 @@ def trained_norms(top: nn.Module) -> Iterator[tuple[str, nn.BatchNorm2d]]:
     for name, module in top.named_modules():
         if isinstance(module, nn.BatchNorm2d):
             yield name, module
+
+
+def count_no_batches(top: nn.Module) -> None:
+    """Let the trained norms count no batches: that only serves momentum=None, and is no part of
+    our state.
+    """
+    for _, norm in trained_norms(top):
+        norm.num_batches_tracked = None

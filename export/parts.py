@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mobiletl.core.backbones import Backbone
 from mobiletl.core.methods import Method
+from mobiletl.core.saved import Saved
 from mobiletl.core.step import TrainingStep
 from mobiletl.core.transfer import Transfer
 
@@ -16,7 +17,8 @@ class Request:
     """What a person asked for. `blocks` None takes the method's default.
 
     `batch` and `classes` bind the runtimes that take one N and one K only. `whole_graph` puts the
-    frozen prefix into the graphs of onnxruntime-training.
+    frozen prefix into the graphs of onnxruntime-training. `saved` names a policy of what the
+    backward pass keeps (core/saved/), None the method's own.
     """
 
     model: str
@@ -30,6 +32,7 @@ class Request:
     batch: int = 8
     classes: int = 10
     whole_graph: bool = False
+    saved: str | None = None
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,7 @@ class Parts:
     request: Request
     backbone: Backbone
     method: Method
+    saved: Saved
     transfer: Transfer
     step: TrainingStep
     feature_shape: tuple[int, int, int]

@@ -20,12 +20,13 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from mobiletl.core.accounting.layer_walk import Visit, visits
 from mobiletl.core.accounting.rules import work_of
 from mobiletl.core.backbones import Backbone
+from mobiletl.core.layer_walk import Visit, visits
 from mobiletl.core.layers.frozen import Shift
 from mobiletl.core.layers.shift_norm import ShiftOnlyNorm
 from mobiletl.core.methods import Method
+from mobiletl.core.saved import Saved
 from mobiletl.core.transfer import Transfer
 
 FLOAT_BYTES = 4
@@ -110,6 +111,7 @@ def account(
     classes: int,
     batch: int,
     resolution: int,
+    saved: Saved | None = None,
 ) -> Account:
     """The account of a backbone under a method; raises UnsupportedModel as `method.prepare` does.
 
@@ -117,7 +119,7 @@ def account(
     """
     with torch.device("meta"):
         model = backbone.build(classes)
-        transfer = method.prepare(model, blocks, fold=False, resolution=resolution)
+        transfer = method.prepare(model, blocks, fold=False, resolution=resolution, saved=saved)
     return account_of(transfer, (batch, 3, resolution, resolution))
 
 
@@ -126,12 +128,19 @@ def account_of(transfer: Transfer, input_shape: tuple[int, ...]) -> Account:
     x = torch.empty(input_shape, device="meta")
     below, h = visits(transfer.prefix, x)
     above, _ = visits(transfer.top, h)
+    trained, frozen = parameter_counts(transfer)
+    return Account(_costs(below, "prefix."), _costs(above, ""), trained, frozen)
+
+
+def parameter_counts(transfer: Transfer) -> tuple[int, int]:
+    """How many numbers are trained and how many are frozen, in the prefix and in the top.
+
+    A frozen norm that was folded into the convolution before it is part of that one's numbers.
+    """
     both = (transfer.prefix, transfer.top)
     trained = sum(p.numel() for m in both for p in m.parameters() if p.requires_grad)
     frozen = sum(p.numel() for m in both for p in m.parameters() if not p.requires_grad)
-    return Account(
-        _costs(below, "prefix."), _costs(above, ""), trained, frozen + _frozen_scales(transfer.top)
-    )
+    return trained, frozen + _frozen_scales(transfer.top)
 
 
 def _costs(found: tuple[Visit, ...], prefix: str) -> tuple[LayerCost, ...]:

@@ -6,7 +6,7 @@ Stored for the backward pass, per layer with n elements in a map (Figure 1 of Mo
 |---|---|---|
 | convolution, linear | its input, 4n bytes, if the weight is trained | the same |
 | norm | its input, 4n bytes, if the scale is trained | nothing: only the shift is |
-| ReLU, ReLU6 | which of its 2 or 3 pieces: 1 or 2 bits (1 as a `OneBitReLU6`) | 1 bit |
+| ReLU, ReLU6 | which of its 2 or 3 pieces: 1 or 2 bits (1 under the policy `one-bit`) | 1 bit |
 | hard-swish | its input, 4n bytes | 1 bit |
 | squeeze-excite | map and scale, inputs of the product, and what its layers store | the same |
 | pooling, resize, sum | nothing | nothing |
@@ -36,18 +36,18 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
 
-from mobiletl.core.accounting.layer_walk import Visit
 from mobiletl.core.backbones.inverted_residual import InvertedResidual, SqueezeExcitation
 from mobiletl.core.errors import UnsupportedModel
+from mobiletl.core.layer_walk import Visit
 from mobiletl.core.layers.frozen import Shift
-from mobiletl.core.layers.shift_norm import ShiftNormActivation, ShiftOnlyNorm
+from mobiletl.core.layers.positive_slope import PositiveHardswish, PositiveReLU, PositiveReLU6
+from mobiletl.core.layers.shift_norm import ShiftOnlyNorm
 from mobiletl.core.methods.attention_adaptor import AttendedRow, AttentionAdaptor
 from mobiletl.core.methods.lite_residual import StandardisedConv2d
 from mobiletl.core.methods.side_branch import HalvedMean
-from mobiletl.core.saved.one_bit import OneBitReLU, OneBitReLU6
+from mobiletl.core.saved.policy import StandIn
 
 FLOAT_BITS = 32
-MASK_BITS = 1
 FLOPS_PER_MAC = 2
 
 # Per element. Normalising takes 4 with given statistics; computing them, 3 more.
@@ -76,9 +76,10 @@ ACTIVATIONS: dict[type[nn.Module], Activation] = {
     nn.ReLU6: Activation(bits=2, forward=1, backward=1),
     nn.Hardswish: Activation(FLOAT_BITS, forward=4, backward=5),
     nn.Hardsigmoid: Activation(bits=2, forward=3, backward=1),
-    # Exact, but stored as MobileTL's are.
-    OneBitReLU: Activation(MASK_BITS, forward=1, backward=1),
-    OneBitReLU6: Activation(MASK_BITS, forward=1, backward=1),
+    # Backward a product with a bit.
+    PositiveReLU: Activation(FLOAT_BITS, forward=1, backward=1),
+    PositiveReLU6: Activation(FLOAT_BITS, forward=1, backward=1),
+    PositiveHardswish: Activation(FLOAT_BITS, forward=4, backward=1),
 }
 
 
@@ -160,25 +161,15 @@ def _shift(v: Visit) -> tuple[Work, ...]:
 
 
 def _activation(v: Visit) -> tuple[Work, ...]:
-    row = ACTIVATIONS[type(v.module)]
+    """A stand-in computes what it stands for, and keeps what it says."""
+    kind, bits = type(v.module), None
+    if isinstance(v.module, StandIn):
+        kind, bits = v.module.stands_for, v.module.saved_bits
+    row = ACTIVATIONS[kind]
     grad = int(v.needs_input_grad)
     n = v.in_elements
-    return (Work("activation", row.bits * n * grad, row.forward * n, row.backward * n * grad, n),)
-
-
-def _shift_norm_activation(v: Visit) -> tuple[Work, ...]:
-    """The scale is in the kernel: the norm adds the shift forward and sums its gradient back."""
-    assert isinstance(v.module, ShiftNormActivation)
-    conv, norm = v.module
-    assert isinstance(norm, ShiftOnlyNorm)
-    n = v.out_elements
-    forward = ACTIVATIONS[v.module.activation_type].forward
-    trained = int(norm.bias.requires_grad)
-    return (
-        *_convolution(v, conv, ".0"),
-        Work("norm", 0, n, SHIFT_BACKWARD * n * trained, n, ".1"),
-        Work("activation", MASK_BITS * n, forward * n, n, n, ".2"),
-    )
+    kept = row.bits if bits is None else bits
+    return (Work("activation", kept * n * grad, row.forward * n, row.backward * n * grad, n),)
 
 
 def _squeeze_excite(v: Visit) -> tuple[Work, ...]:
@@ -241,8 +232,8 @@ RULES: dict[type[nn.Module], Callable[[Visit], tuple[Work, ...]]] = {
     nn.BatchNorm2d: _norm,
     nn.GroupNorm: _norm,
     Shift: _shift,
+    ShiftOnlyNorm: _shift,
     **dict.fromkeys(ACTIVATIONS, _activation),
-    ShiftNormActivation: _shift_norm_activation,
     SqueezeExcitation: _squeeze_excite,
     InvertedResidual: _residual,
     AttendedRow: _attended_row,
@@ -261,7 +252,7 @@ def work_of(v: Visit) -> tuple[Work, ...]:
     taken for free otherwise. A container is the sum of its layers: what one without a rule computes
     between them is not seen.
     """
-    rule = RULES.get(type(v.module))
+    rule = _activation if isinstance(v.module, StandIn) else RULES.get(type(v.module))
     if rule is not None:
         return rule(v) + _joining(v)
     if next(v.module.children(), None) is None:

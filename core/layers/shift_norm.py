@@ -6,20 +6,11 @@ and statistics, d(loss)/d(shift) is a sum of the incoming gradient and needs no 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mobiletl.core.layers.masks import masked_hardswish, masked_relu, masked_relu6
-
-# What MobileTL runs in place of an activation: the same values, one bit per element stored.
-MASKED: Mapping[type[nn.Module], Callable[[Tensor], Tensor]] = {
-    nn.ReLU: masked_relu,
-    nn.ReLU6: masked_relu6,
-    nn.Hardswish: masked_hardswish,
-}
+from mobiletl.core.layers.positive_slope import POSITIVE
 
 
 class ShiftOnlyNorm(nn.Module):
@@ -59,19 +50,19 @@ class ShiftOnlyNorm(nn.Module):
 
 
 def is_conv_norm_activation(module: nn.Module) -> bool:
-    """Whether `module` is a row of convolution, batch norm and an activation of `MASKED`."""
+    """Whether `module` is a row of convolution, batch norm and an activation of `POSITIVE`."""
     if not isinstance(module, nn.Sequential) or len(module) != 3:
         return False
     conv, norm, activation = module
     return (
         isinstance(conv, nn.Conv2d)
         and isinstance(norm, nn.BatchNorm2d)
-        and type(activation) in MASKED
+        and type(activation) in POSITIVE
     )
 
 
 class ShiftNormActivation(nn.Sequential):
-    """Convolution, shift-only norm, activation with a one-bit mask; replaces a row of three.
+    """Convolution, shift-only norm, activation of positive slope; replaces a row of three.
 
     The frozen scale is multiplied into the kernel, norm(conv(x, W)) = conv(x, s W) + shift: the
     chain rule through s W gives W's gradient exactly, and no pass over the activation is spent
@@ -80,18 +71,19 @@ class ShiftNormActivation(nn.Sequential):
 
     def __init__(self, block: nn.Sequential) -> None:
         if not is_conv_norm_activation(block):
-            known = ", ".join(activation.__name__ for activation in MASKED)
+            known = ", ".join(activation.__name__ for activation in POSITIVE)
             raise TypeError(f"expected a block of convolution, batch norm and activation ({known})")
         conv, norm, activation = block
         assert isinstance(norm, nn.BatchNorm2d)
-        super().__init__(conv, ShiftOnlyNorm(norm))
+        super().__init__(conv, ShiftOnlyNorm(norm), POSITIVE[type(activation)]())
         self.activation_type = type(activation)
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps [N,C,H,W] to [N,C',H/stride,W/stride], rounded up."""
-        conv, norm = self
+        conv, norm, activation = self
         assert isinstance(conv, nn.Conv2d)
         assert isinstance(norm, ShiftOnlyNorm)
         kernel = conv.weight * norm.scale.view(-1, 1, 1, 1)
         a = functional.conv2d(x, kernel, norm.shift, conv.stride, conv.padding, 1, conv.groups)
-        return MASKED[self.activation_type](a)
+        y: Tensor = activation(a)
+        return y

@@ -18,10 +18,11 @@ from mobiletl.core.methods.mobiletl import train_shifts
 from mobiletl.core.methods.norms import train_norms
 from mobiletl.core.methods.repnet import train_side_modules, train_side_modules_and_biases
 from mobiletl.core.methods.tinytl import (
-    train_biases_at_one_bit,
+    train_every_bias,
     train_lite_residuals,
     train_lite_residuals_and_biases,
 )
+from mobiletl.core.saved import FLOAT32, ONE_BIT, Saved, keep
 from mobiletl.core.transfer import USUAL_RESOLUTION, Transfer, split, whole
 
 __all__ = ["METHODS", "Method", "find_method"]
@@ -43,13 +44,15 @@ class Method:
     """One way to fine-tune a backbone.
 
     `apply` rewrites the layers of the trained top in place. What the top is, `reach` says;
-    `default_blocks` is None for all but BLOCKS.
+    `default_blocks` is None for all but BLOCKS. `saved` is the policy of what its backward pass
+    keeps (core/saved/) if nobody names another.
     """
 
     name: str
     summary: str
     apply: Callable[[Transfer], None]
     reach: Reach
+    saved: Saved = FLOAT32
 
     @property
     def default_blocks(self) -> int | None:
@@ -62,8 +65,9 @@ class Method:
         blocks: int | None,
         fold: bool = True,
         resolution: int = USUAL_RESOLUTION,
+        saved: Saved | None = None,
     ) -> Transfer:
-        """Cut `model` and make its top trainable; `blocks` None takes the default.
+        """Cut `model` and make its top trainable; `blocks` and `saved` None take the defaults.
 
         Consumes `model`. `fold` False leaves the prefix's norms in, for accounting. Kernels that a
         method puts beside blocks shrink with the maps of pictures of size `resolution`. Raises
@@ -80,6 +84,8 @@ class Method:
         else:
             transfer = split(model, self.default_blocks if blocks is None else blocks, fold)
         self.apply(transfer)
+        # What a method puts beside the layers of `features` keeps what it keeps.
+        keep(transfer.top.features, saved or self.saved)
         return transfer
 
 
@@ -89,6 +95,7 @@ METHODS = (
         "top blocks; of inner norms only the shift, one-bit masks instead of activations",
         train_shifts,
         Reach.BLOCKS,
+        ONE_BIT,
     ),
     Method(
         "ft-blocks",
@@ -117,38 +124,44 @@ METHODS = (
     Method(
         "tinytl-b",
         "as ft-bias, with one-bit masks instead of the inputs of ReLU and ReLU6",
-        train_biases_at_one_bit,
+        train_every_bias,
         Reach.NETWORK,
+        ONE_BIT,
     ),
     Method(
         "tinytl-l",
         "lite residual modules beside frozen blocks, and the last layer",
         train_lite_residuals,
         Reach.NETWORK,
+        ONE_BIT,
     ),
     Method(
         "tinytl-lb",
         "lite residual modules, every bias and the shift of every norm, and the last layer",
         train_lite_residuals_and_biases,
         Reach.NETWORK,
+        ONE_BIT,
     ),
     Method(
         "repnet",
         "side modules at the stages of a frozen network, and the linear layers",
         train_side_modules,
         Reach.NETWORK,
+        ONE_BIT,
     ),
     Method(
         "repnet-bias",
         "side modules, linear layers, every bias and the shift of every norm",
         train_side_modules_and_biases,
         Reach.NETWORK,
+        ONE_BIT,
     ),
     Method(
         "da3",
         "an additive attention adaptor in each frozen block, and the last layer",
         train_attention,
         Reach.NETWORK,
+        ONE_BIT,
     ),
     Method("ft-last", "the classifier alone", train_exactly, Reach.CLASSIFIER),
 )

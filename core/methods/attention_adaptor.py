@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from mobiletl.core.backbones.inverted_residual import make_divisible
+from mobiletl.core.saved.policy import KeepsItsOwn
 
 REDUCTION = 4
 # Where a channel's pre-activation is at or below this, its activation is 0.
@@ -26,7 +27,7 @@ CLOSED_AT: dict[type[nn.Module], float] = {nn.ReLU: 0.0, nn.ReLU6: 0.0, nn.Hards
 REACH = 3.0
 
 
-class AttentionAdaptor(nn.Module):
+class AttentionAdaptor(KeepsItsOwn):
     """Maps [N,C,H,W] to one addend per channel, [N,C',1,1]; at first 0."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:

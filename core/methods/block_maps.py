@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-from mobiletl.core.accounting.layer_walk import visits
+from mobiletl.core.layer_walk import visits
 from mobiletl.core.transfer import Transfer
 
 

@@ -2,17 +2,16 @@
 
 Its norms stay batch norms in inference mode, with the statistics they were trained with. (TinyTL
 replaces them by group norms and brings weights pretrained that way; weights pretrained with batch
-norms compute something else under group norms.) Their scales are multiplied into the kernels, and
-ReLU and ReLU6 store one bit per element, so that for the backward pass a frozen block of
-convolutions keeps nothing else. Hard swish keeps its input, squeeze-excite both factors of its
-product.
+norms compute something else under group norms.) Their scales are multiplied into the kernels, so
+that for the backward pass a frozen block of convolutions keeps nothing but what its activations
+need: under the policy `one-bit` one bit per element for ReLU and ReLU6, its input for hard swish.
+Squeeze-excite keeps both factors of its product.
 """
 
 from __future__ import annotations
 
 from mobiletl.core.errors import UnsupportedModel
 from mobiletl.core.layers.frozen import freeze_all_but_shifts
-from mobiletl.core.saved.one_bit import store_one_bit
 from mobiletl.core.transfer import TransferTop, fold_norms, trained_norms
 
 
@@ -31,7 +30,6 @@ def freeze_backbone(top: TransferTop, train_biases: bool) -> None:
             )
     else:
         fold_norms(top.features)
-    store_one_bit(top.features)
     for name, parameter in top.named_parameters():
         parameter.requires_grad_(train_biases and name.endswith(".bias"))
     top.get_submodule(top.classes_layer).requires_grad_(True)

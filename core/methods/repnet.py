@@ -18,7 +18,7 @@ from mobiletl.core.backbones.inverted_residual import make_divisible
 from mobiletl.core.methods.block_maps import BlockMap, block_maps
 from mobiletl.core.methods.frozen_backbone import freeze_backbone
 from mobiletl.core.methods.side_branch import HalvedMean, SideBranch, fixed_seed
-from mobiletl.core.transfer import Transfer, trained_norms
+from mobiletl.core.transfer import Transfer, count_no_batches
 
 KERNEL, SMALL_KERNEL = 5, 3
 # The largest map that gets the small kernel.
@@ -62,9 +62,7 @@ def _add_side_modules(transfer: Transfer) -> None:
         top.picture_side[first.name] = _side_module(PICTURE_CHANNELS, window, 1, first)
         for block in others:
             top.side[block.name] = _side_module(block.in_channels, 2, GROUPS, block)
-    for _, norm in trained_norms(top):
-        # The count of batches only serves momentum=None, and is no part of our state.
-        norm.num_batches_tracked = None
+    count_no_batches(top)
     for layer in top.classifier.values():
         layer.requires_grad_(isinstance(layer, nn.Linear))
 

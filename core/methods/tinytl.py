@@ -15,7 +15,7 @@ from mobiletl.core.methods.side_branch import fixed_seed
 from mobiletl.core.transfer import Transfer
 
 
-def train_biases_at_one_bit(transfer: Transfer) -> None:
+def train_every_bias(transfer: Transfer) -> None:
     """tinytl-b: every bias, the shift of every norm and the layer that gives the logits."""
     freeze_backbone(transfer.top, train_biases=True)
 

@@ -1,45 +1,80 @@
-"""Activations with their exact backward pass, of which one bit per element is stored.
+"""one-bit: of an activation's input the bit is kept that its slope is a function of.
 
-For frozen blocks that gradients pass through: a frozen convolution needs its kernel only, so that
-these bits are all such a block keeps. Hard swish has no such form: its slope is a function of its
-input, which it goes on storing.
+That is so for ReLU and ReLU6, and for whatever MobileTL trains with the slope `1[a >= 0]`. Hard
+swish with its exact slope has no such form: it goes on keeping its input. Values and gradients are
+those of the layers they stand in for, but that an exact slope at a kink is 1 where PyTorch says 0.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from torch import Tensor, nn
 
-from mobiletl.core.layers.masks import exact_relu6, masked_relu
+from mobiletl.core.layers.masks import exact_relu6, masked_hardswish, masked_relu, masked_relu6
+from mobiletl.core.layers.positive_slope import PositiveHardswish, PositiveReLU, PositiveReLU6
+from mobiletl.core.saved.policy import Saved, StandIn
 
 
-class OneBitReLU(nn.Module):
+class OneBitReLU(StandIn):
     """max(x, 0), exact in both directions. Maps any shape to the same."""
+
+    stands_for = nn.ReLU
+    saved_bits = 1
 
     def forward(self, x: Tensor) -> Tensor:
         return masked_relu(x)
 
 
-class OneBitReLU6(nn.Module):
+class OneBitReLU6(StandIn):
     """clamp(x, 0, 6), exact in both directions. Maps any shape to the same."""
+
+    stands_for = nn.ReLU6
+    saved_bits = 1
 
     def forward(self, x: Tensor) -> Tensor:
         return exact_relu6(x)
 
 
-# What stands in for an activation: the same values, the same gradients.
-ONE_BIT: Mapping[type[nn.Module], type[nn.Module]] = {
-    nn.ReLU: OneBitReLU,
-    nn.ReLU6: OneBitReLU6,
-}
+class OneBitPositiveReLU(StandIn):
+    """max(x, 0) forward, `grad * 1[x >= 0]` backward. Maps any shape to the same."""
+
+    stands_for = PositiveReLU
+    saved_bits = 1
+
+    def forward(self, x: Tensor) -> Tensor:
+        return masked_relu(x)
 
 
-def store_one_bit(module: nn.Module) -> None:
-    """Replace every activation inside `module` that `ONE_BIT` has a stand-in for."""
-    for name, child in module.named_children():
-        replacement = ONE_BIT.get(type(child))
-        if replacement is None:
-            store_one_bit(child)
-        else:
-            setattr(module, name, replacement())
+class OneBitPositiveReLU6(StandIn):
+    """clamp(x, 0, 6) forward, `grad * 1[x >= 0]` backward. Maps any shape to the same."""
+
+    stands_for = PositiveReLU6
+    saved_bits = 1
+
+    def forward(self, x: Tensor) -> Tensor:
+        return masked_relu6(x)
+
+
+class OneBitPositiveHardswish(StandIn):
+    """x clamp(x + 3, 0, 6) / 6 forward, `grad * 1[x >= 0]` backward. Maps any shape to the same."""
+
+    stands_for = PositiveHardswish
+    saved_bits = 1
+
+    def forward(self, x: Tensor) -> Tensor:
+        return masked_hardswish(x)
+
+
+ONE_BIT = Saved(
+    "one-bit",
+    "one bit of an activation's input, packed into bytes, where its slope needs no more",
+    {
+        kind.stands_for: kind
+        for kind in (
+            OneBitReLU,
+            OneBitReLU6,
+            OneBitPositiveReLU,
+            OneBitPositiveReLU6,
+            OneBitPositiveHardswish,
+        )
+    },
+)

@@ -11,6 +11,7 @@ from mobiletl.core.accounting.account import Account, account
 from mobiletl.core.backbones import FAMILIES, find_backbone
 from mobiletl.core.errors import UsageError
 from mobiletl.core.methods import METHODS, find_method
+from mobiletl.core.saved import SAVED, find_saved
 from mobiletl.core.transfer import check_resolution
 
 MB = 1e6
@@ -49,6 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         flags.classes,
         flags.batch,
         flags.resolution,
+        None if flags.saved is None else find_saved(flags.saved),
     )
     if flags.json:
         print(json.dumps(_facts(it)))
@@ -73,6 +75,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--model", default="mbv2", help=f"{families}, each also as mbv2-0.35 (default mbv2)")
     add("--method", default="mobiletl", choices=[m.name for m in METHODS], help="default mobiletl")
     add("--blocks", type=int, help="how many top blocks are trained (default 3)")
+    add(
+        "--saved",
+        choices=[row.name for row in SAVED],
+        help="what the backward pass keeps of activations (default: the method's)",
+    )
     add("--batch", type=int, default=8, help="pictures in a step (default 8)")
     add("--resolution", type=int, default=224, help="side of the pictures (default 224)")
     add("--classes", type=int, default=10, help="default 10")

@@ -12,6 +12,7 @@ from mobiletl.core.backbones import FAMILIES
 from mobiletl.core.errors import UsageError
 from mobiletl.core.methods import METHODS
 from mobiletl.core.optimizers import OPTIMIZERS
+from mobiletl.core.saved import SAVED
 from mobiletl.export.own_network import short_name
 from mobiletl.export.runtimes import DEFAULT_RUNTIMES, RUNTIMES
 from mobiletl.export.weights.loading import embedded_facts
@@ -67,6 +68,11 @@ def _parser() -> argparse.ArgumentParser:
         help="what is trained, and how (default mobiletl)",
     )
     parser.add_argument("--blocks", type=int, help="how many top blocks to train (default 3)")
+    parser.add_argument(
+        "--saved",
+        choices=[row.name for row in SAVED],
+        help="what the backward pass keeps of activations (default: the method's)",
+    )
     parser.add_argument(
         "--resolution",
         type=int,
@@ -133,6 +139,7 @@ def _request(flags: argparse.Namespace) -> Request:
         batch=flags.batch,
         classes=flags.classes,
         whole_graph=flags.whole_graph,
+        saved=flags.saved,
     )
 
 

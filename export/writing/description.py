@@ -8,10 +8,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from mobiletl.core.accounting.flops import macs, parameter_count, training_macs
+from mobiletl.core.accounting.account import parameter_counts
+from mobiletl.core.accounting.flops import macs, training_macs
 from mobiletl.core.optimizers import Optimizer
 from mobiletl.core.step import Entry
-from mobiletl.core.transfer import Transfer
 from mobiletl.export.memory.plan import GraphPlan
 from mobiletl.export.parts import Parts
 from mobiletl.export.runtimes.artifact import Artifact
@@ -46,6 +46,7 @@ def describe(
         "method": {
             "name": parts.method.name,
             "blocks": parts.transfer.blocks,
+            "saved": parts.saved.name,
             "trains": _trains(parts.step.entries),
         },
         "input": {
@@ -74,7 +75,7 @@ def describe(
         "runtimes": {name: artifact.describe(name) for name, artifact in artifacts.items()},
         "parameters": {
             "trainable": _per_class(parts.step.entries, ("parameter",)),
-            "frozen": parameter_count(parts.transfer.prefix) + _frozen_in_top(parts.transfer),
+            "frozen": parameter_counts(parts.transfer)[1],
         },
         "macs": _macs(parts),
         "memory": {
@@ -119,12 +120,6 @@ def _summary(members: list[Entry]) -> str:
     return ", ".join(
         f"{n} {name}{'s' if n > 1 and name[-1] != 's' else ''}" for n, name in counts if n
     )
-
-
-def _frozen_in_top(transfer: Transfer) -> int:
-    """Scales of norms whose shift alone is trained."""
-    frozen = {name: b for name, b in transfer.top.named_buffers() if name.endswith(".weight")}
-    return sum(buffer.numel() for buffer in frozen.values())
 
 
 def _per_class(entries: Iterable[Entry], roles: tuple[str, ...]) -> dict[str, int]:

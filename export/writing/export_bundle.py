@@ -11,6 +11,7 @@ import torch
 
 from mobiletl.core.methods import find_method
 from mobiletl.core.optimizers import find_optimizer
+from mobiletl.core.saved import find_saved
 from mobiletl.core.step import TrainingStep
 from mobiletl.core.transfer import check_resolution
 from mobiletl.export.memory.at_rest import runtime_at_rest
@@ -67,12 +68,13 @@ def _prepare(request: Request) -> Parts:
     weights = weights_of(backbone, request.weights)
     if weights is not None:
         model.load_state_dict(weights, strict=False)
-    transfer = method.prepare(model, request.blocks, resolution=request.resolution)
+    saved = method.saved if request.saved is None else find_saved(request.saved)
+    transfer = method.prepare(model, request.blocks, resolution=request.resolution, saved=saved)
     with torch.no_grad():
         h = transfer.prefix(torch.zeros(1, 3, request.resolution, request.resolution))
     _, channels, height, width = h.shape
     step = TrainingStep(transfer.top, optimizer)
-    return Parts(request, backbone, method, transfer, step, (channels, height, width))
+    return Parts(request, backbone, method, saved, transfer, step, (channels, height, width))
 
 
 def _plan(model: onnx.ModelProto) -> GraphPlan:

@@ -80,7 +80,7 @@ class _ClearMasked:
     room: Room
 
     def __call__(self, row: nn.Sequential, inputs: tuple[Tensor]) -> None:
-        conv, norm = row
+        conv, norm, _ = row
         assert isinstance(norm.bias, Tensor)
         norm.bias += _moves(norm(conv(inputs[0])), self.kinks, self.room)
 

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from mobiletl.core.accounting.account import LayerCost, account, account_of
 from mobiletl.core.accounting.flops import training_macs
-from mobiletl.core.accounting.layer_walk import visits
 from mobiletl.core.backbones import find_backbone
 from mobiletl.core.backbones.inverted_residual import (
     Block,
@@ -20,6 +19,7 @@ from mobiletl.core.backbones.inverted_residual import (
     mobilenetv2_block,
 )
 from mobiletl.core.errors import UnsupportedModel
+from mobiletl.core.layer_walk import visits
 from mobiletl.core.layers.masks import pack_mask
 from mobiletl.core.methods import METHODS, Reach, find_method
 

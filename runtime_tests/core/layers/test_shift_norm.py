@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from mobiletl.core.backbones.inverted_residual import ConvNormActivation
 from mobiletl.core.layers.masks import masked_relu6
-from mobiletl.core.layers.shift_norm import MASKED, ShiftNormActivation, ShiftOnlyNorm
+from mobiletl.core.layers.positive_slope import POSITIVE
+from mobiletl.core.layers.shift_norm import ShiftNormActivation, ShiftOnlyNorm
 from runtime_tests.support.networks import unsettle
 
 # Multiplying the scale into the kernel rounds in another place than multiplying the result.
@@ -104,7 +105,7 @@ def test_norm_without_statistics_is_refused() -> None:
         ShiftOnlyNorm(nn.BatchNorm2d(4, track_running_stats=False))
 
 
-@pytest.mark.parametrize("activation", MASKED, ids=lambda activation: activation.__name__)
+@pytest.mark.parametrize("activation", POSITIVE, ids=lambda activation: activation.__name__)
 def test_every_activation_keeps_its_values_and_takes_the_mask(activation: type[nn.Module]) -> None:
     torch.manual_seed(1)
     block = ConvNormActivation(**LAYERS["depthwise"], activation=activation)

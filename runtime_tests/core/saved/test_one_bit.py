@@ -16,7 +16,9 @@ from torch import Tensor, nn
 
 from mobiletl.core.backbones.inverted_residual import SqueezeExcitation
 from mobiletl.core.layers.masks import packed_bytes
-from mobiletl.core.saved.one_bit import ONE_BIT, OneBitReLU, OneBitReLU6, store_one_bit
+from mobiletl.core.layers.positive_slope import POSITIVE
+from mobiletl.core.saved.one_bit import ONE_BIT, OneBitReLU, OneBitReLU6
+from mobiletl.core.saved.policy import keep
 
 Floats = NDArray[np.float32]
 # Around the kinks and everywhere else, infinities included.
@@ -25,8 +27,8 @@ ARRAYS = hnp.arrays(
     np.float32, hnp.array_shapes(min_dims=1, max_dims=4, max_side=6), elements=VALUES
 )
 PAIRS = [
-    pytest.param(OneBitReLU(), torch.relu, (0.0,), id="relu"),
-    pytest.param(OneBitReLU6(), nn.functional.relu6, (0.0, 6.0), id="relu6"),
+    pytest.param(OneBitReLU(nn.ReLU()), torch.relu, (0.0,), id="relu"),
+    pytest.param(OneBitReLU6(nn.ReLU6()), nn.functional.relu6, (0.0, 6.0), id="relu6"),
 ]
 
 
@@ -52,21 +54,23 @@ def test_neighbours_of_six() -> None:
     six = torch.tensor(6.0)
     above, below = (torch.nextafter(six, torch.tensor(v)) for v in (math.inf, -math.inf))
     a = torch.stack([below, six, above, torch.tensor(math.nan)]).requires_grad_()
-    OneBitReLU6()(a).sum().backward()
+    OneBitReLU6(nn.ReLU6())(a).sum().backward()
     assert a.grad is not None
     assert a.grad.tolist() == [1.0, 1.0, 0.0, 0.0]
 
 
-@pytest.mark.parametrize("activation", [OneBitReLU(), OneBitReLU6()], ids=["relu", "relu6"])
+@pytest.mark.parametrize(
+    "activation", [OneBitReLU(nn.ReLU()), OneBitReLU6(nn.ReLU6())], ids=["relu", "relu6"]
+)
 def test_one_bit_is_all_that_is_saved(activation: nn.Module) -> None:
     saved: list[Tensor] = []
 
-    def keep(tensor: Tensor) -> Tensor:
+    def note(tensor: Tensor) -> Tensor:
         saved.append(tensor)
         return tensor
 
     a = torch.randn(2, 3, 5, 7, requires_grad=True)
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         activation(a)
     (mask,) = saved
     assert mask.dtype == torch.uint8
@@ -75,7 +79,7 @@ def test_one_bit_is_all_that_is_saved(activation: nn.Module) -> None:
 
 def test_activations_are_replaced_wherever_they_are() -> None:
     network = nn.Sequential(nn.ReLU6(), nn.Hardswish(), nn.Sequential(SqueezeExcitation(8, 8)))
-    store_one_bit(network)
+    keep(network, ONE_BIT)
     kinds = [type(m) for m in network.modules() if not list(m.children())]
     assert kinds == [OneBitReLU6, nn.Hardswish, nn.Conv2d, OneBitReLU, nn.Conv2d, nn.Hardsigmoid]
-    assert set(ONE_BIT) == {nn.ReLU, nn.ReLU6}
+    assert set(ONE_BIT.stand_ins) == {nn.ReLU, nn.ReLU6, *POSITIVE.values()}

@@ -13,11 +13,12 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mobiletl.core.errors import UnsupportedModel
 from mobiletl.core.layers.masks import masked_hardswish
 from mobiletl.core.optimizers import Sgd
+from mobiletl.core.saved.one_bit import OneBitPositiveReLU6
 from mobiletl.core.step import TrainingStep
 from mobiletl.export.lowering.executorch.rules import KERNELS, RULES
 from mobiletl.export.memory.plan import plan_graph
@@ -147,15 +148,13 @@ class _ExactActivations:
     """Inside, the masked activations are differentiated exactly."""
 
     def __enter__(self) -> None:
-        from mobiletl.core.layers import shift_norm as layers
-
-        self._table = layers.MASKED
-        layers.MASKED = {nn.ReLU6: lambda a: a.clamp(0.0, 6.0)}  # type: ignore[misc]
+        self._masked = OneBitPositiveReLU6.forward
+        OneBitPositiveReLU6.forward = (  # type: ignore[method-assign]
+            lambda _, a: a.clamp(0.0, 6.0)
+        )
 
     def __exit__(self, *_: object) -> None:
-        from mobiletl.core.layers import shift_norm as layers
-
-        layers.MASKED = self._table  # type: ignore[misc]
+        OneBitPositiveReLU6.forward = self._masked  # type: ignore[method-assign]
 
 
 @pytest.mark.slow

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from mobiletl.core.backbones.inverted_residual import InvertedResidual
 from mobiletl.core.layers.frozen import ShiftedSequential
+from mobiletl.core.layers.shift_norm import ShiftNormActivation
 from mobiletl.core.transfer import TransferTop
 
 
@@ -59,12 +60,12 @@ def visits(module: nn.Module, x: Tensor) -> tuple[tuple[Visit, ...], Tensor]:
 
 
 def _take_apart(module: nn.Module) -> None:
-    """Let rows that hand a shift to the convolution before it run layer by layer: hooks see calls
-    of modules only.
+    """Let rows that hand a shift or a scale to the convolution before it run layer by layer: hooks
+    see calls of modules only.
     """
     for name, child in module.named_children():
         _take_apart(child)
-        if isinstance(child, ShiftedSequential):
+        if isinstance(child, (ShiftedSequential, ShiftNormActivation)):
             setattr(module, name, nn.Sequential(OrderedDict(child.named_children())))
 
 
