@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from bench.eager import EagerFineTuning
-from mobiletl.device.memory.plan import peak_bytes
+from mobiletl.device.memory.measured import peak_bytes
 
 BLOCKS, SIDE = 3, 224
 MEAN = np.array((0.485, 0.456, 0.406), np.float32)

@@ -57,6 +57,8 @@ ARENA = 1.5
 ALIGNMENT = 1024
 # Their programs have side modules of both kinds, group norm, resizes, pooling and bits.
 ON_EXECUTORCH = ("tinytl-lb", "repnet-bias")
+# On a network of a few blocks these are exported in seconds.
+FAST = ("mobiletl", "ft-blocks", "ft-last")
 every_program = pytest.mark.skipif(
     "MOBILETL_EVERY_PROGRAM" not in os.environ,
     reason="a program takes a minute to export; MOBILETL_EVERY_PROGRAM=1 runs all of them",
@@ -75,6 +77,16 @@ class Made:
 _MADE: dict[tuple[str, bool], Made] = {}
 
 
+def in_tiers() -> list[Any]:
+    """All methods; those that take long to export are in the slow tier."""
+    return [
+        pytest.param(
+            method, id=method.name, marks=[] if method.name in FAST else [pytest.mark.slow]
+        )
+        for method in METHODS
+    ]
+
+
 def cases() -> Iterator[Any]:
     """(method, runtime) for all of both tables but the runtime that is compared with."""
     for runtime in [row.name for row in RUNTIMES if row.name != STOCK]:
@@ -82,7 +94,9 @@ def cases() -> Iterator[Any]:
             marks = [needs_training_env, pytest.mark.slow] if runtime == TRAINING else []
             if runtime == EXECUTORCH:
                 listed = method.name in ON_EXECUTORCH
-                marks = [pytest.mark.slow] if listed else [every_program]
+                marks = [pytest.mark.slow] if listed else [pytest.mark.slow, every_program]
+            elif method.name not in FAST:
+                marks.append(pytest.mark.slow)
             yield pytest.param(method, runtime, marks=marks, id=f"{method.name}-{runtime}")
 
 
@@ -113,7 +127,7 @@ def test_official_api_leaves_frozen_constants_as_they_were(
     assert exported.items() <= constants(onnx.load(str(inference))).items()
 
 
-@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
+@pytest.mark.parametrize("method", in_tiers())
 def test_graphs_of_onnxruntime_training_keep_what_saves_memory(
     method: Method, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

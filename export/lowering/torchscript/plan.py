@@ -70,6 +70,7 @@ class _Memory:
         for piece, place in self._born.items():
             births.setdefault(place, []).append(piece)
         live = NOTHING
+        yield live  # a function may have no line at all
         for place, line in enumerate(self._lines):
             for piece in births.get(place, ()):
                 live = live.plus(self._sizes[piece])

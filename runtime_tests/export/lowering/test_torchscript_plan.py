@@ -94,3 +94,8 @@ def test_a_new_state_is_written_over_the_old_one() -> None:
     )
     # The result, the sum over the batch, its product with the rate and the difference.
     assert found <= (1 + 3 * 6) * FLOATS
+
+
+def test_a_function_of_nothing_takes_nothing() -> None:
+    """Below a method that reaches the whole network there is no frozen layer."""
+    assert peak(lambda x: (x,), X) == 0
