@@ -16,7 +16,7 @@ from executorch.exir import memory
 from executorch.exir.passes import MemoryPlanningPass
 from torch import fx
 
-from mobiletl.export.lowering.in_place_order import readers_of_memory
+from mobiletl.export.memory.in_place_order import readers_of_memory
 from mobiletl.export.operators import WRITES_OVER
 
 aten = torch.ops.aten

@@ -18,8 +18,8 @@ from mobiletl.core.errors import UnsupportedModel
 from mobiletl.core.step import Entry
 from mobiletl.export.lowering.executorch.library import executorch_program, exported, quiet
 from mobiletl.export.lowering.executorch.rules import KERNELS, RULES
-from mobiletl.export.lowering.in_place_order import Store, in_place_order
 from mobiletl.export.lowering.origin import origin
+from mobiletl.export.memory.in_place_order import Store, in_place_order
 from mobiletl.export.tracing.functions import NEXT
 from mobiletl.export.tracing.trace import Traced, retrace
 

@@ -24,8 +24,8 @@ import torch
 from torch import Tensor, fx
 
 from mobiletl.core.step import Entry
-from mobiletl.export.lowering.in_place_order import Store
 from mobiletl.export.lowering.torchscript.program import Line, program_lines
+from mobiletl.export.memory.in_place_order import Store
 from mobiletl.export.memory.plan import Bytes, formula, pareto
 from mobiletl.export.tracing.trace import Traced
 

@@ -19,9 +19,9 @@ from torch import Tensor, fx
 
 from mobiletl.core.errors import UnsupportedModel
 from mobiletl.core.step import Entry
-from mobiletl.export.lowering.in_place_order import Store, in_place_order, is_own_copy
 from mobiletl.export.lowering.origin import origin
 from mobiletl.export.lowering.torchscript.rules import FUNCTIONS, OVERWRITING, RULES, is_getitem
+from mobiletl.export.memory.in_place_order import Store, in_place_order, is_own_copy
 from mobiletl.export.operators import FRESH, PASSED_ON, VIEWS
 from mobiletl.export.tracing.functions import NEXT
 from mobiletl.export.tracing.trace import Traced
