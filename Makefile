@@ -44,7 +44,8 @@ demo: build/host.installed ## set up, export, train on real pictures, predict
 # In two processes where there are two cores and 4 GB for them: one that has PyTorch and a bundle in
 # it takes up to 2 GB. Each process has a whole file of tests, whose exports it then makes once.
 WORKERS ?= $(shell sh tools/test_workers.sh)
-PYTEST = -m pytest -q -n $(WORKERS) --dist loadscope $(PYTEST_FLAGS)
+PYTEST = -m pytest -q -n $(WORKERS) --dist loadscope --no-loadscope-reorder \
+	$(PYTEST_FLAGS)
 
 test: ## set up, lint, types, every test that is not slow (on Python 3.8 too where there is one): minutes
 	@$(MAKE) --no-print-directory -j2 build/host.installed $(if $(PYTHON38),build/board.installed)

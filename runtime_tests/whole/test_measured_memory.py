@@ -20,6 +20,10 @@ Measure = Callable[[Case], dict[str, Peak]]
 FUNCTIONS = ("features", "train_step", "predict")
 EMBEDDED = tuple(Case(method, 3) for method in ("mobiletl", "ft-blocks"))
 REAL = tuple(Case(method, 3, real=True, resolution=224) for method in ("mobiletl", "ft-blocks"))
+IN_TIERS = [
+    *(pytest.param(case, id=str(case)) for case in EMBEDDED),
+    *(pytest.param(case, id=str(case), marks=pytest.mark.slow) for case in REAL),
+]
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +43,7 @@ def measure(counter: Path, tmp_path_factory: pytest.TempPathFactory) -> Measure:
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
-@pytest.mark.parametrize("case", [*EMBEDDED, *REAL], ids=str)
+@pytest.mark.parametrize("case", IN_TIERS)
 def test_a_function_allocates_what_is_planned(case: Case, function: str, measure: Measure) -> None:
     peak = measure(case)[function]
     assert LEAST <= peak.ratio <= MOST, f"measured / planned = {peak.ratio:.3f}, {peak}"
@@ -48,7 +52,7 @@ def test_a_function_allocates_what_is_planned(case: Case, function: str, measure
 @pytest.mark.parametrize(
     ("cases", "least"),
     # At 64 px and width 0.35 the weights' gradients, which both methods need, are most of it.
-    [(REAL, 0.40), (EMBEDDED, 0.15)],
+    [pytest.param(REAL, 0.40, marks=pytest.mark.slow), (EMBEDDED, 0.15)],
     ids=["real", "embedded"],
 )
 def test_mobiletl_allocates_less_than_exact_fine_tuning(

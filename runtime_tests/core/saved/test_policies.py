@@ -29,7 +29,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def prepared(method: Method, saved: Saved | None) -> Transfer:
-    blocks = None if method.default_blocks is None else 2
+    blocks = None if method.default_blocks is None else 1
     torch.manual_seed(0)
     return method.prepare(small_network(), blocks, resolution=RESOLUTION, saved=saved)
 

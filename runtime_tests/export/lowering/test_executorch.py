@@ -204,6 +204,7 @@ def _run_alone(function: Any, example: Tensor) -> Tensor:
     return result
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("above", [0.0, 5.0])
 def test_a_masked_hard_swish_keeps_its_values_and_its_slope(above: float) -> None:
     a = torch.linspace(-6.0, 6.0, 8 * 32).view(1, 8, 4, 8) + above + 0.01

@@ -78,7 +78,9 @@ def test_moments_are_those_that_can_be_the_peak() -> None:
 
 def test_unknown_operator_is_an_error_not_zero_bytes() -> None:
     graph = model([node("Tanh", "x", "out")], SQUARE)
-    with pytest.raises(UnsupportedModel, match=r"operator Tanh \(node out\).*add it to a table"):
+    with pytest.raises(
+        UnsupportedModel, match=r"operator Tanh \(node out\).*a row in export/operators"
+    ):
         plan_graph(graph)
 
 
