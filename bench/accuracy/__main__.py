@@ -17,7 +17,7 @@ from mobiletl.core.methods import METHODS
 from mobiletl.core.optimizers import OPTIMIZERS
 from mobiletl.device.commands.flags import below_least
 from mobiletl.device.commands.table import guarded
-from mobiletl.device.train_on_board import LARGEST_LR
+from mobiletl.device.run.limits import LARGEST_LR
 from mobiletl.export.weights.loading import embedded_facts
 
 EXAMPLES = """\
