@@ -71,12 +71,15 @@ class Sgd(Optimizer):
 
 
 @dataclass(frozen=True)
-class Moments:
-    """Running means of the gradient and of its square, which Adam and AdamW share."""
+class Moments(Optimizer):
+    """Running means of the gradient and of its square: what Adam and AdamW share. Abstract."""
 
     beta1: float = 0.9
     beta2: float = 0.999
     epsilon: float = 1e-8
+    default_lr: float = 0.0003
+    slots = ("m", "v")
+    scalars = ("correction1", "correction2")
 
     def corrections(self, former: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
         """1 - beta^t of both, from those of the last step.
@@ -87,7 +90,7 @@ class Moments:
         first, second = former
         return self.beta1 * first + (1.0 - self.beta1), self.beta2 * second + (1.0 - self.beta2)
 
-    def step(
+    def adapted(
         self,
         parameter: Tensor,
         gradient: Tensor,
@@ -106,27 +109,16 @@ class Moments:
 
 
 @dataclass(frozen=True)
-class Adam(Optimizer):
+class Adam(Moments):
     """Adam (Kingma and Ba, 2015, algorithm 1), epsilon outside the root as in torch.optim."""
 
-    beta1: float = 0.9
-    beta2: float = 0.999
-    epsilon: float = 1e-8
     weight_decay: float = 0.0
-    default_lr: float = 0.0003
     name = "adam"
-    slots = ("m", "v")
-    scalars = ("correction1", "correction2")
-
-    @property
-    def moments(self) -> Moments:
-        """The running means."""
-        return Moments(self.beta1, self.beta2, self.epsilon)
 
     def prepare(
         self, scalars: tuple[Tensor, ...], lr: Tensor
     ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-        correction1, correction2 = self.moments.corrections(scalars)
+        correction1, correction2 = self.corrections(scalars)
         return (correction1, correction2), (lr / correction1, torch.sqrt(correction2))
 
     def update(
@@ -138,33 +130,22 @@ class Adam(Optimizer):
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         if self.weight_decay:
             gradient = gradient + self.weight_decay * parameter
-        return self.moments.step(parameter, gradient, slots, factors)
+        return self.adapted(parameter, gradient, slots, factors)
 
 
 @dataclass(frozen=True)
-class AdamW(Optimizer):
+class AdamW(Moments):
     """Adam with decoupled weight decay (Loshchilov and Hutter, ICLR 2019, algorithm 2): weights
     shrink by lr * weight_decay before the update, the gradient stays what it is.
     """
 
-    beta1: float = 0.9
-    beta2: float = 0.999
-    epsilon: float = 1e-8
     weight_decay: float = 0.01
-    default_lr: float = 0.0003
     name = "adamw"
-    slots = ("m", "v")
-    scalars = ("correction1", "correction2")
-
-    @property
-    def moments(self) -> Moments:
-        """The running means."""
-        return Moments(self.beta1, self.beta2, self.epsilon)
 
     def prepare(
         self, scalars: tuple[Tensor, ...], lr: Tensor
     ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-        correction1, correction2 = self.moments.corrections(scalars)
+        correction1, correction2 = self.corrections(scalars)
         factors = (lr / correction1, torch.sqrt(correction2), lr * -self.weight_decay + 1.0)
         return (correction1, correction2), factors
 
@@ -176,7 +157,7 @@ class AdamW(Optimizer):
         factors: tuple[Tensor, ...],
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         *of_adam, kept = factors
-        return self.moments.step(parameter * kept, gradient, slots, tuple(of_adam))
+        return self.adapted(parameter * kept, gradient, slots, tuple(of_adam))
 
 
 OPTIMIZERS: tuple[type[Sgd | Adam | AdamW], ...] = (Sgd, Adam, AdamW)

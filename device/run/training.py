@@ -27,7 +27,7 @@ from mobiletl.device.run.checkpoints import (
     Settings,
     load_checkpoint,
 )
-from mobiletl.device.run.events import FAILED, FINISHED, STOPPED, Ended, Part, Started
+from mobiletl.device.run.events import FAILED, FINISHED, STOPPED, Ended, Note, Part, Started
 from mobiletl.device.run.events_file import EventsFile
 from mobiletl.device.run.limits import check_given
 from mobiletl.device.run.listener import Listener, Listeners
@@ -102,9 +102,12 @@ def train(
     run = _Run(options, bundle, folder, settings, dataset, SkippedFiles(dataset), started)
     position = checkpoint.position if checkpoint else Position()
     state, origin = run.first_state(checkpoint, start)
+    notes = run.notes(checkpoint)
     _make_folder(folder.path)
     voice = Listeners([MetricsFile(folder.metrics), EventsFile(folder.events), *listeners])
     voice.hear(run.started(position, origin))
+    for note in notes:
+        voice.hear(note)
     # The session has its own copy; what is still held here would come on top of the plan.
     checkpoint = None
     try:
@@ -145,6 +148,15 @@ class _Run:
         names = self.dataset.class_names
         begin = start or bundle_start(self.bundle, names, self.settings.seed)
         return begin.for_classes(self.bundle.manifest, names), begin.origin
+
+    def notes(self, checkpoint: Checkpoint | None) -> list[Note]:
+        """Return what a person should know of how this run goes on."""
+        here = self.settings.runtime
+        if checkpoint is None or checkpoint.settings.runtime == here:
+            return []
+        before = checkpoint.settings.runtime
+        text = f"this run goes on on {here}, where it was on {before}: the numbers round otherwise"
+        return [Note(text)]
 
     def schedule(self) -> Schedule:
         settings = self.settings

@@ -12,6 +12,7 @@ from mobiletl.device.bundle import state_file
 from mobiletl.device.bundle.state_file import load_state
 from mobiletl.device.errors import BadState, UsageError
 from mobiletl.device.run import training
+from mobiletl.device.run.events_file import read_events
 from runtime_tests.support.board.picture_folders import damage
 from runtime_tests.support.board.tiny_bundle import write_tiny_bundle
 from runtime_tests.support.board.training_workshop import SETTINGS, STEPS, Workshop, assert_same_run
@@ -207,7 +208,11 @@ def test_resume_on_another_runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     workshop = Workshop(tmp_path, monkeypatch, graphs=True)
     options = workshop.options("moved", runtime="onnxruntime")
     workshop.interrupt(options, "train_step", STEPS + 1)
+    assert "note" not in [event["event"] for event in read_events(options.run / "events.jsonl")]
     moved = workshop.train(replace(options, resume=True, given={"runtime": "fake"}))
+    events = read_events(options.run / "events.jsonl")
+    (note,) = [event["text"] for event in events if event["event"] == "note"]
+    assert "goes on on fake, where it was on onnxruntime" in note
     assert moved.settings.runtime == "fake"
     assert moved.position.step == 3 * STEPS
 

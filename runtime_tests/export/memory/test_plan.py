@@ -78,9 +78,7 @@ def test_moments_are_those_that_can_be_the_peak() -> None:
 
 def test_unknown_operator_is_an_error_not_zero_bytes() -> None:
     graph = model([node("Tanh", "x", "out")], SQUARE)
-    with pytest.raises(
-        UnsupportedModel, match=r"operator Tanh \(node out\).*give it a row"
-    ):
+    with pytest.raises(UnsupportedModel, match=r"operator Tanh \(node out\).*give it a row"):
         plan_graph(graph)
 
 
