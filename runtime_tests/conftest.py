@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import Iterator
 
 import pytest
+
+from runtime_tests.support.board.signals import signals_arrive
 
 # Two in all, for every library that asks the environment; set before any is imported. Under
 # pytest-xdist each of its processes gets a share.
@@ -30,13 +31,6 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture
 def heard_signals() -> Iterator[None]:
-    """Ctrl-C and a closed terminal as an interactive shell has them, for this test's children, too.
-
-    A test command under `nohup`, or in the background of a script, starts with both ignored; what
-    is ignored is inherited by children, and Python then installs no handler for Ctrl-C.
-    """
-    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL}
-    before = {number: signal.signal(number, handler) for number, handler in usual.items()}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
+    """See `signals_arrive`."""
+    with signals_arrive():
+        yield

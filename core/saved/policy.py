@@ -22,7 +22,7 @@ class Saved:
 
     name: str
     summary: str
-    stand_ins: Mapping[type[nn.Module], StandInMaker] = field(default_factory=dict)
+    stand_ins: Mapping[type[nn.Module], StandInMaker] = field(default_factory=dict, hash=False)
 
 
 class StandIn(nn.Module):

@@ -17,6 +17,7 @@ from mobiletl.device.bundle.state_file import load_state
 from mobiletl.export.writing.export_bundle import Request, export_bundle
 from runtime_tests.support import training_env
 from runtime_tests.support.board.shared_files import REPOSITORY
+from runtime_tests.support.board.signals import signals_arrive
 from runtime_tests.support.real_bundle import write_digits
 
 CLASSES, BATCH, EPOCHS, EACH = 4, 8, 80, 2
@@ -28,7 +29,7 @@ RELAY = [
     "executorch",
 ]
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("heard_signals")]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -59,9 +60,14 @@ def train_two_epochs(board: Path, runtime: str, *options: str) -> None:
     metrics = board / "run" / "metrics.jsonl"
     before = len(metrics.read_text().splitlines()) if metrics.exists() else 1
     line = command(board, runtime, "train_on_board.py", "--data", "photos", "--threads", "1")
-    process = subprocess.Popen(
-        [*line, *options], cwd=board, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
-    )
+    with signals_arrive():
+        process = subprocess.Popen(
+            [*line, *options],
+            cwd=board,
+            stderr=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            text=True,
+        )
     started = time.monotonic()
     while process.poll() is None and time.monotonic() < started + DEADLINE_SECONDS:
         if metrics.exists() and len(metrics.read_text().splitlines()) >= before + EACH:
