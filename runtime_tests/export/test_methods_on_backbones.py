@@ -55,17 +55,15 @@ ROOM = Room(margin=5e-4, reach=5e-2)
 # A gradient that is 0 but for rounding; in float64 what is left of it is far below this.
 UNREAD = 1e-9
 
-# A cell of a method that reaches down the whole network takes 10 to 40 s: each runs on one backbone
-# in the fast tier, and on all of them in the slow one.
+# A cell of a method that reaches down the whole network takes 10 to 40 s. The fast tier has every
+# backbone, and of those methods the two quickest; the slow tier has every cell.
 FAST = {
     "mbv2": {"mobiletl", "ft-blocks"},
-    "mbv3-small": {"mobiletl", "repnet-bias"},
+    "mbv3-small": {"mobiletl"},
     "mbv3-large": {"ft-last"},
     "proxyless": {"ft-last"},
-    "mcunet-5fps": {"mobiletl", "ft-all", "ft-bn", "ft-bias", "tinytl-b", "tinytl-lb", "da3"},
+    "mcunet-5fps": {"mobiletl", "ft-bias", "tinytl-b"},
 }
-# A method and another one that does all it does, and more.
-PARTS = {"tinytl-l": "tinytl-lb", "repnet": "repnet-bias"}
 
 Array = NDArray[np.float32]
 
@@ -155,10 +153,10 @@ def in_tiers() -> Iterator[Any]:
             yield pytest.param(family, method, marks=marks, id=f"{family.name}-{method.name}")
 
 
-def test_the_fast_tier_has_every_backbone_and_every_method() -> None:
+def test_the_fast_tier_has_every_backbone() -> None:
     assert set(FAST) == {family.name for family in FAMILIES}
-    fast = set().union(*FAST.values())
-    assert {PARTS.get(method.name, method.name) for method in METHODS} == fast
+    assert all(FAST.values())
+    assert set().union(*FAST.values()) <= {method.name for method in METHODS}
 
 
 @pytest.mark.parametrize(("family", "method"), list(in_tiers()))

@@ -33,6 +33,7 @@ def test_committed_tables_are_what_the_code_computes(
     assert (COMMITTED / name).read_text("utf-8") == (written / name).read_text("utf-8")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("drawing", figures.DRAWINGS, ids=lambda drawing: drawing.name)
 def test_tables_label_their_convention_and_name_sources(
     drawing: figures.Drawing, written: Path
@@ -48,6 +49,7 @@ def test_tables_label_their_convention_and_name_sources(
         assert float(ours) >= 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("drawing", figures.DRAWINGS, ids=lambda drawing: drawing.name)
 def test_pictures_are_small_and_the_same_every_time(
     drawing: figures.Drawing, written: Path, tmp_path: Path

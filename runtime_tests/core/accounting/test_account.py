@@ -137,6 +137,7 @@ CASES = [("mbv3-small", method.name) for method in METHODS]
 CASES += [(m, "tinytl-lb") for m in ("mbv2-0.35", "mbv3-large", "proxyless", "mcunet-5fps")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("model", "method"), CASES)
 def test_account_of_every_backbone_and_method(model: str, method: str) -> None:
     backbone, row = find_backbone(model), find_method(method)

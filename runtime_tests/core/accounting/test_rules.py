@@ -180,6 +180,7 @@ COUNTED = {"mbv3-small": [m.name for m in METHODS], "mbv2-0.35": ["mobiletl", "t
 CASES = [(model, method) for model, methods in COUNTED.items() for method in methods]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("model", "method_name"), CASES)
 def test_multiply_adds_are_those_that_pytorch_counts(model: str, method_name: str) -> None:
     """PyTorch's counter sees operators, the accounting sees layers: neither knows of the other."""

@@ -87,7 +87,7 @@ def test_one_bit_keeps_less(name: str) -> None:
     assert one_bit < 0.9 * float32
 
 
-@pytest.mark.parametrize("name", ["mobiletl", "ft-blocks"])
+@pytest.mark.parametrize("name", ["mobiletl", pytest.param("ft-blocks", marks=pytest.mark.slow)])
 def test_the_plan_of_the_exported_step_follows(name: str) -> None:
     peaks = []
     for saved in (FLOAT32, ONE_BIT):

@@ -28,9 +28,13 @@ TOLERANCE = 1e-5
 # norm with batch statistics, the running mean of maps that a norm has centred.
 ROUNDING = 1e-7
 CASES = (Case("mobiletl", 2), Case("ft-blocks", 2), Case("ft-last", None))
+IN_TIERS = [
+    pytest.param(case, id=str(case), marks=[pytest.mark.slow] if case.method == "ft-blocks" else [])
+    for case in CASES
+]
 
 
-@pytest.fixture(scope="module", params=CASES, ids=str)
+@pytest.fixture(scope="module", params=IN_TIERS)
 def bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return written(request.param, tmp_path_factory.mktemp("bundles"))
 

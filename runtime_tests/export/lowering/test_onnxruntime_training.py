@@ -63,6 +63,7 @@ def test_files_are_standard_and_old_enough(
         assert foreign <= MICROSOFT, name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["", "whole_"])
 def test_interface(form: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     bundle = open_bundle(bundle_of(Case(), tmp_path_factory))

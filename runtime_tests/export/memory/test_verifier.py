@@ -92,6 +92,7 @@ def test_two_programs_agree_on_random_graphs(graph: onnx.ModelProto) -> None:
     verify_plan(graph, plan_graph(graph), 3, 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["mobiletl", "ft-blocks"])
 def test_two_programs_agree_on_real_graphs(method: str) -> None:
     step, shape = small_step(method, 1), feature_shape(1)

@@ -148,6 +148,7 @@ def checked(name: str) -> onnx.ModelProto:
     return LayerStep.around(case.layer, case.channels, case.shape, case.below).check()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_torchscript_step_equals_autograd(name: str) -> None:
     case = CASES[name]

@@ -70,6 +70,7 @@ def test_every_number_of_the_step_stays(method: str, freeze: str, optimizer: Sgd
         torch.testing.assert_close(found[name], value, **STEP, msg=lambda m, n=name: f"{n}: {m}")
 
 
+@pytest.mark.slow
 def test_strided_and_residual_blocks_keep_their_numbers() -> None:
     """The top four blocks hold one of each kind; at 64 px the strided one sees 4 x 4 pixels."""
     step = small_step("ft-blocks", 4)
