@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mobiletl.core.errors import UnsupportedModel
+from mobiletl.core.table import find_row
 
 
 class Optimizer(ABC):
@@ -165,8 +165,5 @@ OPTIMIZERS: tuple[type[Sgd | Adam | AdamW], ...] = (Sgd, Adam, AdamW)
 
 def find_optimizer(name: str) -> Sgd | Adam | AdamW:
     """The optimizer of that name as it is by default; UnsupportedModel lists the known ones."""
-    for optimizer in OPTIMIZERS:
-        if optimizer.name == name:
-            return optimizer()
-    known = ", ".join(optimizer.name for optimizer in OPTIMIZERS)
-    raise UnsupportedModel(f"no optimizer is called {name!r}, expected one of: {known}")
+    defaults = [optimizer() for optimizer in OPTIMIZERS]
+    return find_row(defaults, name, "no optimizer is called")

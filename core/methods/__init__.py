@@ -23,6 +23,7 @@ from mobiletl.core.methods.tinytl import (
     train_lite_residuals_and_biases,
 )
 from mobiletl.core.saved import FLOAT32, ONE_BIT, Saved, keep
+from mobiletl.core.table import find_row
 from mobiletl.core.transfer import USUAL_RESOLUTION, Transfer, split, whole
 
 __all__ = ["METHODS", "Method", "find_method"]
@@ -169,8 +170,4 @@ METHODS = (
 
 def find_method(name: str) -> Method:
     """The row of that name; UnsupportedModel lists the known ones."""
-    for method in METHODS:
-        if method.name == name:
-            return method
-    known = ", ".join(method.name for method in METHODS)
-    raise UnsupportedModel(f"no method is called {name!r}, expected one of: {known}")
+    return find_row(METHODS, name, "no method is called")

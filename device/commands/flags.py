@@ -7,15 +7,12 @@ from pathlib import Path
 from typing import Mapping
 
 from mobiletl.device.errors import UsageError
+from mobiletl.device.run import limits
 
 
 def below_least(flags: argparse.Namespace, least: Mapping[str, int]) -> list[str]:
     """Say which flags are given and smaller than `least` allows."""
-    return [
-        f"--{name.replace('_', '-')} is {getattr(flags, name)}, expected at least {limit}"
-        for name, limit in least.items()
-        if getattr(flags, name) is not None and getattr(flags, name) < limit
-    ]
+    return limits.below_least(vars(flags), least, flags=True)
 
 
 def chosen_bundle(named: str | None) -> Path:

@@ -109,7 +109,7 @@ def open_predictor(
 
 def _state(state: StateSource, manifest: Manifest) -> tuple[Tensors, tuple[str, ...]]:
     if isinstance(state, Start):
-        return state.tensors, state.class_names
+        return state.for_classes(manifest, state.class_names), state.class_names
     tensors, info = load_state(state, manifest)
     return tensors, info.class_names
 

@@ -15,21 +15,23 @@ KNOWN = ("epochs", "batch", "lr", "seed", "augment", "val_split", "micro_batch",
 
 def problems_of(given: Mapping[str, Any], flags: bool = False) -> list[str]:
     """Say what is out of range; None counts as not given. `flags` names settings as flags."""
-
-    def called(name: str) -> str:
-        return f"--{name.replace('_', '-')}" if flags else name
-
-    problems = [
-        f"{called(name)} is {given[name]}, expected at least {least}"
-        for name, least in LEAST.items()
-        if given.get(name) is not None and given[name] < least
-    ]
+    problems = below_least(given, LEAST, flags)
     lr, val_split = given.get("lr"), given.get("val_split")
     if lr is not None and not 0 < lr <= LARGEST_LR:
-        problems.append(f"{called('lr')} is {lr}, expected a positive number")
+        problems.append(f"{_called('lr', flags)} is {lr}, expected a positive number")
     if val_split is not None and not 0 < val_split < 1:
-        problems.append(f"{called('val_split')} is {val_split}, expected a share between 0 and 1")
+        name = _called("val_split", flags)
+        problems.append(f"{name} is {val_split}, expected a share between 0 and 1")
     return problems
+
+
+def below_least(given: Mapping[str, Any], least: Mapping[str, int], flags: bool) -> list[str]:
+    """Say what is smaller than `least` allows; None counts as not given."""
+    return [
+        f"{_called(name, flags)} is {given[name]}, expected at least {limit}"
+        for name, limit in least.items()
+        if given.get(name) is not None and given[name] < limit
+    ]
 
 
 def check_given(given: Mapping[str, Any], resume: bool, has_start: bool) -> None:
@@ -44,3 +46,7 @@ def check_given(given: Mapping[str, Any], resume: bool, has_start: bool) -> None
         problems.append("a run that is resumed has a state already, so it takes no start")
     if problems:
         raise UsageError("; ".join(problems))
+
+
+def _called(name: str, flags: bool) -> str:
+    return f"--{name.replace('_', '-')}" if flags else name

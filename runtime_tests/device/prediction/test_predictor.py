@@ -104,6 +104,17 @@ def test_a_state_of_more_classes_does_not_fit(trained: Trained) -> None:
         assert predictor.predict(path) == former
 
 
+def test_names_must_be_as_many_as_the_rows_of_the_state(trained: Trained) -> None:
+    tensors, _ = load_state(trained.state, trained.bundle.manifest)
+    short = Start(tensors, ("ant", "bee"), "a test")
+    with pytest.raises(BadState, match="a test"):
+        open_predictor(trained.bundle, short)
+    with open_predictor(trained.bundle, trained.state) as predictor:
+        with pytest.raises(BadState, match="a test"):
+            predictor.load(short)
+        assert predictor.class_names == ("ant", "bee", "cat")
+
+
 def test_wrong_arguments(trained: Trained) -> None:
     with pytest.raises(UsageError, match="threads is -1"):
         open_predictor(trained.bundle, trained.state, threads=-1)
