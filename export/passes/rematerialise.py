@@ -12,7 +12,7 @@ import torch
 from torch import fx
 
 from mobiletl.export.operators import VIEWS
-from mobiletl.export.tracing.trace import Traced, retrace
+from mobiletl.export.tracing.trace import Traced
 
 aten = torch.ops.aten
 
@@ -36,10 +36,10 @@ def rematerialise_kernels(traced: Traced) -> Traced:
             continue
         for reader in list(node.users)[1:]:
             with graph.inserting_before(reader):
-                again = graph.node_copy(node)
+                again = graph.node_copy(node)  # with its shape
             reader.replace_input_with(node, again)
     traced.graph.recompile()
-    return traced.with_graph(retrace(traced.graph, traced.mode, traced.arguments))
+    return traced
 
 
 def _is_resident(node: fx.Node) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import fx
 
-from mobiletl.export.tracing.trace import Traced, retrace
+from mobiletl.export.tracing.trace import Traced
 
 aten = torch.ops.aten
 
@@ -39,7 +39,9 @@ def shrink_expand(traced: Traced) -> Traced:
         with graph.inserting_before(node):
             divided = graph.call_function(aten.div.Scalar, (small, divisor))
             spread = graph.call_function(aten.expand.default, (divided, sizes))
+        divided.meta["val"], spread.meta["val"] = small.meta["val"], node.meta["val"]
         node.replace_all_uses_with(spread)
         graph.erase_node(node)
+        graph.erase_node(expand)
     traced.graph.recompile()
-    return traced.with_graph(retrace(traced.graph, traced.mode, traced.arguments))
+    return traced

@@ -57,7 +57,7 @@ RUNTIMES: tuple[Runtime, ...] = (
         "mobiletl.export.lowering.torchscript.rules",
     ),
 )
-DEFAULT_RUNTIMES = tuple(row.name for row in RUNTIMES[:2])
+DEFAULT_RUNTIMES = (RUNTIMES[0].name,)  # the only one with wheels for every board
 
 
 def find_runtimes(names: Sequence[str]) -> tuple[Runtime, ...]:
