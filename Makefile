@@ -44,8 +44,10 @@ demo: build/host.installed ## set up, export, train on real pictures, predict
 # In two processes where there are two cores and 4 GB for them: one that has PyTorch and a bundle in
 # it takes up to 2 GB. Each process has a whole file of tests, whose exports it then makes once.
 WORKERS ?= $(shell sh tools/test_workers.sh)
-PYTEST = -m pytest -q -n $(WORKERS) --dist loadscope --no-loadscope-reorder \
-	$(PYTEST_FLAGS)
+PYTEST = -m pytest -q -n $(WORKERS) --dist loadscope $(PYTEST_FLAGS)
+IN_ORDER := --no-loadscope-reorder
+# What runs on boards is tested on the board's Python, and on the host's in the slow tier.
+ON_BOARD := runtime_tests/api runtime_tests/device
 
 test: ## set up, lint, types, every test that is not slow (on Python 3.8 too where there is one): minutes
 	@$(MAKE) --no-print-directory -j2 build/host.installed $(if $(PYTHON38),build/board.installed)
@@ -57,13 +59,17 @@ test-all: test ## and the slow tests: whole matrices, measured processes, emulat
 
 test-host: build/host.installed
 	@echo "tests, host, $(WORKERS) at a time:"
-	@$(BIN)/python $(PYTEST) -m "not slow"
+	@$(BIN)/python $(PYTEST) $(IN_ORDER) -m "not slow" $(if $(PYTHON38),$(ON_BOARD:%=--ignore=%))
 
 # onnxruntime-training has an environment of its own; where it can't be installed, its tests say that
 # they are skipped.
 test-slow: build/host.installed $(if $(PYTHON_TRAINING),build/ort-training.installed)
 	@echo "slow tests, host, $(WORKERS) at a time:"
-	@$(BIN)/python $(PYTEST) -m slow
+	@$(BIN)/python $(PYTEST) $(IN_ORDER) -m slow
+ifneq ($(PYTHON38),)
+	@echo "tests of the board, on the host's Python:"
+	@$(BIN)/python $(PYTEST) -m "not slow" $(ON_BOARD)
+endif
 
 ifeq ($(PYTHON38),)
 test-board:
@@ -72,7 +78,7 @@ else
 test-board: build/board.installed
 	@echo "tests, board: $$($(BIN38)/python --version), onnxruntime $$($(BIN38)/python -c \
 		'import onnxruntime; print(onnxruntime.__version__)'), no torch:"
-	@$(BIN38)/python -m pytest -q runtime_tests/api runtime_tests/device
+	@$(BIN38)/python $(PYTEST) $(ON_BOARD)
 endif
 
 lint: build/host.installed ## style, format, strict types, import arrows

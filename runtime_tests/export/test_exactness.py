@@ -60,8 +60,11 @@ CORRECTIONS = {"adam.correction1": 0.9, "adam.correction2": 0.999}
 # The last norm of a block; the first block has no expansion.
 UNREAD_SHIFT = ("conv.3.bias", "conv.2.bias")
 
-SMALL: list[Any] = [Case("mobiletl", 3), Case("ft-blocks", 3), Case("ft-last", None)]
-SMALL += [pytest.param(Case("mobiletl", 3, "adam"), marks=pytest.mark.slow)]
+SMALL: list[Any] = [Case("mobiletl", 3), Case("ft-last", None)]
+SMALL += [
+    pytest.param(case, marks=pytest.mark.slow)
+    for case in (Case("ft-blocks", 3), Case("mobiletl", 3, "adam"))
+]
 REAL = [Case(m, k, real=True, resolution=224) for m in ("mobiletl", "ft-blocks") for k in (1, 3, 5)]
 REAL += [Case("ft-last", None, real=True, resolution=224)]
 REAL += [Case("mobiletl", 1, "adam", real=True, resolution=224)]

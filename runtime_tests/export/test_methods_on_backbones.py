@@ -55,14 +55,13 @@ ROOM = Room(margin=5e-4, reach=5e-2)
 # A gradient that is 0 but for rounding; in float64 what is left of it is far below this.
 UNREAD = 1e-9
 
-# A cell of a method that reaches down the whole network takes 10 to 40 s. The fast tier has every
-# backbone, and of those methods the two quickest; the slow tier has every cell.
+# A cell takes 5 to 40 s. The fast tier has every backbone; the slow tier has every cell.
 FAST = {
-    "mbv2": {"mobiletl", "ft-blocks"},
+    "mbv2": {"mobiletl"},
     "mbv3-small": {"mobiletl"},
     "mbv3-large": {"ft-last"},
     "proxyless": {"ft-last"},
-    "mcunet-5fps": {"mobiletl", "ft-bias", "tinytl-b"},
+    "mcunet-5fps": {"ft-last"},
 }
 
 Array = NDArray[np.float32]

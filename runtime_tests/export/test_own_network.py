@@ -23,8 +23,8 @@ from mobiletl.export.own_network import find_network, short_name
 from mobiletl.export.weights.loading import load_weights
 from runtime_tests.export import test_methods_on_backbones as table
 from runtime_tests.support.board.shared_files import REPOSITORY
+from runtime_tests.support.digits import write_digits
 from runtime_tests.support.exported_bundles import invented_pictures
-from runtime_tests.support.real_bundle import write_digits
 
 FILE = REPOSITORY / "examples" / "own_network" / "mnasnet.py"
 HALF = f"{FILE}:build_half"

@@ -26,7 +26,7 @@ from bench.accuracy.subjects import every_subject
 from mobiletl.core.methods import METHODS
 from runtime_tests.support.board.picture_folders import write_pictures
 from runtime_tests.support.board.shared_files import REPOSITORY
-from runtime_tests.support.real_bundle import write_digits
+from runtime_tests.support.digits import write_digits
 
 KEY = Key("run", "b", "p", 0, 2, 8, 0.1, False, True, 1, "1.0")
 OUTCOME = Outcome((0.5, 0.75), (1.0, 0.5), (10.0, 12.0), 2_000_000, 1_000_000, 3.5)

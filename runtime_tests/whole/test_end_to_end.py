@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from runtime_tests.support.real_bundle import export_embedded, write_digits
+from runtime_tests.support.digits import write_digits
+from runtime_tests.support.exported_bundles import Case, exported
 
 EPOCHS = 3
 STEPS_PER_EPOCH = 4 * 24 // 8
@@ -25,7 +26,7 @@ STEPS_PER_EPOCH = 4 * 24 // 8
 def board(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder as it is on a board: the copied bundle and pictures, nothing of this repository."""
     folder = tmp_path_factory.mktemp("board")
-    shutil.copytree(export_embedded(folder / "exported"), folder / "copied")
+    shutil.copytree(exported(tmp_path_factory, Case("mobiletl", 3)), folder / "copied")
     write_digits(folder / "photos")
     return folder
 
@@ -134,8 +135,10 @@ def test_predicts_held_out_pictures(board: Path, learned: Path) -> None:
     assert np.mean(right) > 0.85
 
 
-def test_state_of_another_bundle_is_refused(board: Path, uninterrupted: Path) -> None:
-    other = export_embedded(board / "other", blocks=1)
+def test_state_of_another_bundle_is_refused(
+    board: Path, uninterrupted: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    other = exported(tmp_path_factory, Case("ft-last", None))
     state = str(uninterrupted / "state.safetensors")
     picture = next((board / "photos/val/0").iterdir())
     line = command(board, "predict.py", "--bundle", str(other), "--state", state, str(picture))

@@ -19,6 +19,7 @@ from mobiletl.device.bundle.bundle import open_bundle
 from mobiletl.device.memory.plan import plan
 from mobiletl.export.writing.export_bundle import Request, export_bundle
 from runtime_tests.support.board.shared_files import shared
+from runtime_tests.support.digits import write_digits
 from runtime_tests.support.exported_bundles import Case, exported
 from runtime_tests.support.memory_group import (
     MemoryGroup,
@@ -26,7 +27,6 @@ from runtime_tests.support.memory_group import (
     forget_pages,
     memory_group,
 )
-from runtime_tests.support.real_bundle import write_digits
 
 BATCH = 8
 ABOVE_PLAN = 1.10
@@ -73,6 +73,7 @@ def limited() -> Iterator[None]:
     return
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("limited")
 class TestInsideALimit:
     def test_of_the_plan_and_a_tenth(
@@ -84,7 +85,6 @@ class TestInsideALimit:
             done = train(group, bundle, write_digits(tmp_path / "photos"), libraries, tmp_path)
             check(done, group, limit)
 
-    @pytest.mark.slow
     def test_of_the_plan_and_a_tenth_at_224_pixels(
         self, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, libraries: Path
     ) -> None:
@@ -102,7 +102,6 @@ class TestInsideALimit:
             done = train(group, bundle, write_digits(tmp_path / "photos"), libraries, tmp_path)
             check(done, group, SMALLEST_BOARD_BYTES)
 
-    @pytest.mark.slow
     def test_of_128_megabytes_at_224_pixels(self, tmp_path: Path, libraries: Path) -> None:
         """MobileNetV3-Small, the largest picture and network that such a board is meant for."""
         request = Request("mbv3-small", "none", "mobiletl", 3, 224, "sgd", tmp_path / "bundle")

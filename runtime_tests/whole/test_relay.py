@@ -18,7 +18,7 @@ from mobiletl.export.writing.export_bundle import Request, export_bundle
 from runtime_tests.support import training_env
 from runtime_tests.support.board.shared_files import REPOSITORY
 from runtime_tests.support.board.signals import signals_arrive
-from runtime_tests.support.real_bundle import write_digits
+from runtime_tests.support.digits import write_digits
 
 CLASSES, BATCH, EPOCHS, EACH = 4, 8, 80, 2
 DEADLINE_SECONDS = 120

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import pytest
 import torch
 
@@ -26,8 +29,20 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 METHODS = ("tinytl-b", "tinytl-l", "tinytl-lb", "repnet", "repnet-bias", "da3")
 
 
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("backbone", BACKBONES)
+def in_tiers(backbones: Sequence[str]) -> list[Any]:
+    """(backbone, method): the fast tier has every method once and every backbone once."""
+    return [
+        pytest.param(
+            *(backbone, method),
+            id=f"{backbone}-{method}",
+            marks=[] if backbones[0] == backbone or method == "tinytl-lb" else [pytest.mark.slow],
+        )
+        for backbone in backbones
+        for method in METHODS
+    ]
+
+
+@pytest.mark.parametrize(("backbone", "method"), in_tiers(BACKBONES))
 def test_at_first_it_computes_what_the_network_does(backbone: str, method: str) -> None:
     """In both modes: the backbone's norms do not know the difference."""
     top = prepared(method, backbone).top
@@ -37,8 +52,7 @@ def test_at_first_it_computes_what_the_network_does(backbone: str, method: str) 
         torch.testing.assert_close(top.train()(PICTURES), expected, **FOLDED)
 
 
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("backbone", BACKBONES)
+@pytest.mark.parametrize(("backbone", "method"), in_tiers(BACKBONES))
 def test_steps_move_what_is_trained_and_nothing_else(backbone: str, method: str) -> None:
     top = prepared(method, backbone).top
     before = {name: tensor.clone() for name, tensor in top.state_dict().items()}
@@ -49,8 +63,7 @@ def test_steps_move_what_is_trained_and_nothing_else(backbone: str, method: str)
     assert changed == trained_names(top) | statistics
 
 
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("backbone", RELU6_BACKBONES)
+@pytest.mark.parametrize(("backbone", "method"), in_tiers(RELU6_BACKBONES))
 def test_backward_reads_no_float_map_of_the_frozen_backbone(backbone: str, method: str) -> None:
     top = moved(prepared(method, backbone).top)
     expected = gradients(top)

@@ -4,6 +4,7 @@ the package's own.
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -13,10 +14,12 @@ import onnx
 import onnxruntime
 import pytest
 from onnx import numpy_helper
+from onnxscript import ir
 
 from bench.forward_model import write_forward_model
 from mobiletl.core.errors import UnsupportedModel
 from mobiletl.core.optimizers import Adam, AdamW, Optimizer, Sgd
+from mobiletl.core.step import TrainingStep
 from mobiletl.device.bundle.bundle import open_bundle
 from mobiletl.device.sessions.onnxruntime_training.checkpoint import read_checkpoint
 from mobiletl.export.lowering.onnx_training.model import training_model
@@ -91,9 +94,15 @@ def test_interface(form: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     assert len(prefixes) == bool(form)
 
 
+@functools.cache
+def lowered(method: str) -> tuple[TrainingStep, ir.Model]:
+    """A step of two blocks and its training model, which tests only read."""
+    step = small_step(method, 2)
+    return step, training_model(step, feature_shape(2))
+
+
 def test_statistics_are_stored_and_gradients_added() -> None:
-    step = small_step("mobiletl", 2)
-    model = training_model(step, feature_shape(2))
+    step, model = lowered("mobiletl")
     sums = {node.outputs[0].name: node for node in model.graph if node.domain == "com.microsoft"}
     assert len(sums) == len(step.predict_entries)
     previous = "true"
@@ -111,7 +120,7 @@ def test_statistics_are_stored_and_gradients_added() -> None:
 
 @pytest.mark.parametrize(("method", "masks"), [("mobiletl", 5), ("ft-blocks", 0)])
 def test_forward_pass_waits_for_masks(method: str, masks: int) -> None:
-    model = training_model(small_step(method, 2), feature_shape(2))
+    _, model = lowered(method)
     waits = [node for node in model.graph if str(node.name).startswith("after_mask_")]
     assert sum(node.op_type == "Reshape" for node in waits) == masks
     for node in waits:
@@ -122,11 +131,12 @@ def test_forward_pass_waits_for_masks(method: str, masks: int) -> None:
 
 
 def test_no_two_products_are_equal() -> None:
-    model = training_model(small_step("mobiletl", 2), feature_shape(2))
+    _, model = lowered("mobiletl")
     products = [tuple(map(id, node.inputs)) for node in model.graph if node.op_type == "Mul"]
     assert len(set(products)) == len(products)
 
 
+@pytest.mark.slow
 def test_checkpoint_starts_as_a_board_with_seed_0(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:

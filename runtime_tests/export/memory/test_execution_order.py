@@ -19,7 +19,7 @@ from mobiletl.export.passes.pipelines import run_passes
 from runtime_tests.support.graphs_by_hand import model, node
 from runtime_tests.support.networks import trace_step
 
-METHODS = ["mobiletl", "ft-blocks"]
+METHODS = ["mobiletl", pytest.param("ft-blocks", marks=pytest.mark.slow)]
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,7 @@ def test_fires_on_every_convolution_and_norm(method: str, norms: int) -> None:
     [
         ("mobiletl", "features.17.conv.0.0.weight", Sgd()),
         ("ft-blocks", "features.17.conv.1.0.weight", Sgd()),
-        ("mobiletl", "", Adam(epsilon=1e-3)),
+        pytest.param("mobiletl", "", Adam(epsilon=1e-3), marks=pytest.mark.slow),
     ],
     ids=["mobiletl", "ft-blocks", "adam"],
 )
