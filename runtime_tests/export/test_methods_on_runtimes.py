@@ -57,8 +57,8 @@ ARENA = 1.5
 ALIGNMENT = 1024
 # Their programs have side modules of both kinds, group norm, resizes, pooling and bits.
 ON_EXECUTORCH = ("tinytl-lb", "repnet-bias")
-# On a network of a few blocks these are exported in seconds.
-FAST = ("mobiletl", "ft-last")
+# The others take longer to export.
+FAST = ("mobiletl",)
 every_program = pytest.mark.skipif(
     "MOBILETL_EVERY_PROGRAM" not in os.environ,
     reason="a program takes a minute to export; MOBILETL_EVERY_PROGRAM=1 runs all of them",

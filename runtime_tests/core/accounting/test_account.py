@@ -60,6 +60,7 @@ def test_figure_1_misses_no_component() -> None:
     assert sum(row.quantity == TOTAL for row in rows) == 4
 
 
+@pytest.mark.slow
 def test_figure_2() -> None:
     known = [row for row in figure_2() if row.published is not None]
     assert len(known) == sum(2 + (step.stored is not None) for step in FIGURE_2)

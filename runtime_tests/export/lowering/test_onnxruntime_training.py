@@ -118,7 +118,10 @@ def test_statistics_are_stored_and_gradients_added() -> None:
         previous = str(node.outputs[0].name)
 
 
-@pytest.mark.parametrize(("method", "masks"), [("mobiletl", 5), ("ft-blocks", 0)])
+@pytest.mark.parametrize(
+    ("method", "masks"),
+    [("mobiletl", 5), pytest.param("ft-blocks", 0, marks=pytest.mark.slow)],
+)
 def test_forward_pass_waits_for_masks(method: str, masks: int) -> None:
     _, model = lowered(method)
     waits = [node for node in model.graph if str(node.name).startswith("after_mask_")]

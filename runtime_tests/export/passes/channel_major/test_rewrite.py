@@ -32,7 +32,9 @@ GONE = (
 )
 
 
-@pytest.mark.parametrize(("method", "norms"), [("mobiletl", 1), ("ft-blocks", 4)])
+@pytest.mark.parametrize(
+    ("method", "norms"), [("mobiletl", 1), pytest.param("ft-blocks", 4, marks=pytest.mark.slow)]
+)
 def test_fires_on_every_convolution_and_norm(method: str, norms: int) -> None:
     graph = trace_step(small_step(method, 1), feature_shape(1))
     assert [count(graph, target) for target in GONE] == [4, norms, norms]
