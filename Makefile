@@ -26,7 +26,8 @@ EXPORT_FLAGS = --out $(OUT) \
 	$(if $(RUNTIMES),--runtimes $(RUNTIMES)) \
 	$(if $(BATCH),--batch $(BATCH)) \
 	$(if $(CLASSES),--classes $(CLASSES)) \
-	$(if $(WHOLE_GRAPH),--whole-graph)
+	$(if $(WHOLE_GRAPH),--whole-graph) \
+	$(if $(REPLACE),--force)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-all test-host test-slow test-board lint export bench bench-accuracy ort-training bench-training parity figures board-install emulate matrix clean FORCE
@@ -88,7 +89,7 @@ lint: build/host.installed ## style, format, strict types, import arrows
 	@$(BIN)/mypy tools
 	@$(BIN)/lint-imports --no-logo
 
-export: build/host.installed ## write a bundle: MODEL WEIGHTS METHOD BLOCKS SAVED RESOLUTION OPTIMIZER RUNTIMES BATCH CLASSES WHOLE_GRAPH OUT
+export: build/host.installed ## write a bundle: MODEL WEIGHTS METHOD BLOCKS SAVED RESOLUTION OPTIMIZER RUNTIMES BATCH CLASSES WHOLE_GRAPH OUT REPLACE
 	@$(BIN)/mobiletl export $(EXPORT_FLAGS)
 
 bench: build/host.installed ## training speed and memory beside PyTorch's

@@ -16,6 +16,7 @@ from typing import Any, Callable, Sequence
 
 from mobiletl.device.bundle.manifest import Manifest
 from mobiletl.device.commands.flags import below_least, chosen_bundle
+from mobiletl.device.commands.parser import Parser
 from mobiletl.device.commands.table import guarded
 from mobiletl.device.diagnosis import checks, packages
 from mobiletl.device.diagnosis.checks import HEADROOM, Need, available_bytes, board_of
@@ -32,6 +33,7 @@ to paste:
   python artifacts/mbv2/device/doctor.py --json
   mobiletl doctor --bundle artifacts/mbv2
 """
+BUNDLE_HINT = "name the folder that `mobiletl export` wrote: mobiletl doctor --bundle DIR"
 LEAST = {"batch": 1, "classes": 2}
 
 Check = Callable[[Facts, "Need | None"], Finding]
@@ -64,12 +66,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="mobiletl doctor",
         description="Check this board, what is installed on it, and whether a bundle's memory plan "
         "fits. Reads only: nothing is changed, and no runtime is loaded.",
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("--bundle", metavar="DIR", help="default: the folder above this script, if it is one")
@@ -104,7 +105,7 @@ def examine(
         try:
             manifest, found = _manifest(bundle, facts)
         except BadBundle as error:
-            about_bundle = (Finding("bundle", PROBLEM, str(error), ""),)
+            about_bundle = (Finding("bundle", PROBLEM, str(error), BUNDLE_HINT),)
         else:
             about_bundle = (Finding("bundle", OK, found, ""),)
             need = _need(manifest, facts, batch, classes)

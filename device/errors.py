@@ -62,7 +62,7 @@ class NoSpace(MobileTLError):
 
 
 class Diverged(MobileTLError):
-    """The loss is no longer a finite number."""
+    """The loss, or a tensor of the state, is no longer a finite number."""
 
     exit_code = 7
 

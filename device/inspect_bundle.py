@@ -13,6 +13,7 @@ from dataclasses import asdict
 from typing import Any, Sequence
 
 from mobiletl.device.bundle.bundle import Bundle, open_bundle
+from mobiletl.device.commands.parser import Parser
 from mobiletl.device.commands.table import guarded
 from mobiletl.device.errors import UsageError
 from mobiletl.device.memory import plan as memory
@@ -32,11 +33,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="mobiletl inspect",
         description="Check a bundle and print what is in it.",
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--bundle", required=True, metavar="DIR", help="folder of the bundle")
     parser.add_argument("--batch", type=int, default=8, help="pictures in a step (default: 8)")

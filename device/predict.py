@@ -16,6 +16,7 @@ from typing import Any, Sequence
 from mobiletl.device.bundle.bundle import open_bundle
 from mobiletl.device.bundle.decode import UnreadablePicture
 from mobiletl.device.commands.flags import below_least, chosen_bundle
+from mobiletl.device.commands.parser import Parser
 from mobiletl.device.commands.table import guarded
 from mobiletl.device.errors import BadPictures, UsageError
 from mobiletl.device.pictures.dataset import Skipped, files_below
@@ -36,11 +37,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="mobiletl predict",
         description="Name what is in pictures.",
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("pictures", nargs="+", metavar="PICTURE", help="picture files, or folders of them")

@@ -22,7 +22,9 @@ from typing import Sequence
 from mobiletl.device import errors
 from mobiletl.device.bundle.bundle import open_bundle
 from mobiletl.device.bundle.state_file import previous_generation
+from mobiletl.device.commands import settings
 from mobiletl.device.commands.flags import below_least, chosen_bundle
+from mobiletl.device.commands.parser import Parser
 from mobiletl.device.commands.table import guarded
 from mobiletl.device.diagnosis.checks import HEADROOM
 from mobiletl.device.errors import UsageError
@@ -30,6 +32,7 @@ from mobiletl.device.memory import plan as memory
 from mobiletl.device.pictures.dataset import open_dataset
 from mobiletl.device.run.checkpoints import RunFolder
 from mobiletl.device.run.training import DEFAULTS
+from mobiletl.device.sessions.runtimes import choose_runtime, static_batch
 
 EXAMPLES = """\
 to paste:
@@ -38,7 +41,7 @@ to paste:
   sudo systemctl enable --now mobiletl && journalctl -fu mobiletl
   mobiletl service --bundle mbv2 --data photos --out runs/first --epochs 20 --cpu-percent 50
 """
-LEAST = {"epochs": 1, "batch": 1, "cpu_percent": 1}
+LEAST = {"cpu_percent": 1}
 # These need a person; starting again would end the same way, over and over.
 NEED_A_PERSON = (
     errors.UsageError,
@@ -86,18 +89,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="mobiletl service",
         description="Print a systemd unit that trains with low priority inside the memory plan.",
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("--bundle", metavar="DIR", help="default: the folder above this script, if it is one")
     add("--data", metavar="DIR", required=True, help="folder of pictures")
     add("--out", metavar="DIR", required=True, help="folder of the run")
-    add("--epochs", type=int, default=DEFAULTS["epochs"], help="default: %(default)s")
-    add("--batch", type=int, default=DEFAULTS["batch"], help="default: %(default)s")
+    settings.add_settings(parser)
+    settings.add_resources(parser)
     add("--user", default=getpass.getuser(), help="who trains (default: you)")
     add(
         "--cpu-percent",
@@ -109,14 +111,23 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _service(options: argparse.Namespace) -> int:
-    problems = below_least(options, LEAST)
+    problems = settings.problems(options) + below_least(options, LEAST)
     if not re.fullmatch(r"[\w.-]+", options.user):
         problems.append(f"--user is {options.user!r}, expected a login name")
     if problems:
         raise UsageError("; ".join(problems))
     bundle = open_bundle(chosen_bundle(options.bundle).resolve())
-    dataset = open_dataset(Path(options.data).resolve(), DEFAULTS["val_split"], DEFAULTS["seed"])
-    plan = memory.plan(bundle.manifest, options.batch, len(dataset.class_names))
+    values = {**DEFAULTS, **settings.given(options)}
+    runtime = choose_runtime(bundle, options.runtime)
+    batch = values["batch"] if "batch" in settings.given(options) else static_batch(bundle, runtime)
+    dataset = open_dataset(Path(options.data).resolve(), values["val_split"], values["seed"])
+    plan = memory.plan(
+        bundle.manifest,
+        batch or values["batch"],
+        len(dataset.class_names),
+        values["micro_batch"],
+        runtime.name,
+    )
     run = Path(options.out).absolute()
     mounts = (bundle.path, dataset.root, run)
     print(
@@ -144,7 +155,7 @@ def _script(bundle: Path, data: Path, run: Path, options: argparse.Namespace) ->
     folder = RunFolder(run)
     train = [sys.executable, str(Path(__file__).resolve().with_name("train_on_board.py"))]
     train += ["--bundle", str(bundle), "--data", str(data)]
-    train += ["--epochs", str(options.epochs), "--batch", str(options.batch)]
+    train += settings.as_arguments(_parser(), options)
     saved, former = (
         shlex.quote(str(folder.last)),
         shlex.quote(str(previous_generation(folder.last))),

@@ -13,18 +13,18 @@ import time
 from pathlib import Path
 from typing import Sequence
 
+from mobiletl.device.commands import settings
 from mobiletl.device.commands.flags import chosen_bundle
+from mobiletl.device.commands.parser import Parser
 from mobiletl.device.commands.paste import command_line
 from mobiletl.device.commands.table import guarded
 from mobiletl.device.errors import Interrupted, UsageError
 from mobiletl.device.run.checkpoints import RunFolder
 from mobiletl.device.run.events import Started
-from mobiletl.device.run.limits import problems_of
 from mobiletl.device.run.report import Report
 from mobiletl.device.run.stop import StopFlag, StopRequested
 from mobiletl.device.run.terminal import Terminal
-from mobiletl.device.run.training import DEFAULTS, Options, train
-from mobiletl.device.sessions.table import RUNTIMES
+from mobiletl.device.run.training import Options, train
 
 EXAMPLES = """\
 to paste:
@@ -33,7 +33,6 @@ to paste:
   mobiletl train --bundle artifacts/mbv2 --data photos/ --no-augment --out runs/first
   mobiletl train --bundle artifacts/mbv2 --data photos/ --resume runs/first
 """
-SETTINGS = ("epochs", "batch", "lr", "seed", "augment", "val_split", "micro_batch", "runtime")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -42,77 +41,21 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="mobiletl train",
         description="Fine-tune a bundle on a folder with one folder of pictures per class, or "
         "with train/ and val/ of such folders.",
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("--bundle", metavar="DIR", help="default: the folder above this script, if it is one")
     add("--data", metavar="DIR", required=True, help="folder of pictures")
     add("--out", metavar="DIR", help="folder of the run (default: runs/<date>-<time>)")
     add("--resume", metavar="DIR", help="go on with the stopped run in this folder")
-    _add_settings(parser)
-    _add_resources(parser)
+    settings.add_settings(parser)
+    settings.add_resources(parser)
     add("--json", action="store_true", help="print one JSON object; progress goes to stderr")
     return parser
-
-
-def _add_settings(parser: argparse.ArgumentParser) -> None:
-    """Add what decides the outcome; a resumed run keeps it."""
-    add = parser.add_argument
-    add("--epochs", type=int, help=f"default: {DEFAULTS['epochs']}")
-    add("--batch", type=int, help=f"pictures in a step (default: {DEFAULTS['batch']})")
-    add("--lr", type=float, help="first learning rate (default: the bundle's)")
-    add("--seed", type=int, help=f"of order, crops, split and head (default: {DEFAULTS['seed']})")
-    add(
-        "--val-split",
-        type=float,
-        help="share that validates where there is no val/ folder "
-        f"(default: {DEFAULTS['val_split']})",
-    )
-    augment = parser.add_mutually_exclusive_group()
-    augment.add_argument(
-        "--augment", action="store_true", default=None, help="random crops and flips (default)"
-    )
-    augment.add_argument(
-        "--no-augment",
-        action="store_false",
-        dest="augment",
-        help="central crops, the same in every epoch; with the cache much faster",
-    )
-    add(
-        "--micro-batch",
-        type=int,
-        help="pictures per pass of the frozen prefix (default: 1); more is more memory",
-    )
-    add(
-        "--runtime",
-        help=f"one of {', '.join(row.name for row in RUNTIMES if row.in_bundle)} "
-        "(default: the first that the bundle serves and that is installed)",
-    )
-
-
-def _add_resources(parser: argparse.ArgumentParser) -> None:
-    """Add what decides the way there; it may change when a run is resumed."""
-    cache = parser.add_mutually_exclusive_group()
-    cache.add_argument(
-        "--cache",
-        metavar="DIR",
-        help="keep the feature cache in this folder (default: in the run's, until it ends)",
-    )
-    cache.add_argument("--no-cache", action="store_true", help="keep no feature cache on disk")
-    add = parser.add_argument
-    add("--threads", type=int, default=0, help="default: 0, all cores")
-    add(
-        "--save-every",
-        type=int,
-        default=200,
-        metavar="STEPS",
-        help="steps between saves inside an epoch (default: 200)",
-    )
 
 
 def _train(flags: argparse.Namespace) -> int:
@@ -142,13 +85,12 @@ def _options(flags: argparse.Namespace) -> Options:
         run = Path(flags.out)
     else:
         run = Path("runs") / time.strftime("%Y%m%d-%H%M%S")
-    named = {name: getattr(flags, name) for name in SETTINGS}
     return Options(
         bundle=chosen_bundle(flags.bundle),
         data=Path(flags.data),
         run=run,
         resume=flags.resume is not None,
-        given={name: value for name, value in named.items() if value is not None},
+        given=settings.given(flags),
         use_cache=not flags.no_cache,
         cache=None if flags.cache is None else Path(flags.cache),
         threads=flags.threads,
@@ -158,7 +100,7 @@ def _options(flags: argparse.Namespace) -> Options:
 
 def _check(flags: argparse.Namespace) -> None:
     """Report every flag out of range at once."""
-    problems = problems_of(vars(flags), flags=True)
+    problems = settings.problems(flags)
     if flags.resume is not None and flags.out is not None:
         problems.append("--out and --resume both name the run's folder; give one of them")
     if problems:
@@ -170,10 +112,9 @@ def _stopped(flags: argparse.Namespace, options: Options) -> str:
         return "stopped before there was anything to save; run the same command again"
     arguments = ["--bundle", str(options.bundle), "--data", flags.data]
     arguments += ["--resume", str(options.run)]
-    for name in ("cache", "threads", "save_every"):
-        if getattr(flags, name) not in (None, _parser().get_default(name)):
-            arguments += [f"--{name.replace('_', '-')}", str(getattr(flags, name))]
-    arguments += ["--no-cache"] * flags.no_cache + ["--json"] * flags.json
+    # The run keeps its settings.
+    unnamed = argparse.Namespace(**{**vars(flags), **dict.fromkeys(settings.SETTINGS)})
+    arguments += settings.as_arguments(_parser(), unnamed) + ["--json"] * flags.json
     return f"stopped, the state is saved; go on with: {command_line('train', arguments)}"
 
 

@@ -27,6 +27,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Sequence
 
+from mobiletl.device.commands.parser import Parser
 from mobiletl.device.commands.table import guarded
 from mobiletl.device.errors import MissingDependency, NoSpace
 from mobiletl.device.printable import printable
@@ -193,11 +194,10 @@ def _normal(name: str) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="mobiletl trim",
         description="Remove from this Python environment what no board uses.",
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("--dry-run", action="store_true", help="only say what would go")

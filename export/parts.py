@@ -18,7 +18,8 @@ class Request:
 
     `batch` and `classes` bind the runtimes that take one N and one K only. `whole_graph` puts the
     frozen prefix into the graphs of onnxruntime-training. `saved` names a policy of what the
-    backward pass keeps (core/saved/), None the method's own.
+    backward pass keeps (core/saved/), None the method's own. `force`
+    lets a bundle at `out` be replaced.
     """
 
     model: str
@@ -33,6 +34,7 @@ class Request:
     classes: int = 10
     whole_graph: bool = False
     saved: str | None = None
+    force: bool = False
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ What it may hold and what becomes of it:
     16-bit grey               scaled from 0..65535 to 0..255
     32-bit and float grey     stretched from its own minimum..maximum to 0..255
     animation, several pages  the first picture
+    HEIC, as phones write it  where the package pillow-heif is installed
     everything else           UnreadablePicture, with the reason
 
 Only the formats of `FORMATS` are tried: some of Pillow's other readers start programs (EPS).
@@ -53,6 +54,13 @@ FORMATS = tuple(
 # (`draft`) and count with what is decoded; what a header may claim at all is Pillow's limit.
 DECODED_PIXEL_LIMIT = 40_000_000
 WHITE = (255, 255, 255)
+
+# What such a file says in its bytes 4 to 12 (ISO/IEC 23008-12): its box, and its brand.
+HEIC_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
+HEIC_HINT = (
+    'a HEIC picture, which needs another package: pip install "mobiletl[heic]", '
+    "or convert it to JPEG"
+)
 
 # A stream must be one that can be wound back.
 Source = Union[Path, BinaryIO]
@@ -118,7 +126,7 @@ def _guarded(source: Source, name: str, short_side: int | None) -> Image.Image |
         limit = (Image.MAX_IMAGE_PIXELS or 0) // 1_000_000
         reason = f"claims more than {limit} megapixels, which may be a decompression bomb"
         raise UnreadablePicture(name, reason) from error
-    except _TooLarge as error:
+    except _Refused as error:
         raise UnreadablePicture(name, str(error)) from error
     except OSError as error:
         raise UnreadablePicture(name, error.strerror or str(error) or "cannot be read") from error
@@ -128,12 +136,27 @@ def _guarded(source: Source, name: str, short_side: int | None) -> Image.Image |
         raise UnreadablePicture(name, f"damaged ({type(error).__name__}: {error})") from error
 
 
-class _TooLarge(Exception):
+class _Refused(Exception):
     pass
 
 
+def _open(file: BinaryIO) -> Image.Image:
+    """Open with the readers of `FORMATS`, a HEIC file with pillow-heif's."""
+    start = file.read(12)
+    file.seek(0)
+    if start[4:8] != b"ftyp" or start[8:] not in HEIC_BRANDS:
+        return Image.open(file, formats=FORMATS)
+    try:
+        import pillow_heif
+    except ImportError:
+        raise _Refused(HEIC_HINT) from None
+    # Its decoder's own threads would each hold a part of the picture.
+    pillow_heif.register_heif_opener(decode_threads=1)
+    return Image.open(file, formats=("HEIF",))
+
+
 def _read(file: BinaryIO, short_side: int | None) -> Image.Image | None:
-    with Image.open(file, formats=FORMATS) as image:
+    with _open(file) as image:
         if short_side is None:
             return None
         image.draft(None, (short_side, short_side))
@@ -141,7 +164,7 @@ def _read(file: BinaryIO, short_side: int | None) -> Image.Image | None:
         if pixels > DECODED_PIXEL_LIMIT:
             limit = DECODED_PIXEL_LIMIT // 1_000_000
             found = -(-pixels // 1_000_000)
-            raise _TooLarge(
+            raise _Refused(
                 f"{found} megapixels; more than {limit} take too much memory, make it smaller"
             )
         # In this order: a TIFF is turned while it loads, and says so in its EXIF afterwards.

@@ -32,8 +32,30 @@ def manifest_id(document: Mapping[str, Any]) -> str:
     The same export made twice is then the same bundle.
     """
     memory = {**document["memory"], "runtime": 0, "runtime_release": ""}
-    unmeasured = {**document, "id": "", "memory": memory}
-    canonical = json.dumps(unmeasured, sort_keys=True, separators=(",", ":"))
+    return _hashed({**document, "id": "", "memory": memory})
+
+
+def fit_id(document: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of what decides whether a state fits: the network, how it is cut and what
+    is frozen, the state's layout, and how pictures are prepared.
+
+    Who wrote the bundle, with which release, runner, graphs and names of files, is no part of it.
+    """
+    model, method = document["model"], document["method"]
+    decisive = {
+        "model": [model["name"], model["width"]],
+        "method": [method["name"], method["blocks"]],
+        "input": document["input"],
+        "feature": document["feature"],
+        "frozen": document["frozen"],
+        "optimizer": document["optimizer"]["name"],
+        "state": [[e["name"], e["role"], e["shape"], e["dtype"]] for e in document["state"]],
+    }
+    return _hashed(decisive)
+
+
+def _hashed(document: Any) -> str:
+    canonical = json.dumps(document, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode("utf-8")).hexdigest()
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Mapping, Tuple
 
+from mobiletl.device.bundle.digest import fit_id
 from mobiletl.device.bundle.manifest_schema import checked_document
 
 # Bytes alive at moments of one function's run, each as (fixed, per N, per K, per N and K).
@@ -173,6 +174,9 @@ class Manifest:
     """A checked manifest; `docs/bundle.md` says what each field means."""
 
     id: str
+    """Of this very bundle."""
+    fit: str
+    """Of what decides whether a state fits; bundles of other releases may share it."""
     version: int
     created_by: str
     model: Model
@@ -221,6 +225,7 @@ def parse_manifest(content: str) -> Manifest:
     memory = document["memory"]
     return Manifest(
         id=document["id"],
+        fit=fit_id(document),
         version=document["version"],
         created_by=document["created_by"],
         model=_make(Model, document["model"]),

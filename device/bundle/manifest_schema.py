@@ -23,7 +23,7 @@ from mobiletl.device.bundle.schema import (
 from mobiletl.device.errors import BadBundle
 
 FORMAT = "mobiletl-bundle"
-VERSION = 3
+VERSION = 4
 MANIFEST_FILE = "manifest.json"
 STATE_FILE = "state.safetensors"
 RESERVED_NAMES = ("images", "h", "labels", "lr", "loss", "correct", "logits")
@@ -79,6 +79,7 @@ SCHEMA = fields(
             }
         ),
         "feature": fields({"shape": list_of(integer(minimum=1), length=3)}),
+        "frozen": _SHA256,
         "optimizer": fields(
             {
                 "name": text(),

@@ -24,7 +24,7 @@ from mobiletl.device.bundle.manifest import Manifest
 from mobiletl.device.bundle.schema import fields, integer, list_of, number, one_of, text
 from mobiletl.device.errors import BadState, NoSpace
 
-FORMAT = "mobiletl-state"
+FORMAT = "mobiletl-state-2"
 HEADER_ALIGNMENT = 8
 
 logger = logging.getLogger(__name__)
@@ -34,8 +34,8 @@ logger = logging.getLogger(__name__)
 class StateInfo:
     """What a state file says about itself, apart from its tensors."""
 
-    bundle_id: str
-    """`id` of the manifest the state belongs to."""
+    fit: str
+    """`fit` of the manifest the state belongs to."""
     class_names: tuple[str, ...]
     """The K classes, in the order of the logits."""
     epoch: int
@@ -85,6 +85,10 @@ def load_state(path: str | Path, manifest: Manifest) -> tuple[Tensors, StateInfo
     log. Raises BadState if neither can be read, or if the state is another bundle's.
     """
     target = Path(path)
+    if target.is_dir():
+        inside = target / "state.safetensors"
+        there = f"{inside}, which is in it" if inside.is_file() else "the file of a state"
+        raise BadState(f"{target} is a folder; name {there}")
     try:
         tensors, info = _read(target)
     except _Damaged as damage:
@@ -112,7 +116,7 @@ class _Damaged(Exception):
 
 _INFO = fields(
     {
-        "bundle_id": text(),
+        "fit": text(),
         "class_names": list_of(text(), minimum=2),
         "epoch": integer(),
         "step": integer(),
@@ -187,7 +191,7 @@ def _parse_info(content: str) -> StateInfo:
     if problems:
         raise _Damaged(f"is damaged ({'; '.join(problems)})")
     return StateInfo(
-        bundle_id=document["bundle_id"],
+        fit=document["fit"],
         class_names=tuple(document["class_names"]),
         epoch=document["epoch"],
         step=document["step"],
@@ -198,10 +202,11 @@ def _parse_info(content: str) -> StateInfo:
 
 
 def _refuse_foreign(path: Path, tensors: Tensors, info: StateInfo, manifest: Manifest) -> None:
-    if info.bundle_id != manifest.id:
+    if info.fit != manifest.fit:
         raise BadState(
-            f"{path} belongs to the bundle {info.bundle_id[:12]}..., not to {manifest.id[:12]}... "
-            f"({manifest.model.name}, {manifest.method.name}); name the bundle it was trained with"
+            f"{path} was trained with another network than this bundle's ({manifest.model.name}, "
+            f"{manifest.method.name}, {manifest.method.blocks} blocks), with other frozen weights, "
+            "or at another resolution; name the bundle it was trained with"
         )
     problems = manifest.tensor_problems(tensors, len(info.class_names))
     if problems:

@@ -5,14 +5,17 @@ Every command is a module with `main(argv=None) -> int` that wraps its work in `
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import os
 import sys
 from dataclasses import dataclass
+from importlib.metadata import version
 from types import ModuleType
 from typing import Callable, Sequence
 
 from mobiletl.device.errors import Interrupted, MissingDependency, UsageError
+from mobiletl.device.printable import printable
 
 EXPORT_HINT = 'pip install "mobiletl[export]"'
 # What `mobiletl export` imports from outside, and our own package: a copied folder lacks it.
@@ -78,7 +81,7 @@ def guarded(body: Callable[[], int]) -> int:
     """
     try:
         return body()
-    except SystemExit as stop:  # argparse: 0 after --help, 2 after a wrong flag
+    except SystemExit as stop:  # argparse, after --help
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     except KeyboardInterrupt:
         print("mobiletl: stopped", file=sys.stderr)
@@ -92,7 +95,7 @@ def guarded(body: Callable[[], int]) -> int:
         code = exit_code_of(error)
         if code is None:
             raise
-        print(f"mobiletl: {error}", file=sys.stderr)
+        print(printable(f"mobiletl: {error}", sys.stderr.encoding), file=sys.stderr)
         return code
 
 
@@ -111,13 +114,18 @@ def _dispatch(arguments: Sequence[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
         print(usage())
         return 0 if arguments else UsageError.exit_code
+    if arguments[0] == "--version":
+        print(f"mobiletl {version('mobiletl')}")
+        return 0
     name, rest = arguments[0], arguments[1:]
     for command in COMMANDS:
         if command.name == name:
             run: Callable[[Sequence[str]], int] = _load(command).main
             return run(rest)
-    known = ", ".join(command.name for command in COMMANDS)
-    raise UsageError(f"there is no command {name!r}; the commands are {known}")
+    names = [command.name for command in COMMANDS]
+    near = difflib.get_close_matches(name, names, 1)
+    meant = f" (did you mean {near[0]}?)" if near else ""
+    raise UsageError(f"there is no command {name!r}{meant}; the commands are {', '.join(names)}")
 
 
 def usage() -> str:
@@ -125,7 +133,7 @@ def usage() -> str:
     rows = [f"  {command.name:<10}{command.summary}" for command in COMMANDS]
     return "\n".join(
         [
-            "usage: mobiletl COMMAND [flags]",
+            "usage: mobiletl COMMAND [flags], or mobiletl --version",
             "",
             "commands (each has its own --help):",
             *rows,

@@ -81,6 +81,10 @@ def open_dataset(root: Path, val_split: float, seed: int) -> Dataset:
     `val_split` is the share (0 to 1, both excluded) of each class that validates where the folder
     has no validation part. Raises BadPictures if nothing can be learned from what is there.
     """
+    if root.is_file():
+        raise BadPictures(
+            f"{_shown(root)} is a file; name the folder that has one folder of pictures per class"
+        )
     if not root.is_dir():
         raise BadPictures(
             f"no folder {_shown(root)}; expected a folder with one folder of pictures per class"
@@ -168,8 +172,7 @@ class _Finder:
             before, skipped_before = len(pictures), len(self.skipped)
             pictures += self._pictures_in(folder / name, label)
             if len(pictures) == before:
-                skipped = len(self.skipped) - skipped_before
-                counts[name] = f"unreadable files: {skipped}" if skipped else "it is empty"
+                counts[name] = _why_none(self.skipped[skipped_before:])
         if counts:
             shown = [f"{_quoted(name)} ({why})" for name, why in counts.items()]
             more = f" and {len(shown) - MOST_NAMED} more" if len(shown) > MOST_NAMED else ""
@@ -219,6 +222,13 @@ def files_below(folder: Path) -> list[Path]:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         found += [Path(here, name) for name in files if not name.startswith(".")]
     return sorted(path for path in found if path.is_file())
+
+
+def _why_none(skipped: Sequence[Skipped]) -> str:
+    """Why a class folder has no picture; the first file's reason stands for the others'."""
+    if not skipped:
+        return "it is empty"
+    return f"unreadable files: {len(skipped)}, the first is {skipped[0].reason}"
 
 
 def _shown(path: Path) -> str:

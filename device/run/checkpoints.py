@@ -58,7 +58,10 @@ FLAGS = {
 
 @dataclass(frozen=True)
 class Best:
-    """The best epoch so far; the higher accuracy, then the lower loss, then the earlier."""
+    """The best epoch so far; the higher accuracy, then the lower loss, then the earlier.
+
+    Epoch 0 is the state that the run began from.
+    """
 
     epoch: int
     score: Score
@@ -77,6 +80,8 @@ class Position:
     correct: int = 0
     seen: int = 0
     seconds: float = 0.0
+    cuts: int = 0
+    """How many times the rate was cut (righting.py)."""
     before: Score | None = None
     best: Best | None = None
     latest: Score | None = None
@@ -113,11 +118,15 @@ class Checkpoints:
     """Writes the states of one run; a state that is not finite never reaches the disk."""
 
     def __init__(
-        self, folder: RunFolder, bundle_id: str, class_names: tuple[str, ...], settings: Settings
+        self,
+        folder: RunFolder,
+        manifest: Manifest,
+        class_names: tuple[str, ...],
+        settings: Settings,
     ) -> None:
         """Write nothing yet."""
         self.folder = folder
-        self._bundle_id = bundle_id
+        self._manifest = manifest
         self._class_names = class_names
         self._settings = settings
 
@@ -127,10 +136,10 @@ class Checkpoints:
         if broken:
             raise Diverged(
                 f"{broken[0]} and {len(broken) - 1} more tensors are no longer finite after step "
-                f"{position.step}; {self.advice()}"
+                f"{position.step}"
             )
         info = StateInfo(
-            bundle_id=self._bundle_id,
+            fit=self._manifest.fit,
             class_names=self._class_names,
             epoch=position.epoch,
             step=position.step,
@@ -139,6 +148,11 @@ class Checkpoints:
             settings={"run": asdict(self._settings), "position": asdict(position)},
         )
         save_state(path, tensors, info)
+
+    def best_state(self) -> Tensors:
+        """Read the best state back; raises BadState."""
+        tensors, _ = load_state(self.folder.best, self._manifest)
+        return tensors
 
     def advice(self) -> str:
         """What to do about numbers that have left the range, and what is left of the run."""

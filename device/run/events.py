@@ -141,7 +141,7 @@ class Epoch:
 
 @dataclass(frozen=True)
 class Saved:
-    """A state is on the disk: `best` after an epoch that beat all others, else `last`."""
+    """A state is on the disk: `best` before training and after an epoch that beat all others."""
 
     kind: str
     path: str

@@ -82,6 +82,7 @@ def report_json(started: Started, ended: Ended, predict_command: str) -> dict[st
         "pictures": {"train": len(dataset.train), "val": len(dataset.val)},
         "settings": dict(started.settings),
         "steps": position.step,
+        "rate_cuts": position.cuts,
         "before": _score(position.before),
         "best": {"epoch": best.epoch if best else None, **_score(best.score if best else None)},
         "last_epoch": {"epoch": position.epoch, **_score(position.latest)},

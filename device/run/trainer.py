@@ -6,6 +6,7 @@ or is in the state, so a run resumed from any save ends with the bytes of the un
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from dataclasses import dataclass, replace
@@ -18,9 +19,10 @@ from mobiletl.device.features.parts import Pictures
 from mobiletl.device.memory.measured import peak_bytes, resident_bytes
 from mobiletl.device.run.checkpoints import Best, Checkpoints, Position
 from mobiletl.device.run.evaluation import Score, evaluate
-from mobiletl.device.run.events import Epoch, EpochMetrics, Part, Saved, Step
+from mobiletl.device.run.events import Epoch, EpochMetrics, Note, Part, Saved, Step
 from mobiletl.device.run.listener import Listener
 from mobiletl.device.run.pace import Pace
+from mobiletl.device.run.righting import MOST_CUTS, cut_rate, fall, far_below, go_back
 from mobiletl.device.run.schedule import Schedule
 from mobiletl.device.run.stop import StopFlag, StopRequested
 from mobiletl.device.sessions.session import Session, StepResult
@@ -55,25 +57,52 @@ class Trainer:
     def run(self) -> Position:
         """Train to the end and return the final position.
 
-        Raises StopRequested after saving the place to resume from, Diverged, NoSpace.
+        Raises StopRequested after saving the place to resume from, NoSpace, and Diverged once
+        cuts of the rate have not helped.
         """
         try:
             if self.position.before is None:
                 self._score_before()
             while self.position.epoch < self._job.schedule.epochs:
-                self._train_epoch(self.position.epoch + 1)
-                self._close_epoch(self.position.epoch + 1)
+                try:
+                    self._train_epoch(self.position.epoch + 1)
+                    self._close_epoch(self.position.epoch + 1)
+                except Diverged as error:
+                    self._go_back(str(error))
         except StopRequested:
-            self._save_last()
+            # Numbers that have just left the range stay in memory; the steps that led there since
+            # the last save are taken again.
+            with contextlib.suppress(Diverged):
+                self._save_last()
             raise
         return self.position
 
     def _score_before(self) -> None:
-        """Score the state nothing was trained on yet: the first row of the metrics."""
+        """Score the state nothing was trained on yet: the first row of the metrics, and the first
+        candidate for the best state, so that a run never ends below where it began.
+
+        A place to resume from is on the disk before the best state is.
+        """
         started = time.monotonic()
         score = self._score()
-        self.position = replace(self.position, before=score, latest=score)
+        if not math.isfinite(score.loss):
+            raise Diverged(
+                f"the validation loss is {score.loss} before anything is trained; "
+                "start from another state"
+            )
+        self._save_last()
+        self.position = replace(self.position, before=score, latest=score, best=Best(0, score))
+        self._save("best", self.position)
         self._report(0, score, time.monotonic() - started)
+
+    def _go_back(self, fact: str) -> None:
+        """Go on from the best state at a lower rate; raises Diverged after enough cuts."""
+        job = self._job
+        self.position, note = go_back(
+            fact, self.position, job.session, job.checkpoints, job.schedule.lr
+        )
+        self._save_last()
+        self._listener.hear(note)
 
     def _train_epoch(self, epoch: int) -> None:
         """Take the steps of `epoch` that are left."""
@@ -95,10 +124,8 @@ class Trainer:
         if len(written) >= min(2, job.schedule.batch):
             result = self._update(written)
             if not math.isfinite(result.loss):
-                raise Diverged(
-                    f"the loss is {result.loss} at step {position.step + 1} of epoch {epoch}; "
-                    f"{job.checkpoints.advice()}"
-                )
+                step = position.step + 1
+                raise Diverged(f"the loss is {result.loss} at step {step} of epoch {epoch}")
             position = replace(
                 position,
                 loss_sum=position.loss_sum + result.loss * len(written),
@@ -138,7 +165,7 @@ class Trainer:
         result = job.session.train_step(
             job.buffer[:size],
             job.train.labels[written][repeated],
-            job.schedule.rate(self.position.step),
+            self._rate(self.position.step),
         )
         return replace(result, correct=round(result.correct * len(written) / size))
 
@@ -150,10 +177,7 @@ class Trainer:
         started = time.monotonic()
         score = self._score()
         if not math.isfinite(score.loss):
-            raise Diverged(
-                f"the validation loss is {score.loss} after epoch {epoch}; "
-                f"{self._job.checkpoints.advice()}"
-            )
+            raise Diverged(f"the validation loss is {score.loss} after epoch {epoch}")
         ended = replace(self.position, epoch=epoch, latest=score)
         best = ended.best
         if best is None or rank(score) > rank(best.score):
@@ -162,6 +186,16 @@ class Trainer:
         self._report(epoch, score, time.monotonic() - started)
         self.position = replace(ended, loss_sum=0.0, correct=0, seen=0, seconds=0.0)
         self._save_last()
+        if best is not None and far_below(score, best.score):
+            self._tell_fall(score, best)
+
+    def _tell_fall(self, score: Score, best: Best) -> None:
+        """Go back to the best state, which the epoch just closed is far below, or say so."""
+        fact = fall(score, self.position.epoch, best)
+        if self.position.epoch < self._job.schedule.epochs and self.position.cuts < MOST_CUTS:
+            self._go_back(fact)
+        else:
+            self._listener.hear(Note(f"{fact}; the best state is the one that is kept"))
 
     def _score(self) -> Score:
         job = self._job
@@ -175,9 +209,12 @@ class Trainer:
         self._pace.interrupted()
         self._listener.hear(Part("evaluating", done, total))
 
+    def _rate(self, step: int) -> float:
+        return cut_rate(self._job.schedule.rate(step), self.position.cuts)
+
     def _report(self, epoch: int, score: Score, score_seconds: float) -> None:
         """Tell the figures of an epoch; `position` still holds its sums."""
-        position, schedule = self.position, self._job.schedule
+        position = self.position
         seen = position.seen
         row = EpochMetrics(
             epoch=epoch,
@@ -186,7 +223,7 @@ class Trainer:
             train_accuracy=position.correct / seen if seen else None,
             val_loss=score.loss,
             val_accuracy=score.accuracy,
-            lr=schedule.rate(position.step - 1) if position.step else None,
+            lr=self._rate(position.step - 1) if position.step else None,
             pictures_per_s=seen / max(position.seconds, 1e-9) if seen else None,
             rss_bytes=resident_bytes(),
             peak_bytes=peak_bytes(),

@@ -235,7 +235,7 @@ class _Run:
                     classes=len(self.dataset.class_names),
                     buffer=np.empty((self.settings.batch, *manifest.feature.shape), np.float32),
                     checkpoints=Checkpoints(
-                        self.folder, manifest.id, self.dataset.class_names, self.settings
+                        self.folder, manifest, self.dataset.class_names, self.settings
                     ),
                     save_every=options.save_every,
                 )

@@ -108,5 +108,5 @@ def known_runtime(name: str) -> Runtime:
     for row in RUNTIMES:
         if row.name == name:
             return row
-    known = ", ".join(row.name for row in RUNTIMES)
+    known = ", ".join(row.name for row in RUNTIMES if row.in_bundle)
     raise UsageError(f"runtime {name!r} is unknown; known are {known}")

@@ -8,11 +8,13 @@ import sys
 from collections.abc import Sequence
 
 from mobiletl.core.accounting.account import Account, account
-from mobiletl.core.backbones import FAMILIES, find_backbone
+from mobiletl.core.backbones import FAMILIES
 from mobiletl.core.errors import UsageError
 from mobiletl.core.methods import METHODS, find_method
 from mobiletl.core.saved import SAVED, find_saved
 from mobiletl.core.transfer import check_resolution
+from mobiletl.device.commands.parser import Parser
+from mobiletl.export.own_network import find_network
 
 MB = 1e6
 MILLION = 1e6
@@ -44,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise UsageError(f"--{name} is {value}, expected {least} or more; try --{name} 8")
     check_resolution(flags.resolution)
     it = account(
-        find_backbone(flags.model),
+        find_network(flags.model),
         find_method(flags.method),
         flags.blocks,
         flags.classes,
@@ -64,15 +66,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="mobiletl account",
         description="Print parameters, FLOPs and stored activations of a training step.",
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     families = ", ".join(family.name for family in FAMILIES)
-    add("--model", default="mbv2", help=f"{families}, each also as mbv2-0.35 (default mbv2)")
+    add(
+        "--model",
+        default="mbv2",
+        help=f"{families}, each also as mbv2-0.35, or FILE.py:FUNCTION (default mbv2)",
+    )
     add("--method", default="mobiletl", choices=[m.name for m in METHODS], help="default mobiletl")
     add("--blocks", type=int, help="how many top blocks are trained (default 3)")
     add(

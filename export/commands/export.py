@@ -13,6 +13,7 @@ from mobiletl.core.errors import UsageError
 from mobiletl.core.methods import METHODS
 from mobiletl.core.optimizers import OPTIMIZERS
 from mobiletl.core.saved import SAVED
+from mobiletl.device.commands.parser import Parser
 from mobiletl.export.own_network import short_name
 from mobiletl.export.runtimes import DEFAULT_RUNTIMES, RUNTIMES
 from mobiletl.export.weights.loading import embedded_facts
@@ -43,11 +44,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="mobiletl export",
         description="Write a bundle: everything a board needs to fine-tune a pretrained network.",
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "--model",
@@ -87,6 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_runtimes(parser)
     parser.add_argument("--out", type=Path, help="the folder to write (default artifacts/MODEL)")
+    parser.add_argument("--force", action="store_true", help="replace a bundle that is there")
     parser.add_argument("--json", action="store_true", help="print the manifest as JSON")
     return parser
 
@@ -140,6 +141,7 @@ def _request(flags: argparse.Namespace) -> Request:
         classes=flags.classes,
         whole_graph=flags.whole_graph,
         saved=flags.saved,
+        force=flags.force,
     )
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mobiletl.core.errors import UsageError
+from mobiletl.device.commands.parser import Parser
 from mobiletl.export.finish.finish import Order, finish
 from mobiletl.export.finish.formats import FORMATS
 
@@ -70,11 +71,10 @@ def _order(flags: argparse.Namespace) -> Order:
 
 def _parser() -> argparse.ArgumentParser:
     rows = "\n".join(f"  {row.name:<12}{row.suffix:<14}{row.summary}" for row in FORMATS)
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="mobiletl finish",
         description="Write a trained state as one plain file for inference.",
         epilog=f"formats:\n{rows}\n\n{EXAMPLES}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("--bundle", type=Path, required=True, metavar="DIR", help="what was trained")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,9 @@ from mobiletl.device.bundle.manifest import Input
 from mobiletl.device.bundle.prepare import prepare
 from mobiletl.device.errors import BadPictures
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm"})
+SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".heic", ".heif"}
+)
 # Half to calibrate on, where ranges settle long before, half to count changed labels on.
 MOST = 384
 
@@ -40,7 +41,8 @@ def picture_files(folder: Path) -> list[Path]:
             f"--data {folder}: no picture ({', '.join(sorted(SUFFIXES))}) in this folder; name one "
             "with pictures like those the model will see"
         )
-    return found[:: math.ceil(len(found) / MOST)]
+    count = min(len(found), MOST)
+    return [found[row * len(found) // count] for row in range(count)]
 
 
 def prepared(files: Sequence[Path], size: Input) -> Prepared:

@@ -29,8 +29,6 @@ def read_state(path: Path, bundle: HostBundle) -> State:
     A damaged file with a sound previous generation beside it is read from there, with a warning in
     the log, as boards do.
     """
-    if path.is_dir():
-        raise BadState(f"{path} is a folder; name the file state.safetensors of a training run")
     tensors, info = load_state(path, bundle.manifest)
     for name, tensor in tensors.items():
         if not np.isfinite(tensor).all():

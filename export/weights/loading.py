@@ -114,6 +114,8 @@ def _named(source: str, backbone: Backbone, models: tuple[str, ...]) -> str:
 
 def _read(path: Path) -> dict[str, Tensor]:
     """The tensors of a file, as they were stored."""
+    if path.is_dir():
+        raise BadWeights(f"{path} is a folder; name the file with the weights in it")
     if not path.is_file():
         raise BadWeights(f"{path}: no such file; --weights takes imagenet, demo, none or a path")
     try:

@@ -17,6 +17,7 @@ from mobiletl.export.parts import Parts
 from mobiletl.export.runtimes.artifact import Artifact
 from mobiletl.export.tracing.functions import initial, state_shape
 from mobiletl.export.tracing.trace import EXAMPLE_SIZE
+from mobiletl.export.writing.frozen import frozen_digest
 
 # ImageNet's statistics: what every published backbone was trained with (torchvision).
 MEAN = (0.485, 0.456, 0.406)
@@ -56,6 +57,7 @@ def describe(
             "std": list(STD),
         },
         "feature": {"shape": list(parts.feature_shape)},
+        "frozen": frozen_digest(parts.transfer, {e.name for e in parts.step.entries}),
         "optimizer": {
             "name": optimizer.name,
             "momentum": float(getattr(optimizer, "momentum", 0.0)),

@@ -25,7 +25,7 @@ from mobiletl.export.tracing.functions import initial
 from mobiletl.export.tracing.trace import EXAMPLE_SIZE
 from mobiletl.export.weights.loading import weights_of
 from mobiletl.export.writing.description import describe
-from mobiletl.export.writing.writer import require_replaceable, write_bundle
+from mobiletl.export.writing.writer import require_free, write_bundle
 
 __all__ = ["Request", "export_bundle"]
 
@@ -38,7 +38,7 @@ def export_bundle(request: Request) -> Path:
     Raises UnsupportedModel, BadWeights, NoNetwork, MissingDependency, UsageError or NoSpace
     (core/errors.py); nothing is left at `request.out` then but what was there before.
     """
-    require_replaceable(request.out)  # before the work, not after it
+    require_free(request.out, request.force)  # before the work, not after it
     runtimes = find_runtimes(request.runtimes)
     parts = _prepare(request)
     graphs = stock_graphs(parts)
@@ -53,7 +53,7 @@ def export_bundle(request: Request) -> Path:
     }
     manifest = describe(parts, plans, artifacts, at_rest)
     state = {e.name: e.value.numpy() for e in parts.step.entries if initial(e) == "file"}
-    write_bundle(request.out, manifest, files, _contiguous(state))
+    write_bundle(request.out, manifest, files, _contiguous(state), request.force)
     return request.out
 
 

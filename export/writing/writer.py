@@ -32,14 +32,15 @@ def write_bundle(
     manifest: Mapping[str, Any],
     graphs: Mapping[str, bytes],
     state: Mapping[str, npt.NDArray[np.float32]],
+    force: bool = False,
 ) -> None:
     """Write `graphs` (path in the bundle to bytes), the initial state, the runner and the manifest.
 
     `manifest` lacks `format`, `version`, `id`, `created_by` and `files`. An older bundle at `out`
-    is replaced once the new one is complete. Raises UsageError if `out` holds anything else,
-    NoSpace if the disk is full or read-only.
+    is replaced with `force` alone, once the new one is complete. Raises UsageError if `out` holds
+    one, or anything else; NoSpace if the disk is full or read-only.
     """
-    require_replaceable(out)
+    require_free(out, force)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as scratch:
@@ -58,14 +59,19 @@ def write_bundle(
         raise
 
 
-def require_replaceable(out: Path) -> None:
-    """Raise UsageError if `out` is neither free, nor an empty folder, nor a bundle."""
+def require_free(out: Path, force: bool) -> None:
+    """Raise UsageError unless `out` is free, an empty folder or, with `force`, a bundle."""
     for place in (out, *out.parents):
         if place.is_file():
             raise UsageError(f"--out {out}: {place} is a file, expected a folder for the bundle")
     if out.is_dir() and any(out.iterdir()) and not (out / MANIFEST_FILE).is_file():
         raise UsageError(
             f"--out {out} holds something that is no bundle; choose a new folder or a bundle"
+        )
+    if (out / MANIFEST_FILE).is_file() and not force:
+        raise UsageError(
+            f"--out {out} holds a bundle already, which states may have been trained with; "
+            "choose another folder, or replace it with --force"
         )
 
 

@@ -31,6 +31,7 @@ def test_the_text_puts_what_to_type_under_the_finding(tmp_path: Path, capsys: An
     assert commands.main(["doctor", "--bundle", missing, "--out", str(tmp_path)]) == 12
     printed = capsys.readouterr()
     assert "problem  bundle" in printed.out
+    assert "-> name the folder that `mobiletl export` wrote" in printed.out
     assert "1 problem" in printed.out.splitlines()[-1]
     assert printed.err.startswith("mobiletl: training would fail here: bundle")
     assert len(printed.err.splitlines()) == 1

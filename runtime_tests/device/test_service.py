@@ -50,7 +50,7 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 
 def test_limits_come_from_the_plan(tmp_path: Path, capsys: Any) -> None:
-    write_tiny_bundle(tmp_path / "bundle", graphs=False)
+    write_tiny_bundle(tmp_path / "bundle")
     write_pictures(tmp_path / "pictures", COUNTS)
     unit = unit_of(tmp_path, capsys, "--batch", "4", "--cpu-percent", "150")
     planned = plan(open_bundle(tmp_path / "bundle").manifest, 4, len(COUNTS)).total_bytes
@@ -61,6 +61,17 @@ def test_limits_come_from_the_plan(tmp_path: Path, capsys: Any) -> None:
     assert int(value(unit, "SuccessExitStatus")) == errors.Interrupted.exit_code
     hopeless = {int(code) for code in value(unit, "RestartPreventExitStatus").split()}
     assert hopeless == {2, 3, 4, 5, 6, 7, 8}
+
+
+def test_settings_and_resources_reach_the_command(tmp_path: Path, capsys: Any) -> None:
+    write_tiny_bundle(tmp_path / "bundle")
+    write_pictures(tmp_path / "pictures", COUNTS)
+    flags = "--lr 0.01 --seed 3 --no-augment --threads 2 --runtime onnxruntime --save-every 50"
+    line = shell_line(unit_of(tmp_path, capsys, *flags.split()))[2]
+    for words in ("--lr 0.01", "--seed 3", "--no-augment", "--threads 2", "--save-every 50"):
+        assert f" {words} " in line
+    assert " --runtime onnxruntime " in line
+    assert "--epochs" not in line, "what is not named stays the run's"
 
 
 def test_systemd_accepts_it(folder: Path, tmp_path: Path, capsys: Any) -> None:
@@ -98,7 +109,7 @@ def test_its_command_starts_resumes_and_ends(folder: Path, capsys: Any) -> None:
 
 def test_what_cannot_be_written_is_refused(tmp_path: Path, capsys: Any) -> None:
     home = tmp_path / "two\nlines"
-    write_tiny_bundle(home / "bundle", graphs=False)
+    write_tiny_bundle(home / "bundle")
     write_pictures(home / "pictures", COUNTS)
     flags = ["--data", str(home / "pictures"), "--out", str(home / "run")]
     assert commands.main(["service", "--bundle", str(home / "bundle"), *flags]) == 2

@@ -11,7 +11,7 @@ from typing import Any, Callable
 import numpy as np
 import pytest
 
-from mobiletl.device.bundle.digest import manifest_id
+from mobiletl.device.bundle.digest import fit_id, manifest_id
 from mobiletl.device.bundle.manifest import GraphMemory, parse_manifest
 from mobiletl.device.errors import BadBundle
 from runtime_tests.support.board.tiny_bundle import WEIGHT, tiny_document, write_tiny_bundle
@@ -54,6 +54,52 @@ def test_unknown_keys_are_ignored_but_hashed(document: Any) -> None:
     before = manifest_id(document)
     document["later"] = {"more": 1}
     assert parse_manifest(sealed(document)).id != before
+
+
+Change = Callable[[Any], Any]
+# What a release, another host or another folder changes about a bundle of the same network.
+PROVENANCE: dict[str, Change] = {
+    "release": lambda d: d.update(created_by="mobiletl 0.1.1"),
+    "runner": lambda d: d["files"].update({"device/train.py": {"bytes": 1, "sha256": "a" * 64}}),
+    "graph": lambda d: d["files"]["state.safetensors"].update(sha256="b" * 64),
+    "name of the weights": lambda d: d["model"].update(weights="renamed.safetensors"),
+    "runtimes": lambda d: d["runtimes"].update(
+        onnxruntime={"files": {}, "batch": None, "classes": None, "memory": {}}
+    ),
+    "default rate": lambda d: d["optimizer"].update(default_lr=0.1),
+    "drawn head": lambda d: d["state"][0].update(init="normal:0.02"),
+    "memory": lambda d: d["memory"]["features"].update(weights=73),
+}
+DECISIVE: dict[str, Change] = {
+    "frozen weights": lambda d: d.update(frozen="6" * 64),
+    "width": lambda d: d["model"].update(width=0.5),
+    "method": lambda d: d["method"].update(name="ft-all"),
+    "blocks": lambda d: d["method"].update(blocks=2),
+    "resolution": lambda d: d["input"].update(resolution=9),
+    "mean": lambda d: d["input"].update(mean=[0.5, 0.5, 0.4]),
+    "feature map": lambda d: d["feature"].update(shape=[6, 1, 1]),
+    "optimizer": lambda d: d["optimizer"].update(name="adam"),
+    "shape": lambda d: d["state"][2].update(shape=[7]),
+    "order": lambda d: d["state"].reverse(),
+}
+
+
+@pytest.mark.parametrize("change", PROVENANCE.values(), ids=PROVENANCE.keys())
+def test_provenance_is_another_bundle_that_the_same_states_fit(
+    document: Any, change: Change
+) -> None:
+    before = fit_id(document), manifest_id(document)
+    change(document)
+    assert fit_id(document) == before[0]
+    assert manifest_id(document) != before[1]
+    assert parse_manifest(sealed(document)).fit == before[0]
+
+
+@pytest.mark.parametrize("change", DECISIVE.values(), ids=DECISIVE.keys())
+def test_what_decides_is_another_fit(document: Any, change: Change) -> None:
+    before = fit_id(document)
+    change(document)
+    assert fit_id(document) != before
 
 
 BREAKS: list[tuple[str, Callable[[Any], Any], str]] = [
@@ -132,14 +178,14 @@ def test_all_problems_are_reported_at_once(document: Any) -> None:
 
 
 def test_a_newer_version_is_named_before_anything_else(document: Any) -> None:
-    newer = {"format": document["format"], "version": 4, "created_by": "mobiletl 9.0"}
-    with pytest.raises(BadBundle, match=r"version 4, made by 'mobiletl 9\.0'.*Update mobiletl"):
+    newer = {"format": document["format"], "version": 5, "created_by": "mobiletl 9.0"}
+    with pytest.raises(BadBundle, match=r"version 5, made by 'mobiletl 9\.0'.*Update mobiletl"):
         parse_manifest(json.dumps(newer))
 
 
 def test_an_older_version_asks_for_another_export(document: Any) -> None:
-    older = {"format": document["format"], "version": 1, "created_by": "mobiletl 0.0"}
-    with pytest.raises(BadBundle, match=r"version 1, made by 'mobiletl 0\.0'.*Export the bundle"):
+    older = {"format": document["format"], "version": 3, "created_by": "mobiletl 0.0"}
+    with pytest.raises(BadBundle, match=r"version 3, made by 'mobiletl 0\.0'.*Export the bundle"):
         parse_manifest(json.dumps(older))
 
 

@@ -31,7 +31,7 @@ def bundle(tmp_path: Path) -> Bundle:
 @pytest.fixture
 def info(bundle: Bundle) -> StateInfo:
     return StateInfo(
-        bundle_id=bundle.manifest.id,
+        fit=bundle.manifest.fit,
         class_names=CLASSES,
         epoch=2,
         step=17,
@@ -84,6 +84,15 @@ def test_a_name_that_is_no_utf8_survives(bundle: Bundle, info: StateInfo, path: 
     odd = replace(info, class_names=("cat", os.fsdecode(b"caf\xe9"), "dog"))
     save_state(path, tensors(bundle), odd)
     assert load_state(path, bundle.manifest)[1].class_names == odd.class_names
+
+
+def test_a_folder_is_named_as_one(bundle: Bundle, info: StateInfo, path: Path) -> None:
+    path.parent.mkdir()
+    with pytest.raises(BadState, match=r"is a folder; name the file of a state"):
+        load_state(path.parent, bundle.manifest)
+    save_state(path.with_name("state.safetensors"), tensors(bundle), info)
+    with pytest.raises(BadState, match=r"is a folder; name .*state\.safetensors, which is in it"):
+        load_state(path.parent, bundle.manifest)
 
 
 def test_two_generations_are_kept(bundle: Bundle, info: StateInfo, path: Path) -> None:
@@ -154,8 +163,8 @@ def test_safetensors_of_another_program_are_refused(bundle: Bundle, path: Path) 
 
 
 def test_a_state_of_another_bundle_is_refused(bundle: Bundle, info: StateInfo, path: Path) -> None:
-    save_state(path, tensors(bundle), replace(info, bundle_id="f" * 64))
-    with pytest.raises(BadState, match="belongs to the bundle ffffffffffff"):
+    save_state(path, tensors(bundle), replace(info, fit="f" * 64))
+    with pytest.raises(BadState, match="trained with another network than this bundle's"):
         load_state(path, bundle.manifest)
 
 

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,16 @@ def test_help_lists_every_command_and_ends_with_lines_to_paste(capsys: Any) -> N
 def test_no_command_prints_the_help_and_is_a_usage_error(capsys: Any) -> None:
     assert commands.main([]) == 2
     assert "usage: mobiletl COMMAND" in capsys.readouterr().out
+
+
+def test_the_version_is_the_packages(capsys: Any) -> None:
+    assert commands.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"mobiletl {metadata.version('mobiletl')}\n"
+
+
+def test_an_unknown_command_names_the_nearest(capsys: Any) -> None:
+    assert commands.main(["trian"]) == 2
+    assert "no command 'trian' (did you mean train?); the commands are" in capsys.readouterr().err
 
 
 def test_an_unknown_command_lists_the_known_ones(capsys: Any) -> None:

@@ -156,7 +156,9 @@ def test_class_of_unreadable_files_is_named_with_their_number(tmp_path: Path) ->
     write_pictures(tmp_path, {"a": 2, "b": 2})
     for name in ("000.png", "001.png"):
         (tmp_path / "b" / name).write_text("no picture")
-    with pytest.raises(BadPictures, match=r"class folder 'b' \(unreadable files: 2\)"):
+    with pytest.raises(
+        BadPictures, match=r"class folder 'b' \(unreadable files: 2, the first is not a picture"
+    ):
         open_dataset(tmp_path, 0.2, 0)
 
 
@@ -167,6 +169,12 @@ def test_too_few_classes(tmp_path: Path, counts: dict, message: str) -> None:
     write_pictures(tmp_path, counts)
     with pytest.raises(BadPictures, match=message):
         open_dataset(tmp_path, 0.2, 0)
+
+
+def test_a_file_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "photo.jpg").write_bytes(b"x")
+    with pytest.raises(BadPictures, match=r"photo\.jpg is a file; name the folder that has"):
+        open_dataset(tmp_path / "photo.jpg", 0.2, 0)
 
 
 def test_no_folder(tmp_path: Path) -> None:

@@ -91,8 +91,8 @@ def test_crash_between_the_metrics_and_the_save(workshop: Workshop) -> None:
     options = replace(workshop.options("stopped"), save_every=3)
 
     def crash(name: str, number: int) -> None:
-        # Saved before: step 3, and epoch 1 as the best.
-        if (name, number) == ("state", 3):
+        # Saved before: the start as last and as best, step 3, and epoch 1 as the best.
+        if (name, number) == ("state", 5):
             raise RuntimeError("power cut")
 
     workshop.on_call = crash
@@ -184,9 +184,21 @@ def test_resume_refuses_other_pictures(workshop: Workshop) -> None:
 def test_resume_refuses_another_bundle(workshop: Workshop) -> None:
     options = workshop.options("run")
     workshop.interrupt(options, "train_step", 2)
-    other = write_tiny_bundle(workshop.folder / "other", graphs=True)
-    with pytest.raises(BadState, match="belongs to the bundle"):
+    other = write_tiny_bundle(workshop.folder / "other", graphs=False, frozen="6" * 64)
+    with pytest.raises(BadState, match="trained with another network than this bundle's"):
         workshop.train(replace(options, resume=True, bundle=other))
+
+
+def test_resume_goes_on_with_the_bundle_of_a_later_release(workshop: Workshop) -> None:
+    workshop.train(workshop.options("whole"))
+    options = workshop.options("stopped")
+    workshop.interrupt(options, "train_step", 2)
+    later = workshop.folder / "later"
+    later.mkdir()
+    (later / "runner.py").write_text("changed")
+    write_tiny_bundle(later, graphs=False, created_by="mobiletl 9.9")
+    workshop.train(replace(options, resume=True, given={}, bundle=later))
+    assert_same_run(workshop, "whole", "stopped")
 
 
 def test_resume_needs_a_place(workshop: Workshop) -> None:

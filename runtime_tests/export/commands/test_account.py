@@ -11,6 +11,7 @@ from mobiletl.core.accounting.account import account
 from mobiletl.core.backbones import find_backbone
 from mobiletl.core.methods import find_method
 from mobiletl.device.commands.table import main
+from runtime_tests.support.board.shared_files import REPOSITORY
 
 SMALL = ["account", "--model", "mbv3-small", "--resolution", "96", "--batch", "2"]
 
@@ -63,3 +64,13 @@ def test_bad_input_is_one_line(flags: list[str], code: int, text: str, capsys: A
 def test_help_ends_with_lines_to_paste(capsys: Any) -> None:
     assert main(["account", "--help"]) == 0
     assert capsys.readouterr().out.strip().splitlines()[-1].startswith("  mobiletl account ")
+
+
+@pytest.mark.parametrize("method", ["mobiletl", "tinytl-lb", "repnet", "ft-all"])
+def test_a_network_of_ones_own(method: str, capsys: Any) -> None:
+    model = f"{REPOSITORY / 'examples/own_network/mnasnet.py'}:build_half"
+    flags = ["account", "--model", model, "--method", method, "--resolution", "64", "--json"]
+    assert main(flags) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["trained_parameters"] > 0
+    assert found["peak_activation_bytes"] > 0

@@ -28,7 +28,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def write_state(bundle: Path, path: Path, **changed: Any) -> Path:
     opened = open_bundle(bundle)
-    info = {"bundle_id": opened.manifest.id, "class_names": ("a", "b"), **changed.pop("info", {})}
+    info = {"fit": opened.manifest.fit, "class_names": ("a", "b"), **changed.pop("info", {})}
     tensors = {**opened.initial_state(2, 0), **changed}
     save_state(path, tensors, StateInfo(epoch=1, step=1, seed=0, **info))
     return path
@@ -148,7 +148,7 @@ def test_a_state_that_is_missing_damaged_or_something_else(
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
-        ({"info": {"bundle_id": "0" * 64}}, "belongs to the bundle 000000000000..."),
+        ({"info": {"fit": "0" * 64}}, "trained with another network than this bundle's"),
         ({"info": {"class_names": ("a", "b", "c")}}, "float32 [2, 1280], not float32 [3, 1280]"),
         ({"classifier.1.bias": np.array([0, np.nan], np.float32)}, "NaN or infinity"),
         ({"more": np.zeros(1, np.float32)}, "more is unknown"),

@@ -94,7 +94,7 @@ def train(case: Case, factory: pytest.TempPathFactory) -> Trained:
         h = session.features(images)
         for _ in range(20):
             session.train_step(h, np.arange(12) % 3, 0.05)
-        info = StateInfo(bundle.manifest.id, CLASSES, epoch=1, step=20, seed=0)
+        info = StateInfo(bundle.manifest.fit, CLASSES, epoch=1, step=20, seed=0)
         save_state(path, session.state(), info)
         logits = session.predict(h)
     assert np.ptp(logits) > 0.5

@@ -87,3 +87,17 @@ def test_a_broken_picture_is_left_out_and_listed(tmp_path: Path) -> None:
     assert [line.partition(": ")[0] for line in found.skipped] == [str(files[0]), str(files[2])]
     with pytest.raises(BadPictures, match="none of the 2 pictures to calibrate on can be read"):
         prepared([files[0], files[2]], bundle.manifest.input)
+
+
+@pytest.mark.parametrize(("files", "used"), [(5, 5), (384, 384), (397, 384), (2000, 384)])
+def test_as_many_as_may_be_are_used_and_spread_over_all(
+    tmp_path: Path, files: int, used: int
+) -> None:
+    for number in range(files):
+        (tmp_path / f"{number:04d}.jpg").touch()
+    found = [int(path.stem) for path in picture_files(tmp_path)]
+    assert len(set(found)) == len(found) == used
+    steps = np.diff(found)
+    assert steps.max() - steps.min() <= 1
+    assert found[0] == 0
+    assert found[-1] >= files - 1 - files // used

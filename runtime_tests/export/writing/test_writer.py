@@ -25,9 +25,9 @@ STATE = {"features.18.1.bias": np.arange(5, dtype=np.float32)}
 SMALL = Case("ft-last", None)
 
 
-def write(out: Path, name: str = "first") -> None:
+def write(out: Path, name: str = "first", force: bool = True) -> None:
     manifest = {"model": {"name": name}, "memory": {"runtime": 45_000_000}}
-    write_bundle(out, manifest, GRAPHS, STATE)
+    write_bundle(out, manifest, GRAPHS, STATE, force)
 
 
 def manifest(out: Path) -> dict[str, Any]:
@@ -80,6 +80,14 @@ def test_older_bundle_is_replaced_whole(tmp_path: Path) -> None:
     assert manifest(out)["model"]["name"] == "second"
     assert not (out / "old.onnx").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
+
+
+def test_older_bundle_is_kept_unless_forced(tmp_path: Path) -> None:
+    out = tmp_path / "bundle"
+    write(out, force=False)
+    with pytest.raises(UsageError, match=r"holds a bundle already, .* with --force"):
+        write(out, "second", force=False)
+    assert manifest(out)["model"]["name"] == "first"
 
 
 def test_empty_folder_may_be_filled(tmp_path: Path) -> None:

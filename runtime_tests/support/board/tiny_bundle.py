@@ -33,14 +33,17 @@ STATE = (
 FUNCTIONS = ("features", "train_step", "predict")
 
 
-def write_tiny_bundle(folder: Path, graphs: bool = True) -> Path:
-    """Write the bundle into `folder`; without `graphs` it serves the fake runtime alone."""
+def write_tiny_bundle(folder: Path, graphs: bool = True, **changed: Any) -> Path:
+    """Write the bundle into `folder`; without `graphs` it serves the fake runtime alone.
+
+    `changed` are keys of the manifest that are to be otherwise.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     stored = np.linspace(-0.1, 0.1, CHANNELS, dtype=np.float32)
     save_file({MEAN: stored}, str(folder / "state.safetensors"))
     if graphs:
         _write_graphs(folder / "onnxruntime")
-    write_manifest(folder, tiny_document(folder))
+    write_manifest(folder, {**tiny_document(folder), **changed})
     return folder
 
 
@@ -53,13 +56,14 @@ def tiny_document(folder: Path) -> dict[str, Any]:
     nothing = {"weights": 0, "activations": [[8, 48, 0, 24]]}
     return {
         "format": "mobiletl-bundle",
-        "version": 3,
+        "version": 4,
         "id": "",
         "created_by": "mobiletl 0.1.0",
         "model": {"name": "tiny", "width": 1.0, "weights": "none", "blocks": 1},
         "method": {"name": "ft-last", "blocks": 0, "trains": ["classifier"]},
         "input": {"resolution": 8, "resize": 9, "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]},
         "feature": {"shape": [CHANNELS, 2, 2]},
+        "frozen": "5" * 64,
         "optimizer": {
             "name": "sgd",
             "momentum": MOMENTUM,

@@ -1,0 +1,98 @@
+"""The flags that say how to train: what decides the outcome, and what decides the way there."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from mobiletl.device.run.limits import problems_of
+from mobiletl.device.run.training import DEFAULTS
+from mobiletl.device.sessions.table import RUNTIMES
+
+# A resumed run keeps these; each is None unless it was named.
+SETTINGS = ("epochs", "batch", "lr", "seed", "augment", "val_split", "micro_batch", "runtime")
+# These may change when a run is resumed.
+RESOURCES = ("cache", "no_cache", "threads", "save_every")
+
+
+def add_settings(parser: argparse.ArgumentParser) -> None:
+    """Add what decides the outcome."""
+    add = parser.add_argument
+    add("--epochs", type=int, help=f"default: {DEFAULTS['epochs']}")
+    add("--batch", type=int, help=f"pictures in a step (default: {DEFAULTS['batch']})")
+    add("--lr", type=float, help="first learning rate (default: the bundle's)")
+    add("--seed", type=int, help=f"of order, crops, split and head (default: {DEFAULTS['seed']})")
+    add(
+        "--val-split",
+        type=float,
+        help="share that validates where there is no val/ folder "
+        f"(default: {DEFAULTS['val_split']})",
+    )
+    augment = parser.add_mutually_exclusive_group()
+    augment.add_argument(
+        "--augment", action="store_true", default=None, help="random crops and flips (default)"
+    )
+    augment.add_argument(
+        "--no-augment",
+        action="store_false",
+        dest="augment",
+        help="central crops, the same in every epoch; with the cache much faster",
+    )
+    add(
+        "--micro-batch",
+        type=int,
+        help="pictures per pass of the frozen prefix (default: 1); more is more memory",
+    )
+    add(
+        "--runtime",
+        help=f"one of {', '.join(row.name for row in RUNTIMES if row.in_bundle)} "
+        "(default: the first that the bundle serves and that is installed)",
+    )
+
+
+def add_resources(parser: argparse.ArgumentParser) -> None:
+    """Add what decides the way there."""
+    cache = parser.add_mutually_exclusive_group()
+    cache.add_argument(
+        "--cache",
+        metavar="DIR",
+        help="keep the feature cache in this folder (default: in the run's, until it ends)",
+    )
+    cache.add_argument("--no-cache", action="store_true", help="keep no feature cache on disk")
+    add = parser.add_argument
+    add("--threads", type=int, default=0, help="default: 0, all cores")
+    add(
+        "--save-every",
+        type=int,
+        default=200,
+        metavar="STEPS",
+        help="steps between saves inside an epoch (default: 200)",
+    )
+
+
+def given(flags: argparse.Namespace) -> dict[str, Any]:
+    """Return the settings that were named."""
+    named = {name: getattr(flags, name) for name in SETTINGS}
+    return {name: value for name, value in named.items() if value is not None}
+
+
+def problems(flags: argparse.Namespace) -> list[str]:
+    """Say which of the flags are out of range."""
+    return problems_of(vars(flags), flags=True)
+
+
+def as_arguments(parser: argparse.ArgumentParser, flags: argparse.Namespace) -> list[str]:
+    """Return words that name the settings again, and the resources that are not as by default."""
+    words: list[str] = []
+    for name in (*SETTINGS, *RESOURCES):
+        value = getattr(flags, name)
+        if value is None or (name in RESOURCES and value == parser.get_default(name)):
+            continue
+        flag = f"--{name.replace('_', '-')}"
+        if name == "augment":
+            words.append("--augment" if value else "--no-augment")
+        elif name == "no_cache":
+            words.append(flag)
+        else:
+            words += [flag, str(value)]
+    return words
