@@ -67,6 +67,7 @@ def state_digest(info: str, tensors: Mapping[str, Floats]) -> str:
     """
     digest = hashlib.sha256(info.encode("utf-8"))
     for name in sorted(tensors):
-        digest.update(json.dumps([name, list(tensors[name].shape)]).encode("utf-8"))
-        digest.update(tensors[name].data)
+        tensor = tensors[name]
+        digest.update(json.dumps([name, list(tensor.shape)]).encode("utf-8"))
+        digest.update(tensor.data)
     return digest.hexdigest()

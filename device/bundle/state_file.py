@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Any, Mapping
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 
 from mobiletl.device.bundle.arrays import Floats, Tensors
 from mobiletl.device.bundle.digest import state_digest
 from mobiletl.device.bundle.manifest import Manifest
 from mobiletl.device.bundle.schema import fields, integer, list_of, number, one_of, text
+from mobiletl.device.bundle.stored_state import StoredState
 from mobiletl.device.errors import BadState, NoSpace
 
 FORMAT = "mobiletl-state-2"
@@ -79,10 +80,17 @@ def save_state(path: str | Path, tensors: Tensors, info: StateInfo) -> None:
 
 
 def load_state(path: str | Path, manifest: Manifest) -> tuple[Tensors, StateInfo]:
-    """Read a state of the bundle `manifest` describes.
+    """Read a state of the bundle `manifest` describes, see `open_state`."""
+    stored, info = open_state(path, manifest)
+    with stored:
+        return dict(stored), info
+
+
+def open_state(path: str | Path, manifest: Manifest) -> tuple[StoredState, StateInfo]:
+    """Open and check a state of the bundle `manifest` describes; the caller closes it.
 
     A missing or damaged newest generation is replaced by the previous one, with a warning in the
-    log. Raises BadState if neither can be read, or if the state is another bundle's.
+    log. Raises BadState if neither can be read, or if the state is another network's.
     """
     target = Path(path)
     if target.is_dir():
@@ -90,7 +98,7 @@ def load_state(path: str | Path, manifest: Manifest) -> tuple[Tensors, StateInfo
         there = f"{inside}, which is in it" if inside.is_file() else "the file of a state"
         raise BadState(f"{target} is a folder; name {there}")
     try:
-        tensors, info = _read(target)
+        stored, info = _checked(target)
     except _Damaged as damage:
         previous = previous_generation(target)
         if not previous.exists():
@@ -99,15 +107,19 @@ def load_state(path: str | Path, manifest: Manifest) -> tuple[Tensors, StateInfo
                 "name another state file, or start afresh"
             ) from damage
         try:
-            tensors, info = _read(previous)
+            stored, info = _checked(previous)
         except _Damaged as older:
             raise BadState(
                 f"{target} {damage} and {previous.name} {older}; "
                 "name another state file, or start afresh"
             ) from older
         logger.warning("%s %s; going on from %s", target, damage, previous.name)
-    _refuse_foreign(target, tensors, info, manifest)
-    return tensors, info
+    try:
+        _refuse_foreign(target, stored, info, manifest)
+    except BadState:
+        stored.close()
+        raise
+    return stored, info
 
 
 class _Damaged(Exception):
@@ -161,22 +173,33 @@ def _write(path: Path, arrays: Mapping[str, Floats], info: StateInfo) -> None:
         os.fsync(stream.fileno())
 
 
-def _read(path: Path) -> tuple[Tensors, StateInfo]:
+def _checked(path: Path) -> tuple[StoredState, StateInfo]:
     if not path.is_file():
         raise _Damaged("does not exist")
     try:
-        with safe_open(str(path), framework="np") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
+        stored = StoredState(path)
+    except (OSError, SafetensorError, ValueError) as error:
         raise _Damaged(f"is damaged ({error})") from error
+    try:
+        return stored, _info_of(stored)
+    except _Damaged:
+        stored.close()
+        raise
+
+
+def _info_of(stored: StoredState) -> StateInfo:
+    metadata = stored.metadata
     problems: list[str] = []
     _METADATA(metadata, "", problems)
     if problems:
         raise _Damaged(f"is not a state of mobiletl ({'; '.join(problems)})")
-    if state_digest(metadata["info"], tensors) != metadata["sha256"]:
+    try:
+        digest = state_digest(metadata["info"], stored)
+    except OSError as error:
+        raise _Damaged(f"is damaged ({error})") from error
+    if digest != metadata["sha256"]:
         raise _Damaged("is damaged (its content has another SHA-256 than it states)")
-    return tensors, _parse_info(metadata["info"])
+    return _parse_info(metadata["info"])
 
 
 def _parse_info(content: str) -> StateInfo:
@@ -201,7 +224,9 @@ def _parse_info(content: str) -> StateInfo:
     )
 
 
-def _refuse_foreign(path: Path, tensors: Tensors, info: StateInfo, manifest: Manifest) -> None:
+def _refuse_foreign(
+    path: Path, tensors: Mapping[str, Floats], info: StateInfo, manifest: Manifest
+) -> None:
     if info.fit != manifest.fit:
         raise BadState(
             f"{path} was trained with another network than this bundle's ({manifest.model.name}, "

@@ -18,7 +18,14 @@ import numpy as np
 
 from mobiletl.device.bundle.arrays import Tensors
 from mobiletl.device.bundle.manifest import Manifest
-from mobiletl.device.bundle.state_file import StateInfo, load_state, previous_generation, save_state
+from mobiletl.device.bundle.state_file import (
+    StateInfo,
+    load_state,
+    open_state,
+    previous_generation,
+    save_state,
+)
+from mobiletl.device.bundle.stored_state import StoredState
 from mobiletl.device.errors import BadState, Diverged
 from mobiletl.device.printable import printable
 from mobiletl.device.run.evaluation import Score
@@ -149,10 +156,10 @@ class Checkpoints:
         )
         save_state(path, tensors, info)
 
-    def best_state(self) -> Tensors:
-        """Read the best state back; raises BadState."""
-        tensors, _ = load_state(self.folder.best, self._manifest)
-        return tensors
+    def best_state(self) -> StoredState:
+        """Open the best state, whose tensors are read one by one; raises BadState."""
+        stored, _ = open_state(self.folder.best, self._manifest)
+        return stored
 
     def advice(self) -> str:
         """What to do about numbers that have left the range, and what is left of the run."""

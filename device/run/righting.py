@@ -69,7 +69,8 @@ def go_back(
             f"{checkpoints.advice()}"
         )
     try:
-        session.load(checkpoints.best_state())
+        with checkpoints.best_state() as stored:
+            session.load(stored)
     except BadState as error:
         raise Diverged(f"{fact}, and there is no best state to go back to: {error}") from error
     text = (

@@ -11,7 +11,7 @@ import os
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Iterator
+from typing import Any, Iterator, Mapping
 
 import numpy as np
 
@@ -94,7 +94,7 @@ class ExecuTorchSession(Session):
         """See Session."""
         return read_only(self._state)
 
-    def load(self, state: Tensors) -> None:
+    def load(self, state: Mapping[str, Floats]) -> None:
         """See Session."""
         overwrite(self._state, state)
 

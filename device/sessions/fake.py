@@ -7,6 +7,8 @@ gradient descent. All other state entries keep their values.
 
 from __future__ import annotations
 
+from typing import Mapping
+
 import numpy as np
 
 from mobiletl.device.bundle.arrays import Floats, Labels, Tensors
@@ -64,7 +66,7 @@ class FakeSession(Session):
         """See Session."""
         return read_only(self._state)
 
-    def load(self, state: Tensors) -> None:
+    def load(self, state: Mapping[str, Floats]) -> None:
         """See Session."""
         overwrite(self._state, state)
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Dict
+from typing import Any, Dict, Mapping
 
 import numpy as np
 
@@ -104,7 +104,7 @@ class OnnxRuntimeSession(Session):
         """See Session."""
         return read_only(self._state)
 
-    def load(self, state: Tensors) -> None:
+    def load(self, state: Mapping[str, Floats]) -> None:
         """See Session."""
         overwrite(self._state, state)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TypeVar
+from typing import Mapping, TypeVar
 
 from mobiletl.device.bundle.arrays import Floats, Labels, Tensors
 from mobiletl.device.errors import BadState
@@ -54,10 +54,11 @@ class Session(ABC):
         """
 
     @abstractmethod
-    def load(self, state: Tensors) -> None:
+    def load(self, state: Mapping[str, Floats]) -> None:
         """Go on from a copy of `state`, every entry of it, as if opened with it.
 
-        Nothing is loaded anew, so this takes no second session's memory. Raises BadState for
+        Nothing is loaded anew, so this takes no second session's memory. Each entry is asked for by
+        itself, so a mapping that reads from a file takes no second state's. Raises BadState for
         entries that are missing, unknown or of another shape, and changes nothing then.
         """
 
@@ -77,21 +78,22 @@ class Session(ABC):
         self.close()
 
 
-def overwrite(own: Tensors, state: Tensors) -> None:
+def overwrite(own: Tensors, state: Mapping[str, Floats]) -> None:
     """Copy `state` into the memory of `own`; raises BadState where the two differ in form."""
     check_form(own, state)
     for name, tensor in own.items():
         tensor[...] = state[name]
 
 
-def check_form(own: Tensors, state: Tensors) -> None:
+def check_form(own: Tensors, state: Mapping[str, Floats]) -> None:
     """Raise BadState unless `state` has the names, shapes and types of `own`."""
     problems = [f"{name} is unknown" for name in state if name not in own]
     for name, tensor in own.items():
         if name not in state:
             problems.append(f"{name} is missing")
-        elif state[name].shape != tensor.shape or state[name].dtype != tensor.dtype:
-            found = state[name]
+            continue
+        found = state[name]  # once: it may be read from a file each time
+        if found.shape != tensor.shape or found.dtype != tensor.dtype:
             problems.append(
                 f"{name} is {found.dtype} {list(found.shape)}, "
                 f"not {tensor.dtype} {list(tensor.shape)}"

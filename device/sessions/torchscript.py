@@ -10,7 +10,7 @@ import warnings
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Iterator
+from typing import Any, Iterator, Mapping
 
 import numpy as np
 
@@ -80,7 +80,7 @@ class TorchScriptSession(Session):
         """See Session."""
         return read_only(self._state)
 
-    def load(self, state: Tensors) -> None:
+    def load(self, state: Mapping[str, Floats]) -> None:
         """See Session."""
         overwrite(self._state, state)
 

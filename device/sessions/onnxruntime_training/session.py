@@ -10,7 +10,7 @@ from __future__ import annotations
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Mapping
 
 import numpy as np
 
@@ -109,10 +109,10 @@ class OnnxRuntimeTrainingSession(Session):
             self._run(save, self._state, str(file), include_optimizer_state=True)
             return read_only(self._slots.to_state(read_checkpoint(file.read_bytes())))
 
-    def load(self, state: Tensors) -> None:
+    def load(self, state: Mapping[str, Floats]) -> None:
         """See Session; here module and optimizer are set up anew."""
         check_form(self.state(), state)
-        self._start(state)
+        self._start(dict(state))
 
     def close(self) -> None:
         """See Session."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +62,7 @@ class Watched(Session):
         self._count("state")
         return self._inner.state()
 
-    def load(self, state: Tensors) -> None:
+    def load(self, state: Mapping[str, Floats]) -> None:
         self._inner.load(state)
 
     def close(self) -> None:

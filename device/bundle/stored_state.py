@@ -1,0 +1,77 @@
+"""The tensors of a state file, each read when it is asked for.
+
+A run that goes back to its best state has all its memory in use: a second state, and the pages of
+a mapped file, would come on top of the plan.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import TracebackType
+from typing import Iterator, Mapping, Tuple
+
+import numpy as np
+from safetensors import safe_open
+
+from mobiletl.device.bundle.arrays import Floats
+
+_LENGTH_BYTES = 8
+_Place = Tuple[Tuple[int, ...], int]
+
+
+class StoredState(Mapping[str, Floats]):
+    """A mapping from a name to a newly read f32 array; a context manager."""
+
+    def __init__(self, path: Path) -> None:
+        """Check the header, and read no tensor yet.
+
+        Raises OSError, SafetensorError for a header that does not fit the file, and ValueError for
+        tensors of another type than float32.
+        """
+        with safe_open(str(path), framework="np") as checked:
+            self.metadata: Mapping[str, str] = checked.metadata() or {}
+        # Unbuffered: rows are read whole, straight into their arrays.
+        self._file = path.open("rb", buffering=0)
+        length = int.from_bytes(self._file.read(_LENGTH_BYTES), "little")
+        header = json.loads(self._file.read(length))
+        header.pop("__metadata__", None)
+        other = sorted({entry["dtype"] for entry in header.values()} - {"F32"})
+        if other:
+            self.close()
+            raise ValueError(f"it holds {', '.join(other)}, expected F32")
+        start = _LENGTH_BYTES + length
+        self._places: dict[str, _Place] = {
+            name: (tuple(entry["shape"]), start + entry["data_offsets"][0])
+            for name, entry in header.items()
+        }
+
+    def __getitem__(self, name: str) -> Floats:
+        """Read the tensor called `name`; raises OSError."""
+        shape, offset = self._places[name]
+        array = np.empty(shape, np.float32)
+        self._file.seek(offset)
+        if self._file.readinto(array.reshape(-1).data.cast("B")) != array.nbytes:
+            raise OSError(f"{name} cannot be read whole")
+        return array
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def __enter__(self) -> StoredState:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
