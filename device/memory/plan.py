@@ -9,11 +9,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from mobiletl.device.bundle.manifest import Manifest
+from mobiletl.device.bundle.manifest import Input, Manifest
 from mobiletl.device.memory.at_rest import runtime_bytes
 from mobiletl.device.sessions.table import STOCK, known_runtime
 
 FLOAT_BYTES = 4
+PIXEL_BYTES = 4
 PLANNED, MEASURED = "planned", "measured"
 
 
@@ -55,6 +56,8 @@ def plan(
     }
     largest = max(moments, key=lambda name: moments[name])
     moment = MemoryRow(f"activations, largest in {largest}", moments[largest])
+    # Its memory is not the runtime's, whose own stays resident when activations are free again.
+    picture = MemoryRow("a picture while it is decoded", _decoded_bytes(manifest.input))
     copies = known_runtime(runtime).copies_while_loading
     loading = MemoryRow("while features load", copies * memory.features.weights)
     weights = (memory.features.weights, memory.train_step.weights, memory.predict.weights)
@@ -66,9 +69,17 @@ def plan(
             MemoryRow("state: parameters and statistics", memory.state.at(classes)),
             MemoryRow("state: optimizer slots", memory.slots.at(classes)),
             MemoryRow(f"feature maps of {batch} pictures", feature_maps),
-            max(moment, loading, key=lambda row: row.bytes),
+            *((loading,) if loading.bytes > moment.bytes + picture.bytes else (picture, moment)),
         )
     )
+
+
+def _decoded_bytes(size: Input) -> int:
+    """Return what a JPEG of 4:3 takes at most: Pillow has 4 bytes a pixel, and halves a picture
+    while its short side stays twice that of the resized one (bundle/prepare.py).
+    """
+    short = 2 * 2 * size.resize
+    return PIXEL_BYTES * short * short * 4 // 3
 
 
 def table(memory_plan: MemoryPlan, measured_peak: int | None = None) -> str:

@@ -29,7 +29,8 @@ OPTIMISED = "features"
 LIBRARIES = (
     "argparse", "json", "logging", "safetensors.numpy", "PIL.BmpImagePlugin",
     "PIL.GifImagePlugin", "PIL.PngImagePlugin", "PIL.PpmImagePlugin", "PIL.TiffImagePlugin",
-    "PIL.WebPImagePlugin",
+    "PIL.WebPImagePlugin", "mobiletl.device.train_on_board", "mobiletl.device.run.plot",
+    "mobiletl.device.sessions.onnxruntime",
 )  # fmt: skip
 STATUS = Path("/proc/self/status")
 

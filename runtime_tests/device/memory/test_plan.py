@@ -36,7 +36,8 @@ def test_plan_is_the_sum_of_the_specification(manifest: Manifest) -> None:
     features = 1000 + 3 * 8 * 8 * 4
     step = max(7 + 400 + 50 + 20, 900)
     assert features > step
-    expected = 1_000_000 + 123 + 10_500 + 21_000 + 4 * 24 * 4 + features
+    picture = (4 * 9) * (4 * 9) * 4 // 3 * 4  # 4:3, 4 bytes a pixel
+    expected = 1_000_000 + 123 + 10_500 + 21_000 + 4 * 24 * 4 + picture + features
     assert plan.total_bytes == expected
     assert plan.rows[-1].name.endswith("features")
 
