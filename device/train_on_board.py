@@ -95,6 +95,7 @@ def _options(flags: argparse.Namespace) -> Options:
         cache=None if flags.cache is None else Path(flags.cache),
         threads=flags.threads,
         save_every=flags.save_every,
+        max_memory=flags.max_memory,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from mobiletl.device.memory.limit import parse_bytes
 from mobiletl.device.run.limits import problems_of
 from mobiletl.device.run.training import DEFAULTS
 from mobiletl.device.sessions.table import RUNTIMES
@@ -12,7 +13,7 @@ from mobiletl.device.sessions.table import RUNTIMES
 # A resumed run keeps these; each is None unless it was named.
 SETTINGS = ("epochs", "batch", "lr", "seed", "augment", "val_split", "micro_batch", "runtime")
 # These may change when a run is resumed.
-RESOURCES = ("cache", "no_cache", "threads", "save_every")
+RESOURCES = ("cache", "no_cache", "threads", "save_every", "max_memory")
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
@@ -67,6 +68,12 @@ def add_resources(parser: argparse.ArgumentParser) -> None:
         default=200,
         metavar="STEPS",
         help="steps between saves inside an epoch (default: 200)",
+    )
+    add(
+        "--max-memory",
+        type=parse_bytes,
+        metavar="SIZE",
+        help="refuse to start if more is planned, such as 120MB (default: no limit)",
     )
 
 

@@ -14,6 +14,7 @@ from mobiletl.device.bundle.arrays import Tensors
 from mobiletl.device.bundle.bundle import Bundle, open_bundle
 from mobiletl.device.errors import BadState, Interrupted, MobileTLError, NoSpace, UsageError
 from mobiletl.device.features.parts import SourcePlan, open_parts
+from mobiletl.device.memory.limit import check_limit
 from mobiletl.device.memory.measured import peak_bytes
 from mobiletl.device.memory.plan import MemoryPlan, plan
 from mobiletl.device.pictures.dataset import Dataset, open_dataset
@@ -66,6 +67,8 @@ class Options:
     """Folder of the feature cache; None is the run's own, emptied at the end."""
     threads: int = 0
     save_every: int = 200
+    max_memory: int | None = None
+    """Bytes; a run that is planned with more is refused."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,7 @@ def train(
     checkpoint = _open_run(options, folder, bundle)
     settings, dataset = _settle(options, bundle, checkpoint)
     run = _Run(options, bundle, folder, settings, dataset, SkippedFiles(dataset), started)
+    run.check_memory()
     position = checkpoint.position if checkpoint else Position()
     state, origin = run.first_state(checkpoint, start)
     notes = run.notes(checkpoint)
@@ -164,11 +168,19 @@ class _Run:
             len(self.dataset.train), settings.batch, settings.epochs, settings.lr, settings.seed
         )
 
-    def plan(self) -> MemoryPlan:
+    def check_memory(self) -> None:
+        """Refuse a run that is planned with more than the person allows."""
+        limit, settings = self.options.max_memory, self.settings
+        if limit is not None:
+            files = self.bundle.manifest.runtimes.get(settings.runtime)
+            any_batch = files is None or files.batch is None
+            check_limit(limit, settings.batch, self.plan, any_batch)
+
+    def plan(self, batch: int | None = None) -> MemoryPlan:
         settings = self.settings
         return plan(
             self.bundle.manifest,
-            settings.batch,
+            batch or settings.batch,
             len(self.dataset.class_names),
             settings.micro_batch,
             settings.runtime,
