@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import difflib
-from typing import NoReturn
+import sys
+from typing import Any, NoReturn
 
 from mobiletl.device.errors import UsageError
 
@@ -21,15 +22,23 @@ class Parser(argparse.ArgumentParser):
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
 
+        self._given: list[str] = []
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """See argparse; what was given is kept for `error`, whose message may not name it."""
+        self._given = list(sys.argv[1:] if args is None else args)
+        return super().parse_known_args(args, namespace)
+
     def error(self, message: str) -> NoReturn:
         """Raise UsageError; `message` is argparse's."""
         text = " ".join(message.split())
-        raise UsageError(f"{text}{self._meant(text)}; `{self.prog} --help` lists what there is")
+        raise UsageError(f"{text}{self._meant()}; `{self.prog} --help` lists what there is")
 
-    def _meant(self, message: str) -> str:
+    def _meant(self) -> str:
         """Name the nearest flag of each that there is none of."""
-        _, separator, rest = message.partition("unrecognized arguments: ")
         known = [flag for action in self._actions for flag in action.option_strings]
-        unknown = [word.split("=")[0] for word in rest.split() if word.startswith("-")]
-        nearest = [near for word in unknown for near in difflib.get_close_matches(word, known, 1)]
-        return f" (did you mean {' '.join(nearest)}?)" if separator and nearest else ""
+        given = [word.split("=")[0] for word in self._given if word.startswith("--")]
+        unknown = [word for word in given if not any(flag.startswith(word) for flag in known)]
+        pairs = [(word, difflib.get_close_matches(word, known, 1)) for word in unknown]
+        meant = [f"{near[0]} for {word}" for word, near in pairs if near]
+        return f" (did you mean {', '.join(meant)}?)" if meant else ""

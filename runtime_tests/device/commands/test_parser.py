@@ -25,11 +25,15 @@ def parser() -> Parser:
     [
         (
             "--height 3 --heihgt 4",
-            r"^unrecognized arguments: --heihgt 4 \(did you mean --height\?\)",
+            r": --heihgt 4 \(did you mean --height for --heihgt\?\)",
         ),
-        ("--height 3 --hieght=4 --ot x", r"\(did you mean --height --to\?\)"),
+        (
+            "--height 3 --hieght=4 --ot x",
+            r"\(did you mean --height for --hieght, --to for --ot\?\)",
+        ),
         ("--height 3 --zzz", r"^unrecognized arguments: --zzz; `mobiletl fly --help` lists"),
         ("--height 3 stray", r"^unrecognized arguments: stray; `"),
+        ("--hight 3", r"required: --height \(did you mean --height for --hight\?\); `"),
         ("", r"^the following arguments are required: --height; `"),
         ("--height high", r"^argument --height: invalid int value: 'high'; `"),
         ("--height 3 --to west", r"invalid choice: 'west'"),
