@@ -75,8 +75,9 @@ def plan(
 
 
 def _decoded_bytes(size: Input) -> int:
-    """Return what a JPEG of 4:3 takes at most: Pillow has 4 bytes a pixel, and halves a picture
-    while its short side stays twice that of the resized one (bundle/prepare.py).
+    """Return what a JPEG of 4:3 takes at most at evaluation: Pillow has 4 bytes a pixel, and halves
+    a picture while its short side stays twice that of the resized one (bundle/prepare.py).
+    Random crops want a little more: 1104 pixels for 1024, at 224.
     """
     short = 2 * 2 * size.resize
     return PIXEL_BYTES * short * short * 4 // 3

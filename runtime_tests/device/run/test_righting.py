@@ -9,7 +9,6 @@ from typing import Any, Callable
 import numpy as np
 import pytest
 
-from mobiletl.device.bundle.arrays import Tensors
 from mobiletl.device.bundle.state_file import load_state
 from mobiletl.device.errors import Diverged
 from mobiletl.device.run.evaluation import Score
@@ -49,11 +48,31 @@ def notes(workshop: Workshop) -> Notes:
     return listener
 
 
-def turn_round(state: Tensors) -> None:
-    """Make the classifier say the opposite."""
-    for name in state:
-        if name.startswith("classifier"):
-            np.negative(state[name], out=state[name])
+def turned_at(workshop: Workshop, step: int) -> Change:
+    """After that step the classifier says the opposite."""
+
+    def turn(number: int, result: StepResult) -> StepResult:
+        assert workshop.session is not None
+        inner: Any = workshop.session._inner
+        if number == step:
+            for name in (name for name in inner._state if name.startswith("classifier")):
+                np.negative(inner._state[name], out=inner._state[name])
+        return result
+
+    return turn
+
+
+def spoiled_at(workshop: Workshop, step: int) -> Change:
+    """After that step a number of the state is no longer finite, though the loss was."""
+
+    def spoil(number: int, result: StepResult) -> StepResult:
+        assert workshop.session is not None
+        inner: Any = workshop.session._inner
+        if number == step:
+            inner._state["classifier.1.bias"][0] = np.inf
+        return result
+
+    return spoil
 
 
 def loss_at(loss: float, *numbers: int) -> Change:
@@ -139,14 +158,7 @@ def test_the_start_is_there_to_go_back_to(workshop: Workshop, notes: Notes) -> N
 
 
 def test_a_state_that_is_not_finite_is_never_saved(workshop: Workshop, notes: Notes) -> None:
-    def spoil(number: int, result: StepResult) -> StepResult:
-        assert workshop.session is not None
-        inner: Any = workshop.session._inner
-        if number == STEPS + 2:
-            inner._state["classifier.1.bias"][0] = np.inf
-        return result
-
-    workshop.change = spoil
+    workshop.change = spoiled_at(workshop, STEPS + 2)
     options = replace(workshop.options("run"), save_every=2)
     workshop.train(options)
     (text,) = notes.texts
@@ -157,14 +169,7 @@ def test_a_state_that_is_not_finite_is_never_saved(workshop: Workshop, notes: No
 
 
 def test_a_stop_between_damage_and_save_can_be_resumed(workshop: Workshop) -> None:
-    def spoil(number: int, result: StepResult) -> StepResult:
-        assert workshop.session is not None
-        inner: Any = workshop.session._inner
-        if number == STEPS + 2:
-            inner._state["classifier.1.bias"][0] = np.inf
-        return result
-
-    workshop.change = spoil
+    workshop.change = spoiled_at(workshop, STEPS + 2)
     options = workshop.options("run")
     workshop.interrupt(options, "train_step", STEPS + 2)
     _, info = load_state(options.run / "last.safetensors", workshop.bundle.manifest)
@@ -190,14 +195,7 @@ def test_an_epoch_far_below_the_best_is_one_to_go_back_from(
 ) -> None:
     """The classifier is turned round in epoch 6 of 8, by when it knows the classes."""
 
-    def turn(number: int, result: StepResult) -> StepResult:
-        assert workshop.session is not None
-        inner: Any = workshop.session._inner
-        if number == 6 * STEPS:
-            turn_round(inner._state)
-        return result
-
-    workshop.change = turn
+    workshop.change = turned_at(workshop, 6 * STEPS)
     # Four validation pictures prove nothing: the bar is ten points alone here.
     monkeypatch.setattr("mobiletl.device.run.righting.STANDARD_ERRORS", 0)
     outcome = workshop.train(workshop.options("run", epochs=8, augment=False))
@@ -211,14 +209,7 @@ def test_an_epoch_far_below_the_best_is_one_to_go_back_from(
 def test_a_fall_in_the_last_epoch_is_said_and_costs_nothing(
     workshop: Workshop, notes: Notes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def turn(number: int, result: StepResult) -> StepResult:
-        assert workshop.session is not None
-        inner: Any = workshop.session._inner
-        if number == 8 * STEPS:
-            turn_round(inner._state)
-        return result
-
-    workshop.change = turn
+    workshop.change = turned_at(workshop, 8 * STEPS)
     monkeypatch.setattr("mobiletl.device.run.righting.STANDARD_ERRORS", 0)
     outcome = workshop.train(workshop.options("run", epochs=8, augment=False))
     assert notes.texts[-1].endswith("; the best state is the one that is kept")
