@@ -1,0 +1,1 @@
+"""Heads that are solved for, not trained: linear classifiers on embeddings, in closed form."""
