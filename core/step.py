@@ -1,6 +1,6 @@
 """The interface to every runtime: a training step and a prediction as pure functions of a state.
 
-Letters: N pictures, C x h x w the feature map, K classes.
+Letters: N pictures, C x h x w the feature map, K classes, D the embedding's width.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional
 
@@ -107,12 +107,30 @@ class TrainingStep:
             updated.update(zip(slot_names, slots, strict=True))
         return updated
 
-    def predict(self, state: Sequence[Tensor], h: Tensor) -> Tensor:
-        """(parameters and statistics, h [N,C,h,w]) -> logits [N,K], norms in inference mode."""
-        names = [e.name for e in self.predict_entries]
+    def predict(self, state: Sequence[Tensor], h: Tensor) -> tuple[Tensor, Tensor]:
+        """(parameters and statistics, h [N,C,h,w]) -> (logits [N,K], embedding [N,D]), norms in
+        inference mode.
+        """
+        names = [f"top.{e.name}" for e in self.predict_entries]
         self.top.eval()
-        logits: Tensor = functional_call(self.top, dict(zip(names, state, strict=True)), (h,))
-        return logits
+        values = dict(zip(names, state, strict=True))
+        results: tuple[Tensor, Tensor] = functional_call(_WithEmbedding(self.top), values, (h,))
+        return results
+
+
+class _WithEmbedding(nn.Module):
+    """A feature map [N,C,h,w] to (logits [N,K], embedding [N,D]).
+
+    A module, because `functional_call` gives a state to nothing else.
+    """
+
+    def __init__(self, top: TransferTop) -> None:
+        super().__init__()
+        self.top = top
+
+    def forward(self, h: Tensor) -> tuple[Tensor, Tensor]:
+        embedding = self.top.embed(h)
+        return self.top.classify(embedding), embedding
 
 
 def _entries(top: TransferTop, optimizer: Optimizer) -> list[Entry]:

@@ -1,6 +1,6 @@
 """A backbone cut in two: a frozen prefix and a top that is trained.
 
-Letters: N pictures, C x h x w the feature map between the two, K classes.
+Letters: N pictures, C x h x w the feature map between the two, K classes, D the embedding's width.
 """
 
 from __future__ import annotations
@@ -48,7 +48,16 @@ class TransferTop(nn.Module):
         """The name of the linear layer that gives the logits."""
         return f"classifier.{list(self.classifier)[-1]}"
 
+    @property
+    def embedding_size(self) -> int:
+        """D, how many numbers the layer that gives the logits reads of a picture."""
+        return int(self.get_parameter(f"{self.classes_layer}.weight").shape[1])
+
     def forward(self, h: Tensor) -> Tensor:
+        return self.classify(self.embed(h))
+
+    def embed(self, h: Tensor) -> Tensor:
+        """A feature map [N,C,h,w] to the embedding [N,D], which is what `classify` reads."""
         pictures = h
         for name, layer in self.features.items():
             y = layer(h)
@@ -57,9 +66,14 @@ class TransferTop(nn.Module):
             if name in self.picture_side:
                 y = y + _resized(self.picture_side[name](pictures), y)
             h = y
-        logits = torch.mean(h, dim=(2, 3))
-        for layer in self.classifier.values():
-            logits = layer(logits)
+        embedding = torch.mean(h, dim=(2, 3))
+        for layer in list(self.classifier.values())[:-1]:
+            embedding = layer(embedding)
+        return embedding
+
+    def classify(self, embedding: Tensor) -> Tensor:
+        """An embedding [N,D] to logits [N,K]."""
+        logits: Tensor = self.get_submodule(self.classes_layer)(embedding)
         return logits
 
 

@@ -68,7 +68,9 @@ def lower_train_step(
 
 
 def lower_predict(step: TrainingStep, feature_shape: Shape) -> onnx.ModelProto:
-    """(parameters and statistics, h) -> logits [N,K]; what is frozen in the top keeps its names."""
+    """(parameters and statistics, h) -> (logits [N,K], embedding [N,D]); what is frozen in the top
+    keeps its names.
+    """
     frozen = dict(step.top.named_parameters()) | dict(step.top.named_buffers())
     return _checked(lower_to_onnx(trace_predict(step, feature_shape), "predict", frozen))
 

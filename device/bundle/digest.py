@@ -40,6 +40,8 @@ def fit_id(document: Mapping[str, Any]) -> str:
     is frozen, the state's layout, and how pictures are prepared.
 
     Who wrote the bundle, with which release, runner, graphs and names of files, is no part of it.
+    Nor is the size of the embedding, which the state's layout has already, as a side of the
+    classifier's weight: so states of bundles before version 5 go on fitting.
     """
     model, method = document["model"], document["method"]
     decisive = {

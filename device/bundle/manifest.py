@@ -1,6 +1,7 @@
 """The manifest of a bundle as frozen objects; `manifest_schema.py` checks it first.
 
-`docs/bundle.md` is the specification. Letters: K classes, C x h x w the feature map, N pictures.
+`docs/bundle.md` is the specification. Letters: K classes, C x h x w the feature map, D the width of
+the embedding, N pictures.
 """
 
 from __future__ import annotations
@@ -69,6 +70,13 @@ class Feature:
     """The feature map of one picture, (C, h, w)."""
 
     shape: tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """What the last linear layer reads of one picture: `size` is D."""
+
+    size: int
 
 
 @dataclass(frozen=True)
@@ -183,6 +191,7 @@ class Manifest:
     method: Method
     input: Input
     feature: Feature
+    embedding: Embedding
     optimizer: Optimizer
     state: tuple[StateEntry, ...]
     runtimes: Mapping[str, RuntimeFiles]
@@ -232,6 +241,7 @@ def parse_manifest(content: str) -> Manifest:
         method=_make(Method, document["method"]),
         input=_make(Input, document["input"]),
         feature=_make(Feature, document["feature"]),
+        embedding=_make(Embedding, document["embedding"]),
         optimizer=_make(Optimizer, document["optimizer"]),
         state=tuple(_make(StateEntry, entry) for entry in document["state"]),
         runtimes={name: _make(RuntimeFiles, files) for name, files in document["runtimes"].items()},

@@ -23,10 +23,10 @@ from mobiletl.device.bundle.schema import (
 from mobiletl.device.errors import BadBundle
 
 FORMAT = "mobiletl-bundle"
-VERSION = 4
+VERSION = 5
 MANIFEST_FILE = "manifest.json"
 STATE_FILE = "state.safetensors"
-RESERVED_NAMES = ("images", "h", "labels", "lr", "loss", "correct", "logits")
+RESERVED_NAMES = ("images", "h", "labels", "lr", "loss", "correct", "logits", "embedding")
 
 _SHA256 = text(r"[0-9a-f]{64}", "64 lower-case hex digits")
 _POSITIVE = number(above=0.0)
@@ -79,6 +79,7 @@ SCHEMA = fields(
             }
         ),
         "feature": fields({"shape": list_of(integer(minimum=1), length=3)}),
+        "embedding": fields({"size": integer(minimum=1)}),
         "frozen": _SHA256,
         "optimizer": fields(
             {
@@ -166,6 +167,9 @@ def _contradictions(document: dict[str, Any]) -> list[str]:
             problems.append(f"state[{index}].name: {shown(name)} is reserved")
         if document["state"][index]["init"] == "file" and "K" in document["state"][index]["shape"]:
             problems.append(f"state[{index}].init: 'file' needs a shape without 'K'")
+    classifier = ["K", document["embedding"]["size"]]
+    if classifier not in [e["shape"] for e in document["state"] if e["role"] == "parameter"]:
+        problems.append(f"embedding.size: state has no parameter of shape {classifier}")
     for name, runtime in document["runtimes"].items():
         problems += [
             f"runtimes.{name}.files.{role}: {shown(path)} is not in files"

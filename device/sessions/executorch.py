@@ -21,7 +21,13 @@ from mobiletl.device.bundle.manifest import Manifest
 from mobiletl.device.errors import BadBundle, InternalError, MissingDependency, UsageError
 from mobiletl.device.printable import one_line
 from mobiletl.device.sessions.freed import return_freed
-from mobiletl.device.sessions.session import Session, StepResult, overwrite, read_only
+from mobiletl.device.sessions.session import (
+    Embedded,
+    Session,
+    StepResult,
+    overwrite,
+    read_only,
+)
 from mobiletl.device.sessions.table import known_runtime
 
 NAME = "executorch"
@@ -55,6 +61,7 @@ class ExecuTorchSession(Session):
         self._program = _load(library, path)
         self._methods: dict[str, Any] = {}
         self._feature_shape = manifest.feature.shape
+        self._embedding_size = manifest.embedding.size
         self._classes = classes
         self._state = {
             entry.name: np.array(state[entry.name], np.float32, order="C")
@@ -82,13 +89,15 @@ class ExecuTorchSession(Session):
         loss, correct = self._run("train_step", [*self._all, *batch])
         return StepResult(float(loss), int(correct))
 
-    def predict(self, h: Floats) -> Floats:
+    def embed(self, h: Floats) -> Embedded:
         """See Session."""
         logits = np.empty((len(h), self._classes), np.float32)
+        embeddings = np.empty((len(h), self._embedding_size), np.float32)
         for row in range(len(h)):
             inputs = [*self._lasting, self._tensor(h[row : row + 1])]
-            logits[row] = self._run("predict", inputs)[0][0]
-        return logits
+            found, embedding = self._run("predict", inputs)
+            logits[row], embeddings[row] = found[0], embedding[0]
+        return Embedded(logits, embeddings)
 
     def state(self) -> Tensors:
         """See Session."""

@@ -2,7 +2,8 @@
 
 It needs no runtime and no graph, works with any manifest whose state has a classifier (a
 parameter [K,C] and one [K], C the channels of the feature map), and really learns by plain
-gradient descent. All other state entries keep their values.
+gradient descent. The embedding is the average, so its width D is C. All other state entries keep
+their values.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from mobiletl.device.bundle.arrays import Floats, Labels, Tensors
 from mobiletl.device.bundle.bundle import Bundle
 from mobiletl.device.bundle.manifest import Manifest
 from mobiletl.device.errors import BadBundle
-from mobiletl.device.sessions.session import Session, StepResult, overwrite, read_only
+from mobiletl.device.sessions.session import Embedded, Session, StepResult, overwrite, read_only
 
 
 def open_session(bundle: Bundle, classes: int, state: Tensors, threads: int) -> FakeSession:
@@ -42,8 +43,8 @@ class FakeSession(Session):
 
     def train_step(self, h: Floats, labels: Labels, lr: float) -> StepResult:
         """See Session."""
-        pooled = _pool(h)
-        logits = self.predict(h)
+        before = self.embed(h)
+        logits, pooled = before.logits, before.embeddings
         shifted = logits - logits.max(axis=1, keepdims=True)
         log_softmax = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
         rows = np.arange(len(labels))
@@ -57,10 +58,10 @@ class FakeSession(Session):
             correct=int((logits.argmax(axis=1) == labels).sum()),
         )
 
-    def predict(self, h: Floats) -> Floats:
+    def embed(self, h: Floats) -> Embedded:
         """See Session."""
-        logits: Floats = _pool(h) @ self._state[self._weight].T + self._state[self._bias]
-        return logits
+        pooled: Floats = h.mean(axis=(2, 3), dtype=np.float32)
+        return Embedded(pooled @ self._state[self._weight].T + self._state[self._bias], pooled)
 
     def state(self) -> Tensors:
         """See Session."""
@@ -72,11 +73,6 @@ class FakeSession(Session):
 
     def close(self) -> None:
         """Nothing is held outside Python."""
-
-
-def _pool(h: Floats) -> Floats:
-    pooled: Floats = h.mean(axis=(2, 3), dtype=np.float32)
-    return pooled
 
 
 def _classifier_names(manifest: Manifest) -> tuple[str, str]:

@@ -21,7 +21,13 @@ from mobiletl.device.bundle.manifest import Manifest
 from mobiletl.device.errors import BadBundle, InternalError, MissingDependency
 from mobiletl.device.printable import one_line
 from mobiletl.device.sessions.freed import return_freed
-from mobiletl.device.sessions.session import Session, StepResult, overwrite, read_only
+from mobiletl.device.sessions.session import (
+    Embedded,
+    Session,
+    StepResult,
+    overwrite,
+    read_only,
+)
 from mobiletl.device.sessions.table import STOCK, known_runtime
 
 LOG_ERRORS_ONLY = 3
@@ -65,6 +71,7 @@ class OnnxRuntimeSession(Session):
         self._paths = paths
         self._names = _expected_names(manifest)
         self._feature_shape = manifest.feature.shape
+        self._embedding_size = manifest.embedding.size
         self._classes = classes
         self._threads = threads
         self._state = {
@@ -93,12 +100,13 @@ class OnnxRuntimeSession(Session):
         self._function("train_step").run({**self._state, **batch}, {**self._updated, **results})
         return StepResult(float(self._loss), int(self._correct))
 
-    def predict(self, h: Floats) -> Floats:
+    def embed(self, h: Floats) -> Embedded:
         """See Session."""
         logits = np.empty((len(h), self._classes), np.float32)
+        embeddings = np.empty((len(h), self._embedding_size), np.float32)
         inputs = {**self._state, "h": _own(h, np.float32)}
-        self._function("predict").run(inputs, {"logits": logits})
-        return logits
+        self._function("predict").run(inputs, {"logits": logits, "embedding": embeddings})
+        return Embedded(logits, embeddings)
 
     def state(self) -> Tensors:
         """See Session."""
@@ -240,7 +248,7 @@ def _expected_names(manifest: Manifest) -> dict[str, _Names]:
         "train_step": _Names(
             {*entries, "h", "labels", "lr"}, {*(name + NEXT for name in entries), "loss", "correct"}
         ),
-        "predict": _Names({*lasting, "h"}, {"logits"}),
+        "predict": _Names({*lasting, "h"}, {"logits", "embedding"}),
     }
 
 

@@ -1,7 +1,7 @@
 """The three functions of a bundle as one object; each runtime fills this class.
 
 Letters: N pictures in a batch, n in a micro-batch, K classes, H x W the picture,
-C x h x w the feature map.
+C x h x w the feature map, D the width of the embedding.
 """
 
 from __future__ import annotations
@@ -27,6 +27,16 @@ class StepResult:
     """How many of the N pictures had their largest logit at their label."""
 
 
+@dataclass(frozen=True)
+class Embedded:
+    """What a prediction gives of N pictures, in inference mode."""
+
+    logits: Floats
+    """f32[N,K]."""
+    embeddings: Floats
+    """f32[N,D], what the last linear layer reads to give the logits."""
+
+
 class Session(ABC):
     """A loaded bundle with its own copy of the state; a context manager."""
 
@@ -42,8 +52,12 @@ class Session(ABC):
         """Take one optimizer step on feature maps [N,C,h,w] and labels [N] (0 <= label < K)."""
 
     @abstractmethod
+    def embed(self, h: Floats) -> Embedded:
+        """Map feature maps [N,C,h,w] to logits and embeddings: the bundle's `predict`."""
+
     def predict(self, h: Floats) -> Floats:
-        """Map feature maps [N,C,h,w] to logits [N,K] in inference mode."""
+        """Map feature maps [N,C,h,w] to logits [N,K]; `embed` without what is not asked for."""
+        return self.embed(h).logits
 
     @abstractmethod
     def state(self) -> Tensors:

@@ -18,7 +18,13 @@ from mobiletl.device.bundle.arrays import Floats, Labels, Tensors
 from mobiletl.device.bundle.bundle import Bundle
 from mobiletl.device.bundle.manifest import Manifest
 from mobiletl.device.errors import BadBundle, InternalError, MissingDependency
-from mobiletl.device.sessions.session import Session, StepResult, overwrite, read_only
+from mobiletl.device.sessions.session import (
+    Embedded,
+    Session,
+    StepResult,
+    overwrite,
+    read_only,
+)
 from mobiletl.device.sessions.table import known_runtime
 
 RUNTIME = "torchscript"
@@ -71,10 +77,10 @@ class TorchScriptSession(Session):
         )
         return StepResult(float(loss), int(correct))
 
-    def predict(self, h: Floats) -> Floats:
+    def embed(self, h: Floats) -> Embedded:
         """See Session."""
-        logits: Floats = self._run("predict", self._lasting, self._tensor(h, np.float32)).numpy()
-        return logits
+        logits, embedding = self._run("predict", self._lasting, self._tensor(h, np.float32))
+        return Embedded(logits.numpy(), embedding.numpy())
 
     def state(self) -> Tensors:
         """See Session."""

@@ -1,7 +1,7 @@
 """The three functions of a bundle as traced graphs, which every runtime lowers in its own way.
 
-Letters: N pictures in a batch, K classes, R the resolution, C x h x w the feature map. A size is an
-integer, or the string "N" or "K" where a runtime takes any.
+Letters: N pictures in a batch, K classes, R the resolution, C x h x w the feature map, D the width
+of the embedding. A size is an integer, or the string "N" or "K" where a runtime takes any.
 """
 
 from __future__ import annotations
@@ -70,14 +70,14 @@ def trace_train_step(
 def trace_predict(
     step: TrainingStep, feature_shape: Shape, batch: Size = "N", classes: Size = "K"
 ) -> Traced:
-    """(parameters and statistics, h) -> logits [N,K]."""
+    """(parameters and statistics, h) -> (logits [N,K], embedding [N,D])."""
 
     def predict(*arguments: Tensor) -> Sequence[Tensor]:
         *state, h = arguments
-        return (step.predict(state, h),)
+        return step.predict(state, h)
 
     inputs = [
         *(Input(e.name, state_shape(e, classes)) for e in step.predict_entries),
         Input("h", (batch, *feature_shape)),
     ]
-    return trace(predict, inputs, ["logits"])
+    return trace(predict, inputs, ["logits", "embedding"])

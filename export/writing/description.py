@@ -57,6 +57,7 @@ def describe(
             "std": list(STD),
         },
         "feature": {"shape": list(parts.feature_shape)},
+        "embedding": {"size": parts.transfer.top.embedding_size},
         "frozen": frozen_digest(parts.transfer, {e.name for e in parts.step.entries}),
         "optimizer": {
             "name": optimizer.name,
@@ -140,7 +141,7 @@ def _macs(parts: Parts) -> dict[str, Any]:
     """Per picture. The classifier's share is what one more class costs."""
     top, shape = parts.transfer.top, (1, *parts.feature_shape)
     classes = EXAMPLE_SIZE["K"]
-    per_class = top.get_parameter(f"{top.classes_layer}.weight").shape[1]
+    per_class = top.embedding_size
     backward = 2 if len(top.features) else 1  # the classifier's input gradient, where one is needed
     training = per_class * (1 + backward)
     return {

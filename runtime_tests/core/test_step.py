@@ -115,9 +115,28 @@ def test_prediction_is_the_module_in_inference_mode(method: str, blocks: int | N
     h = torch.randn(3, *feature_shape(blocks))
     state = [entry.value for entry in step.predict_entries]
     with torch.no_grad():
-        found = step.predict(state, h)
-        expected = small_transfer(method, blocks).top.eval()(h)
-    assert torch.equal(found, expected)
+        logits, embedding = step.predict(state, h)
+        top = small_transfer(method, blocks).top.eval()
+        assert torch.equal(logits, top(h))
+        assert torch.equal(embedding, top.embed(h))
+    assert embedding.shape == (3, top.embedding_size)
+    layer = top.get_submodule(top.classes_layer)
+    torch.testing.assert_close(logits, layer(embedding), **LOSS)
+
+
+@pytest.mark.parametrize(("method", "blocks"), METHODS)
+def test_prediction_reads_the_state_it_is_given(method: str, blocks: int | None) -> None:
+    """Embedding and logits follow a trained state, not the modules' own tensors."""
+    step = small_step(method, blocks)
+    h = torch.randn(3, *feature_shape(blocks))
+    moved = [entry.value + 0.1 for entry in step.predict_entries]
+    top = copy.deepcopy(step.top).eval()
+    names = [entry.name for entry in step.predict_entries]
+    top.load_state_dict(dict(zip(names, moved, strict=True)), strict=False)
+    with torch.no_grad():
+        logits, embedding = step.predict(moved, h)
+        assert torch.equal(logits, top(h))
+        assert torch.equal(embedding, top.embed(h))
 
 
 def test_state_is_in_order_and_names_its_owners() -> None:

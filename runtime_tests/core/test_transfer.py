@@ -44,7 +44,9 @@ def test_every_backbone_computes_the_same_in_two_parts(family: Family, blocks: i
         transfer = split(network, blocks)
         h = transfer.prefix(PICTURES)
         found = transfer.top.eval()(h)
+        embedding = transfer.top.embed(h)
     assert h.dim() == 4
+    assert embedding.shape == (2, transfer.top.embedding_size)
     assert transfer.blocks == (blocks or 0)
     torch.testing.assert_close(found, expected, **FOLDED)
     assert transfer.top.state_dict().keys() <= network.state_dict().keys()

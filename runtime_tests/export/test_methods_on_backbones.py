@@ -31,7 +31,7 @@ from mobiletl.core.backbones.inverted_residual import IrbNetwork
 from mobiletl.core.methods import METHODS, Method, Reach
 from mobiletl.core.optimizers import Sgd
 from mobiletl.core.step import TrainingStep
-from mobiletl.core.transfer import Transfer
+from mobiletl.core.transfer import Transfer, TransferTop
 from mobiletl.export.memory.plan import plan_graph
 from mobiletl.export.memory.verifier import verify_plan
 from mobiletl.export.stock_graphs import lower_features, lower_predict, lower_train_step
@@ -174,12 +174,18 @@ def test_exported_functions_equal_autograd(family: Family, method: Method) -> No
     feeds = {**state, "h": it.h.numpy(), "labels": labels, "lr": np.array(it.rate, np.float32)}
     stepped = in_onnxruntime(it.models["train_step"], feeds)
     predicted = {e.name: state[e.name] for e in it.step.predict_entries}
-    logits = in_onnxruntime(it.models["predict"], {**predicted, "h": it.h.numpy()})["logits"]
-    exact_logits = top.eval()(it.h.double())
-    own = error(it.transfer.top.eval()(it.h).detach().numpy(), exact_logits)
-    assert error(logits, exact_logits) <= (
-        max(STEP_ERROR, ROUNDING * own) if it.whole else STEP_ERROR
-    )
+    answered = in_onnxruntime(it.models["predict"], {**predicted, "h": it.h.numpy()})
+    top.eval()
+    single_top = it.transfer.top.eval()
+    for name, own_value, exact_value in (
+        ("logits", single_top(it.h), top(it.h.double())),
+        ("embedding", single_top.embed(it.h), top.embed(it.h.double())),
+    ):
+        own = error(own_value.detach().numpy(), exact_value)
+        assert error(answered[name], exact_value) <= (
+            max(STEP_ERROR, ROUNDING * own) if it.whole else STEP_ERROR
+        ), name
+    check_logits_are_of_the_embedding(it.transfer.top, answered)
 
     before = {name: tensor.clone() for name, tensor in top.state_dict().items()}
     single = copy.deepcopy(it.transfer.top)
@@ -189,6 +195,16 @@ def test_exported_functions_equal_autograd(family: Family, method: Method) -> No
     check_state(it, stepped, top, single)
     frozen = before.keys() - state.keys()
     assert all(torch.equal(top.state_dict()[name], before[name]) for name in frozen)
+
+
+def check_logits_are_of_the_embedding(top: TransferTop, answered: dict[str, Array]) -> None:
+    """logits = embedding W' + b, W and b those of the last linear layer."""
+    weight, bias = (
+        top.get_parameter(f"{top.classes_layer}.{key}").detach().double().numpy()
+        for key in ("weight", "bias")
+    )
+    expected = torch.from_numpy(answered["embedding"].astype(np.float64) @ weight.T + bias)
+    assert error(answered["logits"], expected) <= STEP_ERROR
 
 
 def reference_step(top: nn.Module, h: Tensor, labels: NDArray[np.int64], rate: float) -> float:

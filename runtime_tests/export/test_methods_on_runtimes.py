@@ -202,14 +202,15 @@ def _comparable(prepare: Any) -> Any:
 
 
 def compare(method: Method, runtime: str, factory: pytest.TempPathFactory) -> None:
-    """Feature maps, losses, logits, and every tensor of the state after one step."""
+    """Feature maps, losses, logits, embedding, and every tensor of the state after one step."""
     if runtime == EXECUTORCH:
         pytest.importorskip("executorch", reason="needs the executorch package")
     it = made(method, runtime == EXECUTORCH, factory)
     found = _steps(it, runtime, factory.mktemp("steps"))
     assert found.keys() == it.stock.keys()
     errors = {name: _error(name, found, it.stock) for name in found}
-    bounds = {"h": FEATURES, "losses": THREE_STEPS, "logits": THREE_STEPS}
+    later = dict.fromkeys(("losses", "logits", "embedding"), THREE_STEPS)
+    bounds = {"h": FEATURES, **later}
     assert {n: e for n, e in errors.items() if not e <= bounds.get(n, ONE_STEP)} == {}
     if runtime == EXECUTORCH:
         manifest = it.bundle.manifest

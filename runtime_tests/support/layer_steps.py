@@ -35,7 +35,7 @@ from mobiletl.export.tracing.functions import NEXT, trace_predict, trace_train_s
 
 CLASSES = 3
 LR = 0.1
-# Relative, of every gradient and of the logits: float32 against float64.
+# Relative, of every gradient, of the logits and the embedding: float32 against float64.
 ERROR = 1e-5
 
 Array = NDArray[np.generic]
@@ -99,8 +99,8 @@ class LayerStep:
         for batch in batches:
             expected = self.gradients(batch)
             *state, h, labels, lr = self.arguments(batch)
-            logits = prediction(state[: len(self.step.predict_entries)], h)
-            self._check_logits(logits.numpy(), h)
+            logits, embedding = prediction(state[: len(self.step.predict_entries)], h)
+            self._check_answer({"logits": logits.numpy(), "embedding": embedding.numpy()}, h)
             loss, _, after = program(state, h, labels, lr)
             self.check_results(
                 {"loss": loss.numpy()}
@@ -129,11 +129,11 @@ class LayerStep:
     def _check_prediction(self, model: onnx.ModelProto, batch: int) -> None:
         h = self.arguments(batch)[-3]
         feeds = {e.name: e.value.numpy() for e in self.step.predict_entries}
-        self._check_logits(in_onnxruntime(model, {**feeds, "h": h.numpy()})["logits"], h)
+        self._check_answer(in_onnxruntime(model, {**feeds, "h": h.numpy()}), h)
 
-    def _check_logits(self, found: Array, h: Tensor) -> None:
+    def _check_answer(self, found: dict[str, Array], h: Tensor) -> None:
         top = copy.deepcopy(self.step.top).double().eval()
-        check_close({"logits": found}, {"logits": top(h.double())})
+        check_close(found, {"logits": top(h.double()), "embedding": top.embed(h.double())})
 
 
 def check_close(found: dict[str, Array], expected: dict[str, Tensor]) -> None:

@@ -19,8 +19,8 @@ import numpy as np
 
 def take_steps(bundle: Any, runtime: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """`given`: pictures [N,3,R,R], labels [N], lr, steps, and the tensors of a state as
-    `state/NAME`. Found: the feature maps, losses, logits after the last step, and the state after
-    the first.
+    `state/NAME`. Found: the feature maps, losses, logits and embedding after the last step, and the
+    state after the first.
     """
     runtimes = importlib.import_module("mobiletl.device.sessions.runtimes")
     start = {e.name: given[f"state/{e.name}"] for e in bundle.manifest.state}
@@ -34,7 +34,9 @@ def take_steps(bundle: Any, runtime: str, given: Mapping[str, Any]) -> dict[str,
             losses.append(session.train_step(h, given["labels"], float(given["lr"])).loss)
             if len(losses) == 1:
                 found.update({f"state/{name}": t.copy() for name, t in session.state().items()})
-        found["logits"] = session.predict(h).copy()
+        answered = session.embed(h)
+        found["logits"] = answered.logits.copy()
+        found["embedding"] = answered.embeddings.copy()
     return {**found, "losses": np.array(losses)}
 
 

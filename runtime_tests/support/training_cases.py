@@ -113,7 +113,7 @@ def reference(case: Case, bundle: Bundle, state: dict[str, Array]) -> dict[str, 
         loss, correct, *values = step.train(values, h, labels, rate)
         losses.append(float(loss))
         hits.append(int(correct))
-    logits = step.predict(values[: len(step.predict_entries)], h).detach().numpy()
+    logits, embedding = step.predict(values[: len(step.predict_entries)], h)
     _, _, layer = transfer.top.classes_layer.partition(".")
     return {
         **found,
@@ -123,7 +123,8 @@ def reference(case: Case, bundle: Bundle, state: dict[str, Array]) -> dict[str, 
         "lr": rate.numpy(),
         "losses": np.array(losses),
         "correct": np.array(hits),
-        "logits": logits,
+        "logits": logits.detach().numpy(),
+        "embedding": embedding.detach().numpy(),
         "classes_layer": np.array(layer),
     }
 

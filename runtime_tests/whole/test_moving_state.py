@@ -35,7 +35,9 @@ with open_session(bundle, classes, state, 1, "onnxruntime-training") as session:
     maps = session.features(data["pictures"])
     losses = [session.train_step(data["h"], data["labels"], float(data["lr"])).loss
               for _ in range(int(data["steps"]))]
-    numpy.savez(sys.argv[3], losses=losses, maps=maps, logits=session.predict(data["h"]),
+    answered = session.embed(data["h"])
+    numpy.savez(sys.argv[3], losses=losses, maps=maps, logits=answered.logits,
+                embedding=answered.embeddings,
                 **{"state/" + name: value for name, value in session.state().items()})
 """
 
@@ -84,7 +86,13 @@ def on_stock_runtime(
         rate = float(batch["lr"])
         losses = [session.train_step(batch["h"], batch["labels"], rate).loss for _ in range(steps)]
         found = {f"state/{name}": value.copy() for name, value in session.state().items()}
-        return {**found, "losses": np.array(losses), "logits": session.predict(batch["h"])}
+        answered = session.embed(batch["h"])
+        return {
+            **found,
+            "losses": np.array(losses),
+            "logits": answered.logits,
+            "embedding": answered.embeddings,
+        }
 
 
 def on_training_runtime(
@@ -110,7 +118,8 @@ def assert_equal_states(found: dict[str, Array], expected: dict[str, Array], way
     assert list(states(found)) == list(states(expected)), "the manifest's order"
     losses = expected["losses"][-len(found["losses"]) :]
     np.testing.assert_allclose(found["losses"], losses, rtol=1e-5)
-    np.testing.assert_allclose(found["logits"], expected["logits"], rtol=0, atol=1e-3)
+    for name in ("logits", "embedding"):
+        np.testing.assert_allclose(found[name], expected[name], rtol=0, atol=1e-3)
     for name, value in states(expected).items():
         error = np.linalg.norm(states(found)[name] - value)
         # Adam divides by the root of a small number; its kernel has 1 - beta^t in float32.

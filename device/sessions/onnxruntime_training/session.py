@@ -21,7 +21,13 @@ from mobiletl.device.errors import BadBundle, InternalError, MissingDependency
 from mobiletl.device.printable import one_line
 from mobiletl.device.sessions.onnxruntime_training.checkpoint import read_checkpoint, with_values
 from mobiletl.device.sessions.onnxruntime_training.slots import Slots
-from mobiletl.device.sessions.session import Session, StepResult, check_form, read_only
+from mobiletl.device.sessions.session import (
+    Embedded,
+    Session,
+    StepResult,
+    check_form,
+    read_only,
+)
 from mobiletl.device.sessions.table import known_runtime
 
 NAME = "onnxruntime-training"
@@ -94,12 +100,12 @@ class OnnxRuntimeTrainingSession(Session):
         self._module.lazy_reset_grad()
         return StepResult(float(loss), int(correct))
 
-    def predict(self, h: Floats) -> Floats:
+    def embed(self, h: Floats) -> Embedded:
         """See Session."""
         self._module.eval()
-        _, logits = self._run(self._module, *_batch(h, np.zeros(len(h), np.int64)))
-        found: Floats = logits
-        return found
+        labels = np.zeros(len(h), np.int64)  # for the loss alone
+        _, logits, embeddings = self._run(self._module, *_batch(h, labels))
+        return Embedded(logits, embeddings)
 
     def state(self) -> Tensors:
         """See Session; here it is a copy, because moments can be had from a file only."""

@@ -31,6 +31,7 @@ def test_every_field_arrives(document: Any) -> None:
     assert manifest.id == manifest_id(document)
     assert manifest.input.mean == (0.5, 0.5, 0.5)
     assert manifest.feature.shape == (6, 2, 2)
+    assert manifest.embedding.size == 6
     assert manifest.method.trains == ("classifier",)
     assert manifest.state[0].name == WEIGHT
     assert manifest.state[0].shape == ("K", 6)
@@ -120,6 +121,14 @@ BREAKS: list[tuple[str, Callable[[Any], Any], str]] = [
     ("K in file", lambda d: d["state"][2].update(shape=["K"]), "needs a shape without 'K'"),
     ("twice", lambda d: d["state"].append(d["state"][0]), "state[5].name: 'classifier.1.weight'"),
     ("reserved", lambda d: d["state"][0].update(name="labels"), "'labels' is reserved"),
+    ("an output", lambda d: d["state"][0].update(name="embedding"), "'embedding' is reserved"),
+    ("no embedding", lambda d: d.pop("embedding"), "embedding: missing"),
+    ("no width", lambda d: d["embedding"].update(size=0), "embedding.size: expected an integer"),
+    (
+        "another width",
+        lambda d: d["embedding"].update(size=7),
+        "embedding.size: state has no parameter of shape ['K', 7]",
+    ),
     ("empty state", lambda d: d.update(state=[]), "state: expected at least 1 elements"),
     ("row", lambda d: d["memory"]["predict"].update(activations=[[1, 2]]), "expected 4 elements"),
     ("digest", lambda d: d["files"]["state.safetensors"].update(sha256="A" * 64), "64 lower-case"),
@@ -178,15 +187,26 @@ def test_all_problems_are_reported_at_once(document: Any) -> None:
 
 
 def test_a_newer_version_is_named_before_anything_else(document: Any) -> None:
-    newer = {"format": document["format"], "version": 5, "created_by": "mobiletl 9.0"}
-    with pytest.raises(BadBundle, match=r"version 5, made by 'mobiletl 9\.0'.*Update mobiletl"):
+    newer = {"format": document["format"], "version": 6, "created_by": "mobiletl 9.0"}
+    with pytest.raises(BadBundle, match=r"version 6, made by 'mobiletl 9\.0'.*Update mobiletl"):
         parse_manifest(json.dumps(newer))
 
 
-def test_an_older_version_asks_for_another_export(document: Any) -> None:
-    older = {"format": document["format"], "version": 3, "created_by": "mobiletl 0.0"}
-    with pytest.raises(BadBundle, match=r"version 3, made by 'mobiletl 0\.0'.*Export the bundle"):
-        parse_manifest(json.dumps(older))
+@pytest.mark.parametrize("version", [3, 4])
+def test_an_older_version_asks_for_another_export(document: Any, version: int) -> None:
+    """As it was written: version 4 knew no embedding."""
+    del document["embedding"]
+    document.update(version=version, created_by="mobiletl 0.0")
+    message = rf"version {version}, made by 'mobiletl 0\.0'.*version 5\. Export the bundle again$"
+    with pytest.raises(BadBundle, match=message):
+        parse_manifest(sealed(document))
+
+
+def test_a_state_of_version_4_fits_the_bundle_exported_again(document: Any) -> None:
+    fit = parse_manifest(sealed(document)).fit
+    del document["embedding"]
+    document.update(version=4)
+    assert fit_id(document) == fit
 
 
 def test_a_changed_value_breaks_the_id(document: Any) -> None:

@@ -10,7 +10,7 @@ import pytest
 from mobiletl.device.bundle.arrays import Floats, Labels, Tensors
 from mobiletl.device.features.live import FeatureSource
 from mobiletl.device.run.evaluation import Score, cross_entropy, evaluate, log_softmax
-from mobiletl.device.sessions.session import Session, StepResult
+from mobiletl.device.sessions.session import Embedded, Session, StepResult
 
 
 class Table(FeatureSource):
@@ -34,11 +34,11 @@ class Parity(Session):
     def train_step(self, h: Floats, labels: Labels, lr: float) -> StepResult:
         raise AssertionError("not needed")
 
-    def predict(self, h: Floats) -> Floats:
+    def embed(self, h: Floats) -> Embedded:
         row = h[:, 0, 0, 0]
         logits = np.zeros((len(h), 3), np.float32)
         logits[np.arange(len(h)), row.astype(int) % 2] = row
-        return logits
+        return Embedded(logits, h[:, :, 0, 0])
 
     def state(self) -> Tensors:
         return {}

@@ -35,13 +35,13 @@ def test_resume_from_any_step(workshop: Workshop, step: int, augment: bool) -> N
     assert_same_run(workshop, "whole", "stopped")
 
 
-# One evaluation is one call of `predict` here (4 pictures, batches of 5): before training and
+# One evaluation is one call of `embed` here (4 pictures, batches of 5): before training and
 # after each epoch. Stopped in it, the run evaluates again when resumed.
 @pytest.mark.parametrize("evaluation", [1, 2, 4])
 def test_resume_from_an_evaluation(workshop: Workshop, evaluation: int) -> None:
     workshop.train(workshop.options("whole", batch=2))
     options = workshop.options("stopped", batch=2)
-    workshop.interrupt(options, "predict", 2 * evaluation - 1)
+    workshop.interrupt(options, "embed", 2 * evaluation - 1)
     workshop.train(replace(options, resume=True, given={}))
     assert_same_run(workshop, "whole", "stopped")
 

@@ -58,7 +58,9 @@ def test_it_follows_onnxruntime_for_some_steps(bundle: Bundle) -> None:
             assert found.loss == pytest.approx(wanted.loss, rel=1e-3)
             assert found.correct == wanted.correct
         assert list(ours.state()) == list(theirs.state())
-        assert np.allclose(ours.predict(h), theirs.predict(h), rtol=1e-2, atol=1e-2)
+        answered, expected = ours.embed(h), theirs.embed(h)
+        assert np.allclose(answered.logits, expected.logits, rtol=1e-2, atol=1e-2)
+        assert np.allclose(answered.embeddings, expected.embeddings, rtol=1e-2, atol=1e-2)
 
 
 @pytest.mark.slow
@@ -81,9 +83,11 @@ def test_a_state_moves_to_another_runtime(bundle: Bundle) -> None:
         h = first.features(_pictures())
         first.train_step(h, np.arange(BATCH) % CLASSES, LR)
         state = {name: value.copy() for name, value in first.state().items()}
-        wanted = first.predict(h)
+        wanted = first.embed(h)
     with open_session(bundle, CLASSES, state, 1, "executorch") as second:
-        assert np.allclose(second.predict(h), wanted, rtol=1e-4, atol=1e-4)
+        found = second.embed(h)
+    assert np.allclose(found.logits, wanted.logits, rtol=1e-4, atol=1e-4)
+    assert np.allclose(found.embeddings, wanted.embeddings, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.slow
@@ -91,7 +95,9 @@ def test_any_number_of_pictures_but_one_batch(bundle: Bundle) -> None:
     with _open(bundle, "executorch") as session:
         assert session.batch == BATCH
         h = session.features(_pictures()[:3])
-        assert session.predict(h).shape == (3, CLASSES)
+        answered = session.embed(h)
+        assert answered.logits.shape == (3, CLASSES)
+        assert answered.embeddings.shape == (3, bundle.manifest.embedding.size)
         assert session.features(_pictures()[:0]).shape[0] == 0
         with pytest.raises(UsageError, match=r"batches of 4 pictures, found 3.*--batch 4"):
             session.train_step(h, np.zeros(3, np.int64), LR)

@@ -55,11 +55,13 @@ def test_it_learns(bundle: Bundle) -> None:
         first = session.train_step(h, labels, 1.0)
         for _ in range(40):
             last = session.train_step(h, labels, 1.0)
-        logits = session.predict(h)
+        answered = session.embed(h)
+        state = session.state()
     assert first.loss == pytest.approx(np.log(3), abs=0.05)
     assert last.loss < 0.2
     assert last.correct == 24
-    assert (logits.argmax(axis=1) == labels).all()
+    assert (answered.logits.argmax(axis=1) == labels).all()
+    assert (answered.logits == answered.embeddings @ state[WEIGHT].T + state[BIAS]).all()
 
 
 def test_the_step_follows_the_numerical_gradient(bundle: Bundle) -> None:

@@ -114,15 +114,18 @@ def test_any_layout_of_the_inputs_is_taken(bundle: Bundle) -> None:
     np.testing.assert_allclose(straight, reversed_twice, atol=TOLERANCE, rtol=0)
 
 
-def test_predict_uses_the_new_state(bundle: Bundle) -> None:
+def test_prediction_uses_the_new_state(bundle: Bundle) -> None:
     h, labels = batch(6, 3)
     state = {name: a.astype(np.float64) for name, a in bundle.initial_state(3, 0).items()}
     with opened(bundle) as session:
         session.train_step(h, labels, 0.5)
         step_in_numpy(state, h, labels, 0.5)
-        logits = session.predict(h)
-    expected = (h.mean(axis=(2, 3)) - state[MEAN]) @ state[WEIGHT].T + state[BIAS]
-    np.testing.assert_allclose(logits, expected, atol=TOLERANCE, rtol=0)
+        answered = session.embed(h)
+        np.testing.assert_array_equal(session.predict(h), answered.logits)
+    embedding = h.mean(axis=(2, 3)) - state[MEAN]
+    np.testing.assert_allclose(answered.embeddings, embedding, atol=TOLERANCE, rtol=0)
+    expected = embedding @ state[WEIGHT].T + state[BIAS]
+    np.testing.assert_allclose(answered.logits, expected, atol=TOLERANCE, rtol=0)
 
 
 def test_two_runs_give_the_same_bits(bundle: Bundle) -> None:
@@ -167,7 +170,8 @@ def test_a_graph_with_other_names(folder: Path) -> None:
     graphs = folder / "onnxruntime"
     (graphs / "predict.onnx").write_bytes((graphs / "features.onnx").read_bytes())
     reseal(folder)
-    message = r"unknown inputs \['images'\], missing outputs \['logits'\], unknown outputs \['h'\]"
+    missing = r"\['embedding', 'logits'\]"
+    message = rf"unknown inputs \['images'\], missing outputs {missing}, unknown outputs \['h'\]"
     with opened(open_bundle(folder)) as session, pytest.raises(BadBundle, match=message):
         session.predict(batch(1, 3)[0])
 

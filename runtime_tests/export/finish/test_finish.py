@@ -129,6 +129,7 @@ def test_onnx_predicts_as_the_board(trained: Trained, tmp_path: Path) -> None:
         logits = run_onnx(tmp_path / "pets.onnx", trained.images[:count])
         np.testing.assert_allclose(logits, trained.logits[:count], atol=TOLERANCE, rtol=0)
     model = onnx.load(tmp_path / "pets.onnx")
+    assert [value.name for value in model.graph.output] == ["logits"]
     if trained.case in BACKBONE:
         assert {node.op_type for node in model.graph.node}.isdisjoint({"BatchNormalization", "Sub"})
     check_facts({p.key: p.value for p in model.metadata_props}["mobiletl"], trained)

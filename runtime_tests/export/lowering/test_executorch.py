@@ -164,11 +164,14 @@ def test_features_and_predict_take_one_picture(masked: Lowered) -> None:
     state = [
         v for v, e in zip(masked.state(), masked.step.entries, strict=True) if e.role != "slot"
     ]
-    wanted = masked.step.predict(state, masked.h)
-    found = torch.cat(
-        [masked.run("predict", [*state, r.unsqueeze(0)])[0].clone() for r in masked.h]
-    )
-    assert _error(found, wanted) <= ERROR
+    rows = []
+    for row in masked.h:
+        results = masked.run("predict", [*state, row.unsqueeze(0)])
+        rows.append([result.clone() for result in results])
+    logits, embedding = (torch.cat(results) for results in zip(*rows, strict=True))
+    wanted_logits, wanted_embedding = masked.step.predict(state, masked.h)
+    assert _error(logits, wanted_logits) <= ERROR
+    assert _error(embedding, wanted_embedding) <= ERROR
 
 
 @pytest.mark.slow

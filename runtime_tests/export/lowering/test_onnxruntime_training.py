@@ -89,7 +89,7 @@ def test_interface(form: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     assert {value.name for value in graph.value_info} <= known
     evaluation = models[f"{form}eval_model"].graph
     assert [value.name for value in evaluation.input] == [picture, "labels", *state]
-    assert [value.name for value in evaluation.output] == ["loss", "output"]
+    assert [value.name for value in evaluation.output] == ["loss", "output", "embedding"]
     prefixes = [node for node in graph.node if node.op_type == "Scan"]
     assert len(prefixes) == bool(form)
 

@@ -27,7 +27,7 @@ def assert_load_is_as_opened(
     with open_with(second) as opened:
         losses = two_steps(opened)
         expected = {name: tensor.copy() for name, tensor in opened.state().items()}
-        logits = opened.predict(h)
+        answered = opened.embed(h)
     given = {name: tensor.copy() for name, tensor in second.items()}
     with open_with(first) as session:
         two_steps(session)
@@ -40,7 +40,9 @@ def assert_load_is_as_opened(
         assert list(found) == list(expected)
         for name, tensor in expected.items():
             assert found[name].tobytes() == tensor.tobytes(), name
-        np.testing.assert_array_equal(session.predict(h), logits)
+        again = session.embed(h)
+        np.testing.assert_array_equal(again.logits, answered.logits)
+        np.testing.assert_array_equal(again.embeddings, answered.embeddings)
         _refuses_what_does_not_fit(session, second)
 
 

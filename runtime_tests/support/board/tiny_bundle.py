@@ -1,7 +1,8 @@
 """A real bundle of a few kilobytes, for tests: fixed features and a trained softmax regression.
 
 features: 4x4 average pool, then a 1x1 convolution that repeats the three channels (C = 6).
-train_step: x = mean over the map - running mean; logits = x W' + b; SGD with momentum.
+train_step: x = mean over the map - running mean; logits = x W' + b; SGD with momentum. The
+embedding is x, and its width C.
 It has every role and every way to initialise an entry, so it exercises all of `docs/bundle.md`.
 Letters: N pictures, K classes, C = 6 channels, 8 x 8 pictures, 2 x 2 feature maps.
 """
@@ -56,13 +57,14 @@ def tiny_document(folder: Path) -> dict[str, Any]:
     nothing = {"weights": 0, "activations": [[8, 48, 0, 24]]}
     return {
         "format": "mobiletl-bundle",
-        "version": 4,
+        "version": 5,
         "id": "",
         "created_by": "mobiletl 0.1.0",
         "model": {"name": "tiny", "width": 1.0, "weights": "none", "blocks": 1},
         "method": {"name": "ft-last", "blocks": 0, "trains": ["classifier"]},
         "input": {"resolution": 8, "resize": 9, "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]},
         "feature": {"shape": [CHANNELS, 2, 2]},
+        "embedding": {"size": CHANNELS},
         "frozen": "5" * 64,
         "optimizer": {
             "name": "sgd",
@@ -121,12 +123,14 @@ def _write_graphs(folder: Path) -> None:
         "loss": [],
         "correct": [],
         "logits": ["N", "K"],
+        "embedding": ["N", CHANNELS],
     }
     everything = [*shapes, "h", "labels", "lr"]
     results = ["loss", "correct", *(name + ".next" for name in shapes)]
     _save(folder / "features.onnx", _feature_nodes(), declared, ["images"], ["h"])
     _save(folder / "train_step.onnx", _step_nodes(), declared, everything, results)
-    _save(folder / "predict.onnx", _logit_nodes(), declared, [*lasting, "h"], ["logits"])
+    answers = ["logits", "embedding"]
+    _save(folder / "predict.onnx", _logit_nodes(), declared, [*lasting, "h"], answers)
 
 
 def _feature_nodes() -> list[Any]:
@@ -142,8 +146,8 @@ def _logit_nodes() -> list[Any]:
     return [
         _constant("map_axes", np.array([2, 3])),
         _node("ReduceMean", ["h", "map_axes"], "mean", keepdims=0),
-        _node("Sub", ["mean", MEAN], "x"),
-        _node("Gemm", ["x", WEIGHT, BIAS], "logits", transB=1),
+        _node("Sub", ["mean", MEAN], "embedding"),
+        _node("Gemm", ["embedding", WEIGHT, BIAS], "logits", transB=1),
     ]
 
 
@@ -173,7 +177,7 @@ def _step_nodes() -> list[Any]:
         _node("Size", ["labels"], "count"),
         _node("Cast", ["count"], "batch", to=1),
         _node("Div", ["error", "batch"], "gradient"),
-        _node("Gemm", ["gradient", "x"], "weight_gradient", transA=1),
+        _node("Gemm", ["gradient", "embedding"], "weight_gradient", transA=1),
         _node("ReduceSum", ["gradient", "batch_axis"], "bias_gradient", keepdims=0),
         *_update_nodes(WEIGHT, "weight_gradient"),
         *_update_nodes(BIAS, "bias_gradient"),

@@ -20,7 +20,7 @@ from mobiletl.device.run.start import Start
 from mobiletl.device.run.stop import StopFlag, StopRequested
 from mobiletl.device.run.training import Options, Outcome, train
 from mobiletl.device.sessions.runtimes import open_session
-from mobiletl.device.sessions.session import Session, StepResult
+from mobiletl.device.sessions.session import Embedded, Session, StepResult
 from runtime_tests.support.board.picture_folders import write_pictures
 from runtime_tests.support.board.tiny_bundle import write_tiny_bundle
 
@@ -54,9 +54,9 @@ class Watched(Session):
         self.batches.append(len(h))
         return self._workshop.change(number, self._inner.train_step(h, labels, lr))
 
-    def predict(self, h: Floats) -> Floats:
-        self._count("predict")
-        return self._inner.predict(h)
+    def embed(self, h: Floats) -> Embedded:
+        self._count("embed")
+        return self._inner.embed(h)
 
     def state(self) -> Tensors:
         self._count("state")

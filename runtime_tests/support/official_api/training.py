@@ -99,12 +99,13 @@ def test_parameters_are_what_is_trained():
 @both_forms
 def test_evaluation_sees_what_was_trained(form):
     training = Training(form)
-    before, _ = training.evaluate()
+    before, *_ = training.evaluate()
     for _ in EXPECTED["losses"]:
         training.step()
-    after, logits = training.evaluate()
+    after, logits, embedding = training.evaluate()
     assert after < before
     np.testing.assert_allclose(logits, EXPECTED["logits"], rtol=0, atol=FOLLOWS * 10)
+    np.testing.assert_allclose(embedding, EXPECTED["embedding"], rtol=0, atol=FOLLOWS * 10)
     np.save(str(CASE / (form + "logits.npy")), logits)
     training.module.export_model_for_inferencing(str(CASE / (form + "inference.onnx")), ["output"])
 
