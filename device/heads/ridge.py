@@ -14,13 +14,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mobiletl.device.bundle.arrays import Floats, Labels
 
-Doubles = NDArray[np.float64]
+# Single precision in, double where sums are taken.
+Reals = NDArray[np.floating[Any]]
 
 # Penalties that are tried, as multiples of the mean eigenvalue.
 PENALTIES = np.logspace(-4, 3, 15)
@@ -51,7 +53,7 @@ class RidgeFit:
     penalty: float
     scale: float
     """What the fit to indicators of -1 and 1 was multiplied by."""
-    held_out: Doubles
+    held_out: Reals
     """Logits [P,K] of each picture, from the head fitted without it."""
 
 
@@ -75,56 +77,57 @@ def fit_ridge(embeddings: Floats, labels: Labels, classes: int) -> RidgeFit:
 
 @dataclass(frozen=True)
 class _Problem:
-    """Centred and weighted pictures, decomposed: products = vectors @ diag(values) @ vectors.T."""
+    """Centred and weighted pictures, and what `eigh` makes of their products."""
 
-    x: Doubles
+    x: Reals
     """[P,D], rows times the root of their weight."""
-    y: Doubles
+    y: Reals
     """[P,K], likewise."""
-    mean_x: Doubles
-    mean_y: Doubles
-    weights: Doubles
+    mean_x: Reals
+    mean_y: Reals
+    weights: Reals
     """[P], their mean is 1."""
-    values: Doubles
-    vectors: Doubles
-    by_picture: bool
-    """Whether the products are those of pictures (dual), not of features (primal)."""
+    values: Reals
+    """Eigenvalues [R] of the products of pictures (R = P) or of features (R = D)."""
+    vectors: Reals
+    basis: Reals
+    """Orthogonal directions [P,R] in each of which a penalty shrinks the targets."""
 
     @classmethod
     def of(cls, embeddings: Floats, labels: Labels, classes: int) -> _Problem:
         weights = _balanced(labels, classes)
-        root = np.sqrt(weights)[:, None]
-        x = embeddings.astype(np.float64)
-        y = np.where(labels[:, None] == np.arange(classes), 1.0, -1.0)
-        mean_x, mean_y = np.average(x, 0, weights), np.average(y, 0, weights)
+        # Single precision changes the head by one part in a million, and is half the memory.
+        root = np.sqrt(weights).astype(np.float32)[:, None]
+        x = embeddings.astype(np.float32)
+        y = np.where(labels[:, None] == np.arange(classes), 1.0, -1.0).astype(np.float32)
+        mean_x = np.average(x, 0, weights).astype(np.float32)
+        mean_y = np.average(y, 0, weights).astype(np.float32)
         x -= mean_x
         x *= root
         y = (y - mean_y) * root
         by_picture = x.shape[0] <= x.shape[1]
         values, vectors = np.linalg.eigh(x @ x.T if by_picture else x.T @ x)
-        return cls(x, y, mean_x, mean_y, weights, np.maximum(values, 0.0), vectors, by_picture)
+        values = np.maximum(values, 0.0)
+        if by_picture:
+            basis = vectors
+        else:
+            lengths = np.sqrt(values)
+            basis = (x @ vectors) / np.where(lengths > 0, lengths, 1.0)
+        return cls(x, y, mean_x, mean_y, weights, values, vectors, basis)
 
-    def _basis(self) -> Doubles:
-        """Orthogonal directions [P,R] in which the fit shrinks the targets."""
-        if self.by_picture:
-            return self.vectors
-        lengths = np.sqrt(self.values)
-        return (self.x @ self.vectors) / np.where(lengths > 0, lengths, 1.0)
-
-    def held_out(self, penalty: float) -> Doubles:
+    def held_out(self, penalty: float) -> Reals:
         """The fit [P,K] of each picture's indicators without that picture, and without weights."""
-        basis = self._basis()
         shrinkage = self.values / (self.values + penalty)
-        fit = basis @ (shrinkage[:, None] * (basis.T @ self.y))
-        leverage = (basis**2) @ shrinkage + self.weights / self.weights.sum()
+        fit = self.basis @ (shrinkage[:, None] * (self.basis.T @ self.y))
+        leverage = (self.basis**2) @ shrinkage + self.weights / self.weights.sum()
         left = 1.0 - np.minimum(leverage, MOST_LEVERAGE)
         held_out = self.y - (self.y - fit) / left[:, None]
-        result: Doubles = held_out / np.sqrt(self.weights)[:, None] + self.mean_y
+        result: Reals = held_out / np.sqrt(self.weights)[:, None] + self.mean_y
         return result
 
     def head(self, penalty: float, scale: float) -> Head:
         shrunk = 1.0 / (self.values + penalty)
-        if self.by_picture:
+        if self.basis is self.vectors:
             weight = self.x.T @ (self.vectors @ (shrunk[:, None] * (self.vectors.T @ self.y)))
         else:
             target = self.vectors.T @ (self.x.T @ self.y)
@@ -136,14 +139,14 @@ class _Problem:
         )
 
 
-def _balanced(labels: Labels, classes: int) -> Doubles:
+def _balanced(labels: Labels, classes: int) -> Reals:
     """Weights [P] of mean 1 with which every class counts alike."""
     counts = np.bincount(labels, minlength=classes)
-    result: Doubles = len(labels) / (np.count_nonzero(counts) * counts[labels].astype(np.float64))
+    result: Reals = len(labels) / (np.count_nonzero(counts) * counts[labels].astype(np.float64))
     return result
 
 
-def _calibrated(fit: Doubles, labels: Labels, weights: Doubles) -> tuple[float, float]:
+def _calibrated(fit: Reals, labels: Labels, weights: Reals) -> tuple[float, float]:
     """Return the scale at which `fit` [P,K] gives the smallest cross-entropy, and the latter.
 
     The cross-entropy is convex in the scale, so golden-section search finds its least. Of the
@@ -171,9 +174,7 @@ def _calibrated(fit: Doubles, labels: Labels, weights: Doubles) -> tuple[float, 
     return math.exp(inner[least]), losses[least]
 
 
-def _smoothed_cross_entropy(
-    logits: Doubles, labels: Labels, weights: Doubles, spread: float
-) -> float:
+def _smoothed_cross_entropy(logits: Reals, labels: Labels, weights: Reals, spread: float) -> float:
     shifted = logits - logits.max(axis=1, keepdims=True)
     log_shares = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
     of_label = log_shares[np.arange(len(labels)), labels]
