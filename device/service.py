@@ -31,7 +31,7 @@ from mobiletl.device.errors import UsageError
 from mobiletl.device.memory import plan as memory
 from mobiletl.device.pictures.dataset import open_dataset
 from mobiletl.device.run.checkpoints import RunFolder
-from mobiletl.device.run.training import DEFAULTS
+from mobiletl.device.run.options import DEFAULTS
 from mobiletl.device.sessions.runtimes import choose_runtime, static_batch
 
 EXAMPLES = """\

@@ -21,17 +21,19 @@ from mobiletl.device.commands.table import guarded
 from mobiletl.device.errors import Interrupted, UsageError
 from mobiletl.device.run.checkpoints import RunFolder
 from mobiletl.device.run.events import Started
+from mobiletl.device.run.options import Former, Options
 from mobiletl.device.run.report import Report
 from mobiletl.device.run.stop import StopFlag, StopRequested
 from mobiletl.device.run.terminal import Terminal
-from mobiletl.device.run.training import Options, train
+from mobiletl.device.run.training import train
 
 EXAMPLES = """\
 to paste:
   mobiletl train --bundle artifacts/mbv2 --data photos/ --epochs 10
   python artifacts/mbv2/device/train_on_board.py --data photos/
-  mobiletl train --bundle artifacts/mbv2 --data photos/ --no-augment --out runs/first
+  mobiletl train --bundle artifacts/mbv2 --data photos/ --out runs/first
   mobiletl train --bundle artifacts/mbv2 --data photos/ --resume runs/first
+  mobiletl train --bundle artifacts/mbv2 --data photos/ --from runs/first --out runs/second
 """
 
 
@@ -52,6 +54,27 @@ def _parser() -> argparse.ArgumentParser:
     add("--data", metavar="DIR", required=True, help="folder of pictures")
     add("--out", metavar="DIR", help="folder of the run (default: runs/<date>-<time>)")
     add("--resume", metavar="DIR", help="go on with the stopped run in this folder")
+    add(
+        "--from",
+        dest="former",
+        metavar="DIR",
+        help="begin where the finished run in this folder ended, with more or other pictures or "
+        "classes; what it kept of pictures that are gone is trained on as well",
+    )
+    add(
+        "--rename",
+        action="append",
+        default=[],
+        metavar="OLD=NEW",
+        help="with --from: call a class otherwise from now on; may be given again",
+    )
+    add(
+        "--drop",
+        action="append",
+        default=[],
+        metavar="CLASS",
+        help="with --from: leave a class out from now on; may be given again",
+    )
     settings.add_settings(parser)
     settings.add_resources(parser)
     add("--json", action="store_true", help="print one JSON object; progress goes to stderr")
@@ -96,7 +119,17 @@ def _options(flags: argparse.Namespace) -> Options:
         threads=flags.threads,
         save_every=flags.save_every,
         max_memory=flags.max_memory,
+        former=_former(flags),
+        replay_bytes=round(flags.replay_mb * 1e6),
     )
+
+
+def _former(flags: argparse.Namespace) -> Former | None:
+    if flags.former is None:
+        return None
+    renamed: dict[str, str | None] = dict(words.split("=", 1) for words in flags.rename)
+    renamed.update(dict.fromkeys(flags.drop))
+    return Former(Path(flags.former), renamed)
 
 
 def _check(flags: argparse.Namespace) -> None:
@@ -104,8 +137,23 @@ def _check(flags: argparse.Namespace) -> None:
     problems = settings.problems(flags)
     if flags.resume is not None and flags.out is not None:
         problems.append("--out and --resume both name the run's folder; give one of them")
+    problems += _problems_of_former(flags)
     if problems:
         raise UsageError("; ".join(problems))
+
+
+def _problems_of_former(flags: argparse.Namespace) -> list[str]:
+    """What is wrong with --from and what belongs to it."""
+    problems = []
+    if flags.former is not None and flags.resume is not None:
+        problems.append("--resume goes on with a run that has begun, so it takes no --from")
+    if flags.former is None and (flags.rename or flags.drop):
+        problems.append("--rename and --drop change the classes of a former run; name it by --from")
+    for words in flags.rename:
+        old, _, new = words.partition("=")
+        if not old or not new:
+            problems.append(f"--rename is {words!r}, expected OLD=NEW")
+    return problems
 
 
 def _stopped(flags: argparse.Namespace, options: Options) -> str:

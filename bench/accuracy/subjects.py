@@ -12,15 +12,6 @@ from mobiletl.core.optimizers import find_optimizer
 # Numbers of blocks to compare; other methods that take a number run with their default.
 BLOCKS: Mapping[str, tuple[int, ...]] = {"mobiletl": (1, 3, 5)}
 
-# First rates by optimizer and method; a pair that is not here takes the optimizer's default, 3e-4
-# for Adam: what TinyTL (Cai et al., NeurIPS 2020) used on CIFAR-10, its baselines included.
-# Rep-Net (Yang et al., CVPR 2022) trains its side modules with 1e-3 there, bias and head with 3e-4;
-# our step has one rate, and the side modules are most of what it trains.
-RATES: Mapping[tuple[str, str], float] = {
-    ("adam", "repnet"): 1e-3,
-    ("adam", "repnet-bias"): 1e-3,
-}
-
 
 @dataclass(frozen=True)
 class Subject:
@@ -35,7 +26,7 @@ class Subject:
 
     def default_rate(self, optimizer: str) -> float:
         """The rate where nobody names one."""
-        return RATES.get((optimizer, self.method.name), find_optimizer(optimizer).default_lr)
+        return self.method.default_rate(find_optimizer(optimizer))
 
 
 def every_subject() -> tuple[Subject, ...]:

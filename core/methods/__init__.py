@@ -5,8 +5,8 @@ To add one: a file beside this one, a row below, and every test that runs over t
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from enum import Enum
 
 from mobiletl.core.backbones.inverted_residual import IrbNetwork
@@ -22,6 +22,7 @@ from mobiletl.core.methods.tinytl import (
     train_lite_residuals,
     train_lite_residuals_and_biases,
 )
+from mobiletl.core.optimizers import Optimizer
 from mobiletl.core.saved import FLOAT32, ONE_BIT, Saved, keep
 from mobiletl.core.table import find_row
 from mobiletl.core.transfer import USUAL_RESOLUTION, Transfer, split, whole
@@ -30,6 +31,8 @@ __all__ = ["METHODS", "Method", "find_method"]
 
 
 DEFAULT_BLOCKS = 3
+# Of all methods but MobileTL, which follows an approximate gradient.
+OF_EXACT_GRADIENTS = {"adam": 1e-3, "adamw": 1e-3}
 
 
 class Reach(Enum):
@@ -54,6 +57,13 @@ class Method:
     apply: Callable[[Transfer], None]
     reach: Reach
     saved: Saved = FLOAT32
+    rates: Mapping[str, float] = field(default_factory=dict, hash=False)
+    """First learning rates by optimizer where another than the optimizer's own was measured to be
+    better (docs/defaults.md)."""
+
+    def default_rate(self, optimizer: Optimizer) -> float:
+        """The first learning rate, for batches of 8, if nobody names one."""
+        return self.rates.get(optimizer.name, optimizer.default_lr)
 
     @property
     def default_blocks(self) -> int | None:
@@ -97,30 +107,35 @@ METHODS = (
         train_shifts,
         Reach.BLOCKS,
         ONE_BIT,
+        {"sgd": 2e-4},
     ),
     Method(
         "ft-blocks",
         "top blocks, head convolution and classifier; everything in them, exact backward",
         train_exactly,
         Reach.BLOCKS,
+        rates=OF_EXACT_GRADIENTS,
     ),
     Method(
         "ft-all",
         "everything in the whole network, exact backward",
         train_exactly,
         Reach.NETWORK,
+        rates=OF_EXACT_GRADIENTS,
     ),
     Method(
         "ft-bn",
         "scale, shift and statistics of every norm, and the last layer",
         train_norms,
         Reach.NETWORK,
+        rates=OF_EXACT_GRADIENTS,
     ),
     Method(
         "ft-bias",
         "every bias and the shift of every norm, and the last layer",
         train_biases,
         Reach.NETWORK,
+        rates=OF_EXACT_GRADIENTS,
     ),
     Method(
         "tinytl-b",
@@ -128,6 +143,7 @@ METHODS = (
         train_every_bias,
         Reach.NETWORK,
         ONE_BIT,
+        OF_EXACT_GRADIENTS,
     ),
     Method(
         "tinytl-l",
@@ -135,6 +151,7 @@ METHODS = (
         train_lite_residuals,
         Reach.NETWORK,
         ONE_BIT,
+        OF_EXACT_GRADIENTS,
     ),
     Method(
         "tinytl-lb",
@@ -142,6 +159,7 @@ METHODS = (
         train_lite_residuals_and_biases,
         Reach.NETWORK,
         ONE_BIT,
+        OF_EXACT_GRADIENTS,
     ),
     Method(
         "repnet",
@@ -149,6 +167,7 @@ METHODS = (
         train_side_modules,
         Reach.NETWORK,
         ONE_BIT,
+        OF_EXACT_GRADIENTS,
     ),
     Method(
         "repnet-bias",
@@ -156,6 +175,7 @@ METHODS = (
         train_side_modules_and_biases,
         Reach.NETWORK,
         ONE_BIT,
+        OF_EXACT_GRADIENTS,
     ),
     Method(
         "da3",
@@ -163,8 +183,15 @@ METHODS = (
         train_attention,
         Reach.NETWORK,
         ONE_BIT,
+        OF_EXACT_GRADIENTS,
     ),
-    Method("ft-last", "the classifier alone", train_exactly, Reach.CLASSIFIER),
+    Method(
+        "ft-last",
+        "the classifier alone",
+        train_exactly,
+        Reach.CLASSIFIER,
+        rates={"adam": 3e-3, "adamw": 3e-3},
+    ),
 )
 
 

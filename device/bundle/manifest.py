@@ -200,6 +200,17 @@ class Manifest:
     memory: Memory
     files: Mapping[str, FileRecord]
 
+    @property
+    def classifier(self) -> tuple[str, str] | None:
+        """The names of the weight [K,D] and the bias [K] of the last linear layer.
+
+        None for a network whose classifier has no bias.
+        """
+        parameters = [entry for entry in self.state if entry.role == "parameter"]
+        weights = [e.name for e in parameters if e.shape == ("K", self.embedding.size)]
+        biases = [e.name for e in parameters if e.shape == ("K",)]
+        return (weights[0], biases[0]) if weights and biases else None
+
     def peak_bytes(self, runtime: str, function: str, batch: int, classes: int) -> int:
         """Return what `function` holds at its peak on `runtime`, as planned.
 

@@ -6,20 +6,41 @@ import argparse
 from typing import Any
 
 from mobiletl.device.memory.limit import parse_bytes
-from mobiletl.device.run.limits import problems_of
-from mobiletl.device.run.training import DEFAULTS
+from mobiletl.device.run.limits import STARTS, problems_of
+from mobiletl.device.run.options import (
+    DEFAULTS,
+    LEAST_EPOCHS,
+    LEAST_STEPS,
+    REPLAY_BYTES,
+    VIEWS,
+)
 from mobiletl.device.sessions.table import RUNTIMES
 
 # A resumed run keeps these; each is None unless it was named.
-SETTINGS = ("epochs", "batch", "lr", "seed", "augment", "val_split", "micro_batch", "runtime")
+SETTINGS = (
+    "epochs",
+    "batch",
+    "lr",
+    "seed",
+    "augment",
+    "views",
+    "start",
+    "val_split",
+    "micro_batch",
+    "runtime",
+)
 # These may change when a run is resumed.
-RESOURCES = ("cache", "no_cache", "threads", "save_every", "max_memory")
+RESOURCES = ("cache", "no_cache", "threads", "save_every", "max_memory", "replay_mb")
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
     """Add what decides the outcome."""
     add = parser.add_argument
-    add("--epochs", type=int, help=f"default: {DEFAULTS['epochs']}")
+    add(
+        "--epochs",
+        type=int,
+        help=f"default: {LEAST_EPOCHS}, more where that is less than {LEAST_STEPS} steps",
+    )
     add("--batch", type=int, help=f"pictures in a step (default: {DEFAULTS['batch']})")
     add("--lr", type=float, help="first learning rate (default: the bundle's)")
     add("--seed", type=int, help=f"of order, crops, split and head (default: {DEFAULTS['seed']})")
@@ -37,7 +58,18 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
         "--no-augment",
         action="store_false",
         dest="augment",
-        help="central crops, the same in every epoch; with the cache much faster",
+        help="central crops, the same in every epoch",
+    )
+    add(
+        "--views",
+        type=int,
+        metavar="V",
+        help=f"crops of a picture that take turns, whose feature maps are kept (default: {VIEWS}); "
+        "0 is a fresh one in every epoch, and the default where maps are larger than pictures",
+    )
+    add(
+        "--start",
+        help=f"the classifier to begin with, {' or '.join(STARTS)} (default: {DEFAULTS['start']})",
     )
     add(
         "--micro-batch",
@@ -57,9 +89,9 @@ def add_resources(parser: argparse.ArgumentParser) -> None:
     cache.add_argument(
         "--cache",
         metavar="DIR",
-        help="keep the feature cache in this folder (default: in the run's, until it ends)",
+        help="keep feature maps in this folder (default: in the run's, until it ends)",
     )
-    cache.add_argument("--no-cache", action="store_true", help="keep no feature cache on disk")
+    cache.add_argument("--no-cache", action="store_true", help="keep no feature maps on disk")
     add = parser.add_argument
     add("--threads", type=int, default=0, help="default: 0, all cores")
     add(
@@ -74,6 +106,13 @@ def add_resources(parser: argparse.ArgumentParser) -> None:
         type=parse_bytes,
         metavar="SIZE",
         help="refuse to start if more is planned, such as 120MB (default: no limit)",
+    )
+    add(
+        "--replay-mb",
+        type=float,
+        default=REPLAY_BYTES / 1e6,
+        metavar="MB",
+        help="feature maps that are kept for a later run with --from (default: %(default)g)",
     )
 
 

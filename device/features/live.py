@@ -1,4 +1,4 @@
-"""From pictures to feature maps, in micro-batches.
+"""From pictures to feature maps: read from the store, else computed, in micro-batches.
 
 The frozen prefix sets the peak memory of a step, so it sees `micro_batch` pictures at a time, 1 by
 default, and only its small feature maps are collected. Letters: n pictures in a micro-batch, H = W
@@ -17,8 +17,9 @@ from mobiletl.device.bundle.arrays import Floats
 from mobiletl.device.bundle.decode import UnreadablePicture
 from mobiletl.device.bundle.frame import Frame
 from mobiletl.device.bundle.manifest import Input
-from mobiletl.device.bundle.prepare import prepare
-from mobiletl.device.pictures.augment import augmented, random_stream, training_short_side
+from mobiletl.device.features.maps import Maps
+from mobiletl.device.features.quantised import Codec
+from mobiletl.device.features.views import Views, write_view
 from mobiletl.device.sessions.session import Session
 
 # Called with the row of a picture that cannot be decoded, and the reason; perhaps every epoch.
@@ -35,70 +36,99 @@ class FeatureSource(ABC):
         Returns the rows really written, in order: pictures that cannot be decoded are left out.
         """
 
-    @abstractmethod
-    def close(self) -> None:
-        """Free what is open; the source cannot be used afterwards."""
-
 
 @dataclass(frozen=True)
-class Preparation:
-    """How a frame becomes a tensor; with `augment_seed` a random crop, else the central one."""
+class Looked:
+    """A picture as it is looked at: what it is known by, how to get it, its class and its views."""
 
-    size: Input
-    augment_seed: int | None = None
-
-    def write(self, frame: Frame, row: int, epoch: int, out: Floats) -> None:
-        """Decode `frame` into `out` f32[3,H,W]; raises UnreadablePicture."""
-        if self.augment_seed is None:
-            prepare(frame, self.size, out)
-        else:
-            stream = random_stream(self.augment_seed, epoch, row)
-            augmented(frame.decode(training_short_side(self.size)), self.size, stream, out)
+    identity: str
+    frame: Frame | None
+    """None where the picture is gone and only its maps are left."""
+    class_name: str
+    views: Views
 
 
 class LiveFeatures(FeatureSource):
-    """Decodes the frames and runs the frozen prefix on every call."""
+    """Maps of pictures, each in the view that an epoch is to see.
+
+    With a `codec` every map goes through its 8 bits, so that it is the same whether it is kept or
+    not.
+    """
 
     def __init__(
         self,
         session: Session,
-        frames: Callable[[int], Frame],
-        preparation: Preparation,
+        size: Input,
+        pictures: Callable[[int], Looked],
         on_unreadable: OnUnreadable,
         micro_batch: int = 1,
+        codec: Codec | None = None,
+        maps: Maps | None = None,
     ) -> None:
-        """Allocate one micro-batch; nothing is read yet. `frames` maps a row to its picture."""
+        """Allocate one micro-batch; nothing is read yet.
+
+        `pictures` maps a row to its picture; it may raise UnreadablePicture.
+        """
         self._session = session
-        self._frames = frames
-        self._preparation = preparation
+        self._size = size
+        self._pictures = pictures
         self._on_unreadable = on_unreadable
-        side = preparation.size.resolution
-        self._images = np.empty((micro_batch, 3, side, side), np.float32)
+        self._codec = codec
+        self._maps = Maps() if maps is None else maps
+        self._images = np.empty((micro_batch, 3, size.resolution, size.resolution), np.float32)
+        self.computed = 0
+        """How many maps went through the prefix."""
 
     def fill(self, rows: Sequence[int], epoch: int, out: Floats) -> list[int]:
-        """Write the maps of the pictures `rows`, see FeatureSource."""
+        """Write the maps of the pictures `rows`, see FeatureSource; epoch 0 sees central crops."""
         written: list[int] = []
-        waiting: list[int] = []
+        waiting: list[_Waiting] = []
         for row in rows:
+            place = len(written)
             try:
-                image = self._images[len(waiting)]
-                self._preparation.write(self._frames(row), row, epoch, image)
+                picture = self._pictures(row)
+                view = picture.views.of(picture.identity, epoch)
+                if not self._stored(picture, view, out[place]):
+                    self._prepare(picture, view, self._images[len(waiting)])
+                    waiting.append(_Waiting(picture, view, place))
             except UnreadablePicture as error:
                 self._on_unreadable(row, error.reason)
                 continue
-            waiting.append(row)
+            written.append(row)
             if len(waiting) == len(self._images):
-                self._run(waiting, written, out)
-        self._run(waiting, written, out)
+                self._run(waiting, out)
+        self._run(waiting, out)
         return written
 
-    def close(self) -> None:
-        """Nothing is open; the session belongs to the caller."""
+    def _stored(self, picture: Looked, view: int, out: Floats) -> bool:
+        return self._codec is not None and self._maps.read(picture.identity, view, out)
 
-    def _run(self, waiting: list[int], written: list[int], out: Floats) -> None:
-        """Move the pictures `waiting` in the micro-batch through the prefix to `written`."""
-        if waiting:
-            start, stop = len(written), len(written) + len(waiting)
-            out[start:stop] = self._session.features(self._images[: len(waiting)])
-            written += waiting
-            waiting.clear()
+    def _prepare(self, picture: Looked, view: int, image: Floats) -> None:
+        if picture.frame is None:
+            raise UnreadablePicture(picture.identity, "is gone, and its feature map is damaged")
+        write_view(picture.frame, self._size, picture.identity, view, image)
+
+    def _run(self, waiting: list[_Waiting], out: Floats) -> None:
+        """Move the pictures `waiting` in the micro-batch through the prefix to their places."""
+        if not waiting:
+            return
+        maps = self._session.features(self._images[: len(waiting)])
+        self.computed += len(waiting)
+        for one, h in zip(waiting, maps):
+            if self._codec is None:
+                out[one.place] = h
+                continue
+            content = self._codec.encode(h)
+            self._codec.decode(content, out[one.place])
+            picture = one.picture
+            self._maps.add(picture.identity, one.view, picture.class_name, content)
+        waiting.clear()
+
+
+@dataclass(frozen=True)
+class _Waiting:
+    """A picture in the micro-batch, and the row of the result that its map goes to."""
+
+    picture: Looked
+    view: int
+    place: int

@@ -1,21 +1,29 @@
-"""Decides for each part of a data set whether its feature maps are computed or read from disk."""
+"""The training and the validation part of a data set as feature maps, kept where that pays."""
 
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
+import shutil
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Callable, Iterator, Sequence
+from typing import Iterator, Mapping, Sequence
 
 import numpy as np
 
 from mobiletl.device.bundle.arrays import Labels
-from mobiletl.device.bundle.frame import frame_of
+from mobiletl.device.bundle.decode import UnreadablePicture
+from mobiletl.device.bundle.frame import Frame
 from mobiletl.device.bundle.manifest import Manifest
-from mobiletl.device.features.cache import CachePlan, cache_path, open_cache
-from mobiletl.device.features.live import FeatureSource, LiveFeatures, OnUnreadable, Preparation
+from mobiletl.device.errors import NoSpace
+from mobiletl.device.features.live import FeatureSource, LiveFeatures, Looked, OnUnreadable
+from mobiletl.device.features.maps import Maps
+from mobiletl.device.features.quantised import Codec
+from mobiletl.device.features.replay import Kept, KeptParts, kept_parts
+from mobiletl.device.features.store import FeatureStore, store_path
+from mobiletl.device.features.views import FRESH, ONLY_CENTRAL, Views
 from mobiletl.device.pictures.dataset import Dataset, Picture
 from mobiletl.device.pictures.skipped import SkippedFiles
+from mobiletl.device.printable import printable
 from mobiletl.device.sessions.session import Session
 
 
@@ -29,66 +37,165 @@ class Pictures:
 
 @dataclass(frozen=True)
 class SourcePlan:
-    """What both parts have in common; `cache` is the folder of the cache, None for none.
+    """What both parts have in common.
 
-    `augment_seed` is what random crops of the training part are drawn from, None for central ones.
+    `views` are those of the training part; validation sees central crops. `cache` is the folder of
+    the cache, `memory` the file that an earlier run left; None for none. `kept` are the pictures of
+    the memory that are gone: they come after the others, in the part that they are in.
     """
 
     session: Session
     manifest: Manifest
-    augment_seed: int | None
+    views: Views
     micro_batch: int
-    runtime: str
     cache: Path | None
-    on_progress: Callable[[str, int, int], None]
+    memory: Path | None = None
+    kept: KeptParts = field(default_factory=KeptParts)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Both parts of a data set."""
+
+    train: Pictures
+    val: Pictures
+
+
+def worth_keeping(manifest: Manifest) -> bool:
+    """Whether a feature map has fewer numbers than its picture.
+
+    Where it has more, or is the picture itself, the frozen prefix costs little or nothing.
+    """
+    channels, height, width = manifest.feature.shape
+    return channels * height * width < 3 * manifest.input.resolution**2
 
 
 @contextlib.contextmanager
-def open_parts(
-    plan: SourcePlan, dataset: Dataset, skipped: SkippedFiles
-) -> Iterator[tuple[Pictures, Pictures]]:
-    """Open the training and the validation part; a missing cache is built on the way.
+def open_parts(plan: SourcePlan, dataset: Dataset, skipped: SkippedFiles) -> Iterator[Parts]:
+    """Open the training and the validation part; maps are computed when they are first needed.
 
-    Augmented pictures differ in every epoch, so they are never cached; validation pictures
-    always can be.
+    Raises NoSpace if the disk cannot hold what is to be kept.
     """
+    manifest = plan.manifest
     with contextlib.ExitStack() as opened:
-        parts = []
-        for name, pictures, on_unreadable in (
-            ("train", dataset.train, skipped.train_row),
-            ("val", dataset.val, skipped.val_row),
-        ):
-            source = _open(plan, dataset.root, name, pictures, on_unreadable)
-            opened.callback(source.close)
-            labels = np.array([picture.label for picture in pictures], np.int64)
-            parts.append(Pictures(source, labels))
-        yield parts[0], parts[1]
 
+        def store(path: Path) -> FeatureStore:
+            return opened.enter_context(FeatureStore(path, manifest))
 
-def _open(
-    plan: SourcePlan,
-    root: Path,
-    name: str,
-    pictures: Sequence[Picture],
-    on_unreadable: OnUnreadable,
-) -> FeatureSource:
-    seed = plan.augment_seed if name == "train" else None
-
-    def live(report: OnUnreadable) -> LiveFeatures:
-        return LiveFeatures(
-            plan.session,
-            lambda row: frame_of(root / pictures[row].path),
-            Preparation(plan.manifest.input, seed),
-            report,
-            plan.micro_batch,
+        maps = Maps()
+        if worth_keeping(manifest):
+            maps = Maps(
+                None if plan.cache is None else store(store_path(plan.cache, manifest)),
+                None if plan.memory is None else store(plan.memory),
+            )
+        if maps.cache is not None:
+            _check_space(plan, dataset, maps.cache)
+        rows = _Rows(manifest, dataset, maps)
+        yield Parts(
+            rows.part(plan, dataset.train, plan.views, skipped.train_row, plan.kept.train),
+            rows.part(plan, dataset.val, ONLY_CENTRAL, skipped.val_row, plan.kept.val),
         )
 
-    def show(done: int, total: int) -> None:
-        plan.on_progress(f"caching features, {name}", done, total)
 
-    if plan.cache is None or seed is not None:
-        return live(on_unreadable)
-    path = cache_path(plan.cache, name, plan.manifest.id, plan.runtime, pictures)
-    shape = plan.manifest.feature.shape
-    cached = CachePlan(len(pictures), shape, live, show, plan.micro_batch)
-    return open_cache(path, cached, on_unreadable)
+def find_kept(
+    path: Path,
+    manifest: Manifest,
+    dataset: Dataset,
+    renamed: Mapping[str, str | None],
+    val_split: float,
+) -> KeptParts:
+    """Return the pictures in the memory at `path` that `dataset` has no more, but whose class.
+
+    `renamed` is as for `begin_memory`. The share `val_split` of each class is validated on.
+    """
+    with FeatureStore(path, manifest) as memory:
+        rows = _Rows(manifest, dataset, Maps(memory=memory))
+        present = set()
+        for picture in (*dataset.train, *dataset.val):
+            with contextlib.suppress(UnreadablePicture):
+                present.add(rows.identity(picture))
+        return kept_parts(memory, present, dataset.class_names, renamed, val_split)
+
+
+class _Rows:
+    """Finds out which picture a row is; a file is read for that once, as long as it stays."""
+
+    def __init__(self, manifest: Manifest, dataset: Dataset, maps: Maps) -> None:
+        self._manifest = manifest
+        self._dataset = dataset
+        self._maps = maps
+        self._identities: dict[str, str] = {}
+
+    def part(
+        self,
+        plan: SourcePlan,
+        pictures: Sequence[Picture],
+        views: Views,
+        on_unreadable: OnUnreadable,
+        kept: Sequence[Kept],
+    ) -> Pictures:
+        def look(row: int) -> Looked:
+            if row >= len(pictures):
+                one = kept[row - len(pictures)]
+                return Looked(one.picture, None, one.class_name, Views(one.views))
+            picture = pictures[row]
+            name = self._dataset.class_names[picture.label]
+            return Looked(self.identity(picture), self._frame(picture), name, views)
+
+        def note(row: int, reason: str) -> None:
+            # Of a picture that is gone there is no file to name.
+            if row < len(pictures):
+                on_unreadable(row, reason)
+
+        eight_bits = worth_keeping(self._manifest)
+        maps = self._maps
+        if views == FRESH:
+            # A fresh crop is seen once: it is worth neither its place nor the loss to 8 bits.
+            eight_bits, maps = bool(kept), Maps(memory=maps.memory)
+        source = LiveFeatures(
+            plan.session,
+            self._manifest.input,
+            look,
+            note,
+            plan.micro_batch,
+            Codec(self._manifest.feature.shape) if eight_bits else None,
+            maps,
+        )
+        labels = [picture.label for picture in pictures] + [one.label for one in kept]
+        return Pictures(source, np.array(labels, np.int64))
+
+    def identity(self, picture: Picture) -> str:
+        """Return what the picture is known by; raises UnreadablePicture."""
+        if picture.path not in self._identities:
+            self._identities[picture.path] = self._identify(picture)
+        return self._identities[picture.path]
+
+    def _frame(self, picture: Picture) -> Frame:
+        path = self._dataset.root / picture.path
+        return Frame(str(path), path)
+
+    def _identify(self, picture: Picture) -> str:
+        known = self._maps.picture_of(picture)
+        if known is not None:
+            return known
+        frame = self._frame(picture)
+        try:
+            identity = frame.identity()
+        except OSError as error:
+            raise UnreadablePicture(frame.name, error.strerror or "cannot be read") from error
+        self._maps.remember(picture, identity)
+        return identity
+
+
+def _check_space(plan: SourcePlan, dataset: Dataset, store: FeatureStore) -> None:
+    """Refuse to begin what the disk cannot hold, as if no map were there yet."""
+    maps = len(dataset.val) + max(len(plan.views.numbers), 1) * len(dataset.train)
+    needed = maps * store.map_bytes
+    folder = store.path.parent
+    free = shutil.disk_usage(str(folder)).free + store.path.stat().st_size
+    if free < needed:
+        raise NoSpace(
+            f"the feature maps need {needed / 1e6:.1f} MB in {printable(str(folder))} "
+            f"({free / 1e6:.0f} MB are free); free space, name another folder with --cache DIR, "
+            "or train with --no-cache"
+        )

@@ -32,12 +32,12 @@ def training_short_side(size: Input) -> int:
     return math.ceil(size.resolution / math.sqrt(AREA[0] * RATIO[0]))
 
 
-def random_stream(seed: int, epoch: int, index: int) -> np.random.Generator:
-    """Return the draws of one picture in one epoch; they depend on nothing else.
+def random_stream(picture: int, view: int) -> np.random.Generator:
+    """Return the draws of one view of one picture; they depend on nothing else.
 
-    So training can resume anywhere without having saved a generator.
+    So training can resume anywhere without having saved a generator, and a view can be kept.
     """
-    return np.random.default_rng((STREAM, seed, epoch, index))
+    return np.random.default_rng((STREAM, picture, view))
 
 
 def augmented(image: Image.Image, size: Input, stream: np.random.Generator, out: Floats) -> None:

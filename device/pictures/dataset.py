@@ -16,7 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
@@ -74,13 +74,31 @@ class Dataset:
         ]
         return hashlib.sha256(json.dumps(rows).encode("ascii")).hexdigest()
 
+    def with_classes(self, known: Sequence[str]) -> Dataset:
+        """Return it with the classes `known` as well, of which it may have no picture."""
+        names = tuple(sorted({*self.class_names, *known}))
+        labels = [names.index(name) for name in self.class_names]
 
-def open_dataset(root: Path, val_split: float, seed: int) -> Dataset:
+        def relabelled(part: Sequence[Picture]) -> tuple[Picture, ...]:
+            return tuple(replace(picture, label=labels[picture.label]) for picture in part)
+
+        return replace(
+            self, class_names=names, train=relabelled(self.train), val=relabelled(self.val)
+        )
+
+
+def open_dataset(root: Path, val_split: float, seed: int, known: Sequence[str] = ()) -> Dataset:
     """Find everything under `root`, which is only read.
 
     `val_split` is the share (0 to 1, both excluded) of each class that validates where the folder
-    has no validation part. Raises BadPictures if nothing can be learned from what is there.
+    has no validation part. The classes `known` need no folder. Raises BadPictures if nothing can be
+    learned from what is there.
     """
+    found = _open(root, val_split, seed, 1 if known else 2)
+    return found.with_classes(known) if known else found
+
+
+def _open(root: Path, val_split: float, seed: int, least: int) -> Dataset:
     if root.is_file():
         raise BadPictures(
             f"{_shown(root)} is a file; name the folder that has one folder of pictures per class"
@@ -92,14 +110,14 @@ def open_dataset(root: Path, val_split: float, seed: int) -> Dataset:
     top = _folders(root)
     second = next((name for name in VALIDATION_FOLDERS if name in top), None)
     if TRAIN_FOLDER in top and second is not None and _folders(root / TRAIN_FOLDER):
-        return _open_split(root, second, top)
+        return _open_split(root, second, top, least)
     if top == [TRAIN_FOLDER] and _folders(root / TRAIN_FOLDER):
-        return _open_classes(root, TRAIN_FOLDER, val_split, seed)
-    return _open_classes(root, "", val_split, seed)
+        return _open_classes(root, TRAIN_FOLDER, val_split, seed, least)
+    return _open_classes(root, "", val_split, seed, least)
 
 
-def _open_classes(root: Path, below: str, val_split: float, seed: int) -> Dataset:
-    found = _Finder(root)
+def _open_classes(root: Path, below: str, val_split: float, seed: int, least: int) -> Dataset:
+    found = _Finder(root, least)
     names, pictures = found.classes(below)
     train: list[Picture] = []
     val: list[Picture] = []
@@ -120,8 +138,8 @@ def _open_classes(root: Path, below: str, val_split: float, seed: int) -> Datase
     return Dataset(root, names, tuple(train), tuple(val), tuple(found.skipped), tuple(notes))
 
 
-def _open_split(root: Path, second: str, top: Sequence[str]) -> Dataset:
-    found = _Finder(root)
+def _open_split(root: Path, second: str, top: Sequence[str], least: int) -> Dataset:
+    found = _Finder(root, least)
     names, train = found.classes(TRAIN_FOLDER)
     val_names, val = found.classes(second)
     if names != val_names:
@@ -151,8 +169,9 @@ def validation_rows(count: int, share: float, seed: int, label: int) -> list[int
 class _Finder:
     """Collects pictures class by class, and on the way what is skipped."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, least_classes: int) -> None:
         self.root = root
+        self._least = least_classes
         self.skipped: list[Skipped] = []
 
     def classes(self, below: str) -> tuple[tuple[str, ...], list[Picture]]:
@@ -160,10 +179,11 @@ class _Finder:
         folder = self.root / below
         names = _folders(folder)
         self._skip_loose_files(folder)
-        if len(names) < 2:
+        if len(names) < self._least:
             having = f"only {_quoted(names[0])}" if names else "none"
+            needed = {1: "one", 2: "two"}[self._least]
             raise BadPictures(
-                f"{_shown(folder)} needs two or more class folders and has {having}; "
+                f"{_shown(folder)} needs {needed} or more class folders and has {having}; "
                 "expected one folder of pictures per class"
             )
         pictures: list[Picture] = []

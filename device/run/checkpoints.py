@@ -43,6 +43,10 @@ class Settings:
     lr: float
     seed: int
     augment: bool
+    views: int
+    """Views of a training picture that take turns; 0 stands for a fresh one in every epoch."""
+    start: str
+    """Where the classifier comes from if no state is given: "closed-form" or "random"."""
     val_split: float
     micro_batch: int
     runtime: str
@@ -57,6 +61,8 @@ FLAGS = {
     "lr": "--lr",
     "seed": "--seed",
     "augment": "--augment",
+    "views": "--views",
+    "start": "--start",
     "val_split": "--val-split",
     "micro_batch": "--micro-batch",
     "pictures": "the pictures",
@@ -65,13 +71,14 @@ FLAGS = {
 
 @dataclass(frozen=True)
 class Best:
-    """The best epoch so far; the higher accuracy, then the lower loss, then the earlier.
+    """The epoch that is kept: the latest that no other is clearly better than (righting.py).
 
-    Epoch 0 is the state that the run began from.
+    Epoch 0 is the state that the run began from. `top` is the highest accuracy of any epoch.
     """
 
     epoch: int
     score: Score
+    top: float
 
 
 @dataclass(frozen=True)
@@ -206,7 +213,7 @@ def load_checkpoint(folder: RunFolder, manifest: Manifest) -> Checkpoint:
 def _position(values: Mapping[str, Any]) -> Position:
     fields: dict[str, Any] = dict(values)
     best = fields["best"]
-    fields["best"] = best and Best(best["epoch"], _score(best["score"]))
+    fields["best"] = best and Best(best["epoch"], _score(best["score"]), best["top"])
     fields["before"] = fields["before"] and _score(fields["before"])
     fields["latest"] = fields["latest"] and _score(fields["latest"])
     return Position(**fields)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Sequence, TypedDict
 from mobiletl.device.errors import UsageError
 from mobiletl.device.run.limits import KNOWN, problems_of
 from mobiletl.device.run.listener import Listener
+from mobiletl.device.run.options import REPLAY_BYTES, Former, Options, Outcome
 from mobiletl.device.run.start import Start
 from mobiletl.device.run.stop import StopFlag
-from mobiletl.device.run.training import Options, Outcome
 from mobiletl.device.run.training import train as train_with
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ class Named(TypedDict, total=False):
     lr: float
     seed: int
     augment: bool
+    views: int
     val_split: float
     micro_batch: int
     runtime: str
@@ -32,6 +33,8 @@ class Named(TypedDict, total=False):
     save_every: int
     cache: Path
     use_cache: bool
+    former: Former
+    replay_bytes: int
 
 
 def train(
@@ -40,15 +43,17 @@ def train(
     run: str | Path,
     *,
     resume: bool = False,
-    start: Start | None = None,
+    start: Start | str | None = None,
     listeners: Sequence[Listener] = (),
     stop: StopFlag | None = None,
     **named: Unpack[Named],
 ) -> Outcome:
     """Fine-tune `bundle` on the picture folder `data`; states and reports go to the folder `run`.
 
-    `resume` goes on with a stopped run in that folder. `start` begins from another state than the
-    bundle's own. `listeners` hear what happens. Once `stop.request()` was called, from a listener
+    `resume` goes on with a stopped run in that folder. `start` is a state to begin from,
+    or "random" for a classifier that is drawn instead of solved for; `former` names a run to go on
+    from, with other pictures or classes, and `replay_bytes` is how much this one keeps for that.
+    `listeners` hear what happens. Once `stop.request()` was called, from a listener
     or another thread, the state is saved after the step and StopRequested is raised. Raises
     MobileTLError for anything else that ends a run.
     """
@@ -57,6 +62,8 @@ def train(
     if problems:
         raise UsageError("; ".join(problems))
     given = {name: value for name, value in named.items() if name in KNOWN}
+    if isinstance(start, str):
+        given["start"] = start
     cache = named.get("cache")
     options = Options(
         bundle=Path(bundle),
@@ -68,5 +75,7 @@ def train(
         cache=None if cache is None else Path(cache),
         threads=named.get("threads", 0),
         save_every=named.get("save_every", 200),
+        former=named.get("former"),
+        replay_bytes=named.get("replay_bytes", REPLAY_BYTES),
     )
-    return train_with(options, listeners, stop, start)
+    return train_with(options, listeners, stop, None if isinstance(start, str) else start)

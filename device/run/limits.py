@@ -6,11 +6,34 @@ from typing import Any, Mapping
 
 from mobiletl.device.errors import UsageError
 
+# Where a run begins that is given no state: the classifier is solved for, or drawn.
+CLOSED_FORM = "closed-form"
+RANDOM = "random"
+STARTS = (CLOSED_FORM, RANDOM)
 # What a 32-bit float holds: a step takes its rate as one.
 LARGEST_LR = 3.4e38
 # The least a setting may be.
-LEAST = {"epochs": 1, "batch": 1, "seed": 0, "micro_batch": 1, "threads": 0, "save_every": 1}
-KNOWN = ("epochs", "batch", "lr", "seed", "augment", "val_split", "micro_batch", "runtime")
+LEAST = {
+    "epochs": 1,
+    "batch": 1,
+    "seed": 0,
+    "views": 0,
+    "micro_batch": 1,
+    "threads": 0,
+    "save_every": 1,
+}
+KNOWN = (
+    "epochs",
+    "batch",
+    "lr",
+    "seed",
+    "augment",
+    "views",
+    "start",
+    "val_split",
+    "micro_batch",
+    "runtime",
+)
 
 
 def problems_of(given: Mapping[str, Any], flags: bool = False) -> list[str]:
@@ -22,6 +45,17 @@ def problems_of(given: Mapping[str, Any], flags: bool = False) -> list[str]:
     if val_split is not None and not 0 < val_split < 1:
         name = _called("val_split", flags)
         problems.append(f"{name} is {val_split}, expected a share between 0 and 1")
+    start = given.get("start")
+    if start is not None and start not in STARTS:
+        problems.append(f"{_called('start', flags)} is {start!r}, expected {' or '.join(STARTS)}")
+    if given.get("views") is not None and given["views"] != 1 and given.get("augment") is False:
+        problems.append(
+            f"{_called('views', flags)} is {given['views']}, but without augmentation there is "
+            "the central crop alone; leave one of them out"
+        )
+    if given.get("replay_mb") is not None and not 0 <= given["replay_mb"] < 1e9:
+        name = _called("replay_mb", flags)
+        problems.append(f"{name} is {given['replay_mb']}, expected at least 0")
     return problems
 
 

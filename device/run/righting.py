@@ -29,6 +29,18 @@ def cut_rate(lr: float, cuts: int) -> float:
     return float(lr * CUT**cuts)
 
 
+def clearly_below(score: Score, top: float) -> bool:
+    """Whether `score` is below the accuracy `top` by more than a standard error of that.
+
+    With few validation pictures the highest of many accuracies is luck, and the epochs that come
+    after it, at a lower rate, are as good or better on other pictures (docs/defaults.md).
+    """
+    seen = sum(score.class_seen)
+    # An accuracy of 100 % of n pictures is uncertain, too: as if one picture in 2 n were wrong.
+    spread = max(top * (1 - top), 1 / (2 * max(seen, 1)))
+    return score.accuracy < top - math.sqrt(spread / max(seen, 1))
+
+
 def far_below(score: Score, best: Score) -> bool:
     """Whether `score` is below `best` by more than so few validation pictures explain.
 

@@ -12,6 +12,18 @@ import numpy as np
 
 # Keeps the order's stream apart from those of the crops and the split.
 STREAM = 0x6F726472
+# Share of a run's steps over which the rate rises.
+WARM_UP = 0.1
+
+
+def steps_per_epoch(pictures: int, batch: int) -> int:
+    """Steps of one epoch; a single picture left over makes none.
+
+    The batch statistics of one picture say nothing about the others. With a batch size of 1 a
+    person has asked for just that.
+    """
+    whole, left = divmod(pictures, batch)
+    return whole + (left > 1)
 
 
 @dataclass(frozen=True)
@@ -26,13 +38,8 @@ class Schedule:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Steps of one epoch; a single picture left over makes none.
-
-        The batch statistics of one picture say nothing about the others. With a batch size of 1
-        a person has asked for just that.
-        """
-        whole, left = divmod(self.pictures, self.batch)
-        return whole + (left > 1)
+        """Steps of one epoch."""
+        return steps_per_epoch(self.pictures, self.batch)
 
     @property
     def steps(self) -> int:
@@ -40,8 +47,16 @@ class Schedule:
         return self.steps_per_epoch * self.epochs
 
     def rate(self, step: int) -> float:
-        """Learning rate of step `step` of the run: half a cosine from `lr` to 0."""
-        return self.lr * 0.5 * (1.0 + math.cos(math.pi * step / self.steps))
+        """Learning rate of step `step` of the run: it rises to `lr` along a line, over a tenth of
+        the steps, and falls to 0 along half a cosine.
+
+        Without the rise the first steps of Adam, which knows no gradient yet, undo what a good
+        start knows (docs/defaults.md).
+        """
+        rise = int(WARM_UP * self.steps)
+        if step < rise:
+            return self.lr * (step + 1) / rise
+        return self.lr * 0.5 * (1.0 + math.cos(math.pi * (step - rise) / (self.steps - rise)))
 
     def rows(self, epoch: int) -> list[list[int]]:
         """Return the batches of an epoch (counted from 1), each a list of rows."""

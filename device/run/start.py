@@ -6,8 +6,9 @@ class names (a head computed in closed form, a round of a fleet) makes a `Start`
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Sequence
 
 import numpy as np
 
@@ -53,10 +54,17 @@ class Start:
         if class_names == self.class_names:
             return dict(self.tensors)
         order = [self.class_names.index(name) for name in class_names]
-        return {
-            entry.name: _reordered(self.tensors[entry.name], entry.shape, order)
+        return dict(self.with_rows(manifest, order, class_names).tensors)
+
+    def with_rows(
+        self, manifest: Manifest, rows: Sequence[int], class_names: tuple[str, ...]
+    ) -> Start:
+        """Return these `rows` of its classes, called `class_names`, as a start."""
+        tensors = {
+            entry.name: _taken(self.tensors[entry.name], entry.shape, rows)
             for entry in manifest.state
         }
+        return replace(self, tensors=tensors, class_names=class_names)
 
 
 def bundle_start(bundle: Bundle, class_names: tuple[str, ...], seed: int) -> Start:
@@ -78,9 +86,9 @@ def state_start(path: str | Path, bundle: Bundle) -> Start:
     return Start(emptied, info.class_names, str(path))
 
 
-def _reordered(tensor: Floats, shape: tuple[int | str, ...], order: list[int]) -> Floats:
-    """Return `tensor` with its rows of classes, where it has any, in `order`."""
+def _taken(tensor: Floats, shape: tuple[int | str, ...], rows: Sequence[int]) -> Floats:
+    """Return these rows of classes of `tensor`, or itself where it has no classes."""
     for axis, size in enumerate(shape):
         if size == "K":
-            tensor = np.take(tensor, order, axis)
+            tensor = np.take(tensor, rows, axis)
     return tensor

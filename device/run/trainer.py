@@ -22,7 +22,14 @@ from mobiletl.device.run.evaluation import Score, evaluate
 from mobiletl.device.run.events import Epoch, EpochMetrics, Note, Part, Saved, Step
 from mobiletl.device.run.listener import Listener
 from mobiletl.device.run.pace import Pace
-from mobiletl.device.run.righting import MOST_CUTS, cut_rate, fall, far_below, go_back
+from mobiletl.device.run.righting import (
+    MOST_CUTS,
+    clearly_below,
+    cut_rate,
+    fall,
+    far_below,
+    go_back,
+)
 from mobiletl.device.run.schedule import Schedule
 from mobiletl.device.run.stop import StopFlag, StopRequested
 from mobiletl.device.sessions.session import Session, StepResult
@@ -91,7 +98,9 @@ class Trainer:
                 "start from another state"
             )
         self._save_last()
-        self.position = replace(self.position, before=score, latest=score, best=Best(0, score))
+        self.position = replace(
+            self.position, before=score, latest=score, best=Best(0, score, score.accuracy)
+        )
         self._save("best", self.position)
         self._report(0, score, time.monotonic() - started)
 
@@ -180,8 +189,9 @@ class Trainer:
             raise Diverged(f"the validation loss is {score.loss} after epoch {epoch}")
         ended = replace(self.position, epoch=epoch, latest=score)
         best = ended.best
-        if best is None or rank(score) > rank(best.score):
-            ended = replace(ended, best=Best(epoch, score))
+        top = score.accuracy if best is None else max(best.top, score.accuracy)
+        if not clearly_below(score, top):
+            ended = replace(ended, best=Best(epoch, score, top))
             self._save("best", ended)
         self._report(epoch, score, time.monotonic() - started)
         self.position = replace(ended, loss_sum=0.0, correct=0, seen=0, seconds=0.0)
@@ -240,8 +250,3 @@ class Trainer:
         path = checkpoints.folder.state(kind)
         checkpoints.save(path, self._job.session.state(), position)
         self._listener.hear(Saved(kind, str(path), position.epoch, position.step))
-
-
-def rank(score: Score) -> tuple[float, float]:
-    """Order scores: by accuracy, and where that is equal by loss."""
-    return score.accuracy, -score.loss

@@ -4,85 +4,41 @@ from __future__ import annotations
 
 import contextlib
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Mapping, Sequence
+from typing import Sequence
 
 import numpy as np
 
 from mobiletl.device.bundle.arrays import Tensors
 from mobiletl.device.bundle.bundle import Bundle, open_bundle
-from mobiletl.device.errors import BadState, Interrupted, MobileTLError, NoSpace, UsageError
-from mobiletl.device.features.parts import SourcePlan, open_parts
+from mobiletl.device.errors import Interrupted, MobileTLError, NoSpace, UsageError
+from mobiletl.device.features.parts import Parts, SourcePlan, open_parts
+from mobiletl.device.features.replay import begin_memory, keep_memory, memory_path
+from mobiletl.device.features.store import store_path
+from mobiletl.device.features.views import views
 from mobiletl.device.memory.limit import check_limit
 from mobiletl.device.memory.measured import peak_bytes
 from mobiletl.device.memory.plan import MemoryPlan, plan
-from mobiletl.device.pictures.dataset import Dataset, open_dataset
 from mobiletl.device.pictures.skipped import SkippedFiles
 from mobiletl.device.printable import printable
-from mobiletl.device.run.checkpoints import (
-    Checkpoint,
-    Checkpoints,
-    Position,
-    RunFolder,
-    Settings,
-    load_checkpoint,
-)
+from mobiletl.device.run.checkpoints import Checkpoints, Position, Settings
+from mobiletl.device.run.closed_form import load_head
 from mobiletl.device.run.events import FAILED, FINISHED, STOPPED, Ended, Note, Part, Started
 from mobiletl.device.run.events_file import EventsFile
-from mobiletl.device.run.limits import check_given
+from mobiletl.device.run.limits import CLOSED_FORM, check_given
 from mobiletl.device.run.listener import Listener, Listeners
 from mobiletl.device.run.metrics import MetricsFile
+from mobiletl.device.run.opening import Opened, make_folder, open_run
+from mobiletl.device.run.options import Options, Outcome
 from mobiletl.device.run.schedule import Schedule
 from mobiletl.device.run.start import Start, bundle_start
 from mobiletl.device.run.stop import StopFlag, StopRequested
 from mobiletl.device.run.trainer import Job, Trainer
-from mobiletl.device.sessions.runtimes import choose_runtime, open_session, static_batch
+from mobiletl.device.sessions.runtimes import open_session
 from mobiletl.device.sessions.session import Session
 
 RESUMED = "resume"
-
-# What a run does that is told nothing; the learning rate is the bundle's.
-DEFAULTS: Mapping[str, Any] = {
-    "epochs": 10,
-    "batch": 8,
-    "seed": 0,
-    "augment": True,
-    "val_split": 0.2,
-    "micro_batch": 1,
-}
-
-
-@dataclass(frozen=True)
-class Options:
-    """What to train; `given` are the settings (checkpoints.Settings) a person has named."""
-
-    bundle: Path
-    data: Path
-    run: Path
-    resume: bool
-    given: Mapping[str, Any]
-    use_cache: bool = True
-    cache: Path | None = None
-    """Folder of the feature cache; None is the run's own, emptied at the end."""
-    threads: int = 0
-    save_every: int = 200
-    max_memory: int | None = None
-    """Bytes; a run that is planned with more is refused."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """A finished run."""
-
-    bundle: Bundle
-    folder: RunFolder
-    dataset: Dataset
-    settings: Settings
-    position: Position
-    plan: MemoryPlan
-    skipped: SkippedFiles
-    seconds: float
 
 
 def train(
@@ -97,37 +53,47 @@ def train(
     MobileTLError, and StopRequested once `stop` is set and the state is saved.
     """
     started = time.monotonic()
-    check_given(options.given, options.resume, start is not None)
+    check_given(options.given, options.resume, start is not None or options.former is not None)
     bundle = open_bundle(options.bundle)
-    folder = RunFolder(options.run)
-    checkpoint = _open_run(options, folder, bundle)
-    settings, dataset = _settle(options, bundle, checkpoint)
-    run = _Run(options, bundle, folder, settings, dataset, SkippedFiles(dataset), started)
+    opened = open_run(options, bundle)
+    run = _Run(options, bundle, opened, SkippedFiles(opened.dataset), started)
     run.check_memory()
-    position = checkpoint.position if checkpoint else Position()
-    state, origin = run.first_state(checkpoint, start)
-    notes = run.notes(checkpoint)
-    _make_folder(folder.path)
-    voice = Listeners([MetricsFile(folder.metrics), EventsFile(folder.events), *listeners])
-    voice.hear(run.started(position, origin))
-    for note in notes:
+    position = opened.checkpoint.position if opened.checkpoint else Position()
+    beginning = run.beginning(start)
+    make_folder(opened.folder)
+    run.begin_memory()
+    files = [MetricsFile(opened.folder.metrics), EventsFile(opened.folder.events)]
+    voice = Listeners([*files, *listeners])
+    voice.hear(run.started(position, beginning.origin))
+    for note in run.notes():
         voice.hear(note)
     # The session has its own copy; what is still held here would come on top of the plan.
-    checkpoint = None
+    run = run.without_states()
     try:
-        session = run.open_session(state)
+        session = run.open_session(beginning.tensors)
     except MobileTLError as error:
         run.tell_end(error, position, voice)
         raise
-    del state
+    needs_head = beginning.needs_head
+    del beginning, opened
     with session:
-        position = run.train(session, position, voice, StopFlag() if stop is None else stop)
+        flag = StopFlag() if stop is None else stop
+        position = run.train(session, position, needs_head, voice, flag)
     run.leave_reports()
-    if options.cache is None:
-        _remove_cache(folder)
+    run.keep_memory()
+    run.remove_cache()
     voice.hear(run.ended(FINISHED, "", 0, position))
-    seconds = time.monotonic() - started
-    return Outcome(bundle, folder, dataset, settings, position, run.plan(), run.skipped, seconds)
+    return run.outcome(position)
+
+
+@dataclass(frozen=True)
+class _Beginning:
+    """The state to go on or to begin from, and what its origin is called."""
+
+    tensors: Tensors
+    origin: str
+    needs_head: bool = False
+    """Whether its classifier is yet to be solved for."""
 
 
 @dataclass(frozen=True)
@@ -136,37 +102,80 @@ class _Run:
 
     options: Options
     bundle: Bundle
-    folder: RunFolder
-    settings: Settings
-    dataset: Dataset
+    opened: Opened
     skipped: SkippedFiles
     started_at: float
     """On the monotonic clock."""
 
-    def first_state(
-        self, checkpoint: Checkpoint | None, start: Start | None
-    ) -> tuple[Tensors, str]:
-        """Return the state to go on or to begin from, and what to call its origin."""
-        if checkpoint is not None:
-            return checkpoint.tensors, RESUMED
-        names = self.dataset.class_names
-        begin = start or bundle_start(self.bundle, names, self.settings.seed)
-        return begin.for_classes(self.bundle.manifest, names), begin.origin
+    @property
+    def settings(self) -> Settings:
+        return self.opened.settings
 
-    def notes(self, checkpoint: Checkpoint | None) -> list[Note]:
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return self.opened.dataset.class_names
+
+    def without_states(self) -> _Run:
+        """The same, with nothing of a state held any more."""
+        return replace(self, opened=replace(self.opened, checkpoint=None, former=None))
+
+    def beginning(self, start: Start | None) -> _Beginning:
+        """Return the state to go on or to begin from."""
+        checkpoint, former, names = self.opened.checkpoint, self.opened.former, self.class_names
+        manifest, settings = self.bundle.manifest, self.settings
+        if checkpoint is not None:
+            return _Beginning(checkpoint.tensors, RESUMED)
+        if former is not None and former.class_names != names:
+            self._require_pictures()
+            own = bundle_start(self.bundle, names, settings.seed).tensors
+            of_classes = {entry.name for entry in manifest.state if "K" in entry.shape}
+            trained = former.start.tensors
+            grown = {n: own[n] if n in of_classes else trained[n] for n in own}
+            return _Beginning(grown, former.start.origin, needs_head=True)
+        begin = start or (former.start if former is not None else None)
+        if begin is not None:
+            return _Beginning(begin.for_classes(manifest, names), begin.origin)
+        begin = bundle_start(self.bundle, names, settings.seed)
+        return _Beginning(dict(begin.tensors), begin.origin, settings.start == CLOSED_FORM)
+
+    def _require_pictures(self) -> None:
+        """Refuse a class that the classifier cannot be solved for."""
+        dataset, kept = self.opened.dataset, self.opened.kept
+        seen = {picture.label for picture in dataset.train} | {one.label for one in kept.train}
+        missing = [name for label, name in enumerate(self.class_names) if label not in seen]
+        if missing:
+            name = printable(missing[0])
+            raise UsageError(
+                f"of class '{name}' there is neither a picture nor a feature map that the former "
+                f"run kept; add pictures of it, or leave it out with --drop '{name}'"
+            )
+
+    def notes(self) -> list[Note]:
         """Return what a person should know of how this run goes on."""
-        here = self.settings.runtime
-        if checkpoint is None or checkpoint.settings.runtime == here:
-            return []
-        before = checkpoint.settings.runtime
-        text = f"this run goes on on {here}, where it was on {before}: the numbers round otherwise"
-        return [Note(text)]
+        notes = []
+        here, checkpoint = self.settings.runtime, self.opened.checkpoint
+        if checkpoint is not None and checkpoint.settings.runtime != here:
+            before = checkpoint.settings.runtime
+            notes.append(
+                f"this run goes on on {here}, where it was on {before}: the numbers round otherwise"
+            )
+        if self.opened.former is not None:
+            notes.append(self._replayed())
+        return [Note(text) for text in notes]
+
+    def _replayed(self) -> str:
+        counts = self.opened.kept.counts()
+        if not counts:
+            return "no picture of the former run is gone, so none is replayed"
+        listed = ", ".join(f"{printable(name)} {count}" for name, count in counts.items())
+        total = sum(counts.values())
+        return f"{total} pictures that are gone are replayed from their feature maps: {listed}"
 
     def schedule(self) -> Schedule:
+        """Return the order and the rates of the steps."""
         settings = self.settings
-        return Schedule(
-            len(self.dataset.train), settings.batch, settings.epochs, settings.lr, settings.seed
-        )
+        pictures = len(self.opened.dataset.train) + len(self.opened.kept.train)
+        return Schedule(pictures, settings.batch, settings.epochs, settings.lr, settings.seed)
 
     def check_memory(self) -> None:
         """Refuse a run that is planned with more than the person allows."""
@@ -177,23 +186,25 @@ class _Run:
             check_limit(limit, settings.batch, self.plan, any_batch)
 
     def plan(self, batch: int | None = None) -> MemoryPlan:
+        """Return what the run takes, with this batch or its own."""
         settings = self.settings
         return plan(
             self.bundle.manifest,
             batch or settings.batch,
-            len(self.dataset.class_names),
+            len(self.class_names),
             settings.micro_batch,
             settings.runtime,
         )
 
     def started(self, position: Position, origin: str) -> Started:
+        """Return the first event."""
         schedule = self.schedule()
         return Started(
-            run=str(self.folder.path),
+            run=str(self.opened.folder.path),
             bundle=str(self.bundle.path),
             bundle_id=self.bundle.manifest.id,
             origin=origin,
-            dataset=self.dataset,
+            dataset=self.opened.dataset,
             settings=asdict(self.settings),
             epochs=schedule.epochs,
             steps_per_epoch=schedule.steps_per_epoch,
@@ -202,61 +213,91 @@ class _Run:
         )
 
     def ended(self, outcome: str, message: str, exit_code: int, position: Position) -> Ended:
+        """Return the last event."""
         seconds = time.monotonic() - self.started_at
         skipped = self.skipped.entries()
         return Ended(outcome, message, exit_code, seconds, peak_bytes(), position, skipped)
 
-    def open_session(self, state: Tensors) -> Session:
-        return open_session(
+    def outcome(self, position: Position) -> Outcome:
+        """Return what the caller gets of a run that has finished."""
+        return Outcome(
             self.bundle,
-            len(self.dataset.class_names),
-            state,
-            self.options.threads,
-            self.settings.runtime or None,
+            self.opened.folder,
+            self.opened.dataset,
+            self.settings,
+            position,
+            self.plan(),
+            self.skipped,
+            time.monotonic() - self.started_at,
         )
+
+    def open_session(self, state: Tensors) -> Session:
+        """Open the runtime with a copy of `state`."""
+        threads, runtime = self.options.threads, self.settings.runtime or None
+        return open_session(self.bundle, len(self.class_names), state, threads, runtime)
 
     def train(
-        self, session: Session, position: Position, voice: Listener, stop: StopFlag
+        self,
+        session: Session,
+        position: Position,
+        needs_head: bool,
+        voice: Listener,
+        stop: StopFlag,
     ) -> Position:
         """Train to the end; a stop or an error is told and leaves the reports behind, too."""
-        manifest, options = self.bundle.manifest, self.options
-
-        def show(name: str, done: int, total: int) -> None:
-            stop.raise_if_requested()
-            voice.hear(Part(name, done, total))
-
         trainer: Trainer | None = None
-        cache = (options.cache or self.folder.path) if options.use_cache else None
-        settings = self.settings
-        sources = SourcePlan(
-            session=session,
-            manifest=manifest,
-            augment_seed=settings.seed if settings.augment else None,
-            micro_batch=settings.micro_batch,
-            runtime=settings.runtime,
-            cache=cache,
-            on_progress=show,
-        )
         try:
-            with open_parts(sources, self.dataset, self.skipped) as (training, validation):
-                job = Job(
-                    session=session,
-                    train=training,
-                    val=validation,
-                    schedule=self.schedule(),
-                    classes=len(self.dataset.class_names),
-                    buffer=np.empty((self.settings.batch, *manifest.feature.shape), np.float32),
-                    checkpoints=Checkpoints(
-                        self.folder, manifest, self.dataset.class_names, self.settings
-                    ),
-                    save_every=options.save_every,
-                )
+            with open_parts(self._sources(session), self.opened.dataset, self.skipped) as parts:
+                job = self._job(session, parts)
+                if needs_head:
+                    self._solve(job, voice, stop)
                 trainer = Trainer(job, position, voice, stop)
                 return trainer.run()
         except (StopRequested, MobileTLError) as error:
             self.tell_end(error, trainer.position if trainer else position, voice)
             self.leave_reports()
             raise
+
+    def _sources(self, session: Session) -> SourcePlan:
+        settings, manifest = self.settings, self.bundle.manifest
+        memory = memory_path(self.opened.folder.path, manifest)
+        return SourcePlan(
+            session=session,
+            manifest=manifest,
+            views=views(settings.views),
+            micro_batch=settings.micro_batch,
+            cache=self._cache() if self.options.use_cache else None,
+            memory=memory if memory.is_file() else None,
+            kept=self.opened.kept,
+        )
+
+    def _job(self, session: Session, parts: Parts) -> Job:
+        manifest, dataset = self.bundle.manifest, self.opened.dataset
+        return Job(
+            session=session,
+            train=parts.train,
+            val=parts.val,
+            schedule=self.schedule(),
+            classes=len(dataset.class_names),
+            buffer=np.empty((self.settings.batch, *manifest.feature.shape), np.float32),
+            checkpoints=Checkpoints(
+                self.opened.folder, manifest, dataset.class_names, self.settings
+            ),
+            save_every=self.options.save_every,
+        )
+
+    def _solve(self, job: Job, voice: Listener, stop: StopFlag) -> None:
+        """Begin from a classifier in closed form."""
+
+        def show(done: int, total: int) -> None:
+            stop.raise_if_requested()
+            voice.hear(Part("embedding", done, total))
+
+        manifest, seed = self.bundle.manifest, self.settings.seed
+        fit = load_head(job.session, manifest, job.train, job.classes, seed, job.buffer, show)
+        if fit is None:
+            text = "the classifier has no bias, so it is drawn at random and not solved for"
+            voice.hear(Note(text))
 
     def tell_end(self, error: Exception, position: Position, voice: Listener) -> None:
         """Tell how the run ended; a disk that is full by now must not hide why."""
@@ -269,79 +310,36 @@ class _Run:
 
     def leave_reports(self) -> None:
         """Write what a person looks at, also after a stop or an error."""
-        self.skipped.write(self.folder.skipped)
-        rows = MetricsFile(self.folder.metrics).rows()
+        folder = self.opened.folder
+        self.skipped.write(folder.skipped)
+        rows = MetricsFile(folder.metrics).rows()
         if rows:
             # Late: fonts and drawing are no part of what training needs in memory.
             from mobiletl.device.run.plot import draw_plot
 
             model, method = self.bundle.manifest.model, self.bundle.manifest.method
-            title = f"{model.name}, {method.name} {method.blocks}: {self.folder.path.name}"
-            draw_plot(self.folder.plot, rows, title)
+            title = f"{model.name}, {method.name} {method.blocks}: {folder.path.name}"
+            draw_plot(folder.plot, rows, title)
 
+    def begin_memory(self) -> None:
+        """Take over what the former run kept of its pictures."""
+        former = self.opened.former
+        if former is not None:
+            folder, manifest = self.opened.folder.path, self.bundle.manifest
+            begin_memory(former.run, folder, manifest, former.renamed)
 
-def _open_run(options: Options, folder: RunFolder, bundle: Bundle) -> Checkpoint | None:
-    """Return the place to resume from; refuse to write over another run."""
-    shown = printable(str(folder.path))
-    if options.resume:
-        if not folder.resumable():
-            raise BadState(
-                f"{shown} holds no run to resume; name the folder of one, or start afresh"
-            )
-        return load_checkpoint(folder, bundle.manifest)
-    if folder.holds_run():
-        raise UsageError(
-            f"{shown} holds a run already; go on with it by --resume {shown}, "
-            "or choose another folder with --out"
-        )
-    return None
+    def keep_memory(self) -> None:
+        """Keep maps of this run's pictures for the next one."""
+        manifest, names = self.bundle.manifest, self.class_names
+        cache = store_path(self._cache(), manifest)
+        limit = self.options.replay_bytes
+        keep_memory(self.opened.folder.path, manifest, cache, names, limit)
 
+    def remove_cache(self) -> None:
+        """Free the disk: what the next run may use is in the memory."""
+        if self.options.cache is None:
+            with contextlib.suppress(OSError):
+                store_path(self._cache(), self.bundle.manifest).unlink()
 
-def _settle(
-    options: Options, bundle: Bundle, checkpoint: Checkpoint | None
-) -> tuple[Settings, Dataset]:
-    """Return settings (named, else saved, else default) and the pictures; refuse a changed run."""
-    saved = {} if checkpoint is None else asdict(checkpoint.settings)
-    runtime = choose_runtime(bundle, options.given.get("runtime", saved.get("runtime")))
-    batch = static_batch(bundle, runtime)
-    values = {
-        **DEFAULTS,
-        "lr": bundle.manifest.optimizer.default_lr,
-        **({} if batch is None else {"batch": batch}),
-        **saved,
-        **options.given,
-        "runtime": runtime.name,
-    }
-    if batch not in (None, values["batch"]):
-        raise UsageError(
-            f"{options.bundle} was exported for batches of {batch} on {runtime.name}, not "
-            f"{values['batch']}; export it again with --batch {values['batch']}, or choose another "
-            "--runtime"
-        )
-    dataset = open_dataset(options.data, values["val_split"], values["seed"])
-    values["pictures"] = dataset.fingerprint()
-    if checkpoint is not None:
-        differences = checkpoint.differences(values, dataset.class_names)
-        if differences:
-            raise UsageError(
-                f"{printable(str(options.run))} was started otherwise: {', '.join(differences)}; "
-                "resume it as it was, or start afresh with --out"
-            )
-    return Settings(**values), dataset
-
-
-def _make_folder(path: Path) -> None:
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise NoSpace(
-            f"folder {printable(str(path))} cannot be made ({error.strerror or error}); "
-            "choose another with --out"
-        ) from error
-
-
-def _remove_cache(folder: RunFolder) -> None:
-    """Free the disk: nothing reads a finished run's own cache any more."""
-    for file in folder.path.glob("features-*.cache"):
-        with contextlib.suppress(OSError):
-            file.unlink()
+    def _cache(self) -> Path:
+        return self.options.cache or self.opened.folder.path

@@ -81,9 +81,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--optimizer",
-        default="sgd",
+        default="adam",
         choices=[o.name for o in OPTIMIZERS],
-        help="sgd with momentum 0.9, adam, or adamw (default sgd)",
+        help="sgd with momentum 0.9, adam, or adamw (default adam)",
     )
     _add_runtimes(parser)
     parser.add_argument("--out", type=Path, help="the folder to write (default artifacts/MODEL)")

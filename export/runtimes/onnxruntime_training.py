@@ -84,7 +84,7 @@ def _checkpoint(parts: Parts, properties: Mapping[str, Property]) -> bytes:
     values = {e.name: _first_value(e, classes, generator) for e in entries}
     trained = {e.name: values[e.name] for e in entries if e.role == "parameter"}
     frozen = {e.name: values[e.name] for e in entries if e.role == "statistic"}
-    rate = parts.step.optimizer.default_lr
+    rate = parts.method.default_rate(parts.step.optimizer)
     return write_checkpoint(Checkpoint(trained, frozen, rate, properties))
 
 

@@ -63,7 +63,7 @@ def describe(
             "name": optimizer.name,
             "momentum": float(getattr(optimizer, "momentum", 0.0)),
             "weight_decay": optimizer.weight_decay,
-            "default_lr": optimizer.default_lr,
+            "default_lr": parts.method.default_rate(optimizer),
         },
         "state": [
             {

@@ -1,0 +1,182 @@
+"""What a run keeps of its pictures for the next one: feature maps, in a file of bounded size.
+
+Latent replay (Pellegrini et al., Latent Replay for Real-Time Continual Learning, IROS 2020): of a
+picture that is gone, its map below the trained layers goes on being trained on. The frozen layers
+never change, so the map stays what it would be now.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, defaultdict
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Collection, Mapping
+
+from mobiletl.device.bundle.manifest import Manifest
+from mobiletl.device.errors import NoSpace
+from mobiletl.device.features.store import FeatureStore, StoredMap
+from mobiletl.device.printable import printable
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A picture that is gone, of which these views are left."""
+
+    picture: str
+    views: tuple[int, ...]
+    class_name: str
+    label: int
+
+
+def memory_path(folder: Path, manifest: Manifest) -> Path:
+    """Name the memory of the run in `folder`."""
+    return folder / f"replay-{manifest.fit[:16]}.store"
+
+
+@dataclass(frozen=True)
+class KeptParts:
+    """Pictures that are gone, to train and to validate on."""
+
+    train: tuple[Kept, ...] = ()
+    val: tuple[Kept, ...] = ()
+
+    def counts(self) -> dict[str, int]:
+        """How many pictures of each class there are."""
+        return dict(Counter(one.class_name for one in (*self.train, *self.val)))
+
+
+def kept_parts(
+    memory: FeatureStore,
+    present: Collection[str],
+    class_names: tuple[str, ...],
+    renamed: Mapping[str, str | None],
+    val_split: float,
+) -> KeptParts:
+    """Return the pictures in `memory` of these classes that are not `present`, by identity.
+
+    `renamed` is as for `begin_memory`.
+    """
+    found: dict[str, list[StoredMap]] = defaultdict(list)
+    for stored in memory.maps():
+        name = renamed.get(stored.class_name, stored.class_name)
+        if stored.picture not in present and name in class_names:
+            found[stored.picture].append(replace(stored, class_name=str(name)))
+    by_class: dict[str, list[Kept]] = defaultdict(list)
+    for picture in sorted(found, key=_hashed):
+        maps = found[picture]
+        name = maps[0].class_name
+        kept = Kept(picture, tuple(m.view for m in maps), name, class_names.index(name))
+        by_class[name].append(kept)
+    train: list[Kept] = []
+    val: list[Kept] = []
+    for name in sorted(by_class):
+        cut = round(val_split * len(by_class[name]))
+        val += by_class[name][:cut]
+        train += by_class[name][cut:]
+    return KeptParts(tuple(train), tuple(val))
+
+
+def begin_memory(
+    former: Path, folder: Path, manifest: Manifest, renamed: Mapping[str, str | None]
+) -> None:
+    """Copy the memory of the run in `former` to that of the run in `folder`; raises NoSpace.
+
+    `renamed` maps a class to the name it has from now on, or to None where it is left out.
+    """
+    path = memory_path(former, manifest)
+    if not path.is_file():
+        return
+    with FeatureStore(path, manifest) as source:
+        maps = list(source.maps())
+        named = [(stored, renamed.get(stored.class_name, stored.class_name)) for stored in maps]
+        _write(
+            memory_path(folder, manifest),
+            manifest,
+            [(source, stored, name) for stored, name in named if name is not None],
+        )
+
+
+def keep_memory(
+    folder: Path, manifest: Manifest, cache: Path, class_names: tuple[str, ...], limit: int
+) -> None:
+    """Let the run in `folder` remember at most `limit` bytes of maps; raises NoSpace.
+
+    They are those it began with and those in the file `cache`. With a limit of 0 there is no
+    memory.
+    """
+    path = memory_path(folder, manifest)
+    stores = []
+    try:
+        if limit > 0:
+            stores = [FeatureStore(file, manifest) for file in (cache, path) if file.is_file()]
+            found: dict[tuple[str, int], tuple[FeatureStore, StoredMap]] = {}
+            for store in stores:
+                for stored in store.maps():
+                    if stored.class_name in class_names:
+                        found.setdefault((stored.picture, stored.view), (store, stored))
+            taken = chosen([stored for _, stored in found.values()], limit)
+            rows = [(found[(one.picture, one.view)][0], one, one.class_name) for one in taken]
+            _write(path, manifest, rows)
+        elif path.exists():
+            path.unlink()
+    except OSError as error:
+        raise _cannot_keep(path, error) from error
+    finally:
+        for store in stores:
+            store.close()
+
+
+def chosen(maps: Collection[StoredMap], limit: int) -> list[StoredMap]:
+    """Choose maps of `limit` bytes in all: of every class as many, and one view of many pictures
+    rather than many views of a few.
+
+    Which pictures of a class stay follows from a hash of their identity, so that those that stay
+    once go on staying.
+    """
+    by_class: dict[str, list[StoredMap]] = defaultdict(list)
+    for stored in sorted(maps, key=_order):
+        by_class[stored.class_name].append(stored)
+    queues = [by_class[name] for name in sorted(by_class)]
+    taken: list[StoredMap] = []
+    left = limit
+    for turn in range(max((len(queue) for queue in queues), default=0)):
+        for queue in queues:
+            if turn < len(queue) and queue[turn].length <= left:
+                taken.append(queue[turn])
+                left -= queue[turn].length
+    return taken
+
+
+def _order(stored: StoredMap) -> tuple[int, str]:
+    return stored.view, _hashed(stored.picture)
+
+
+def _hashed(picture: str) -> str:
+    return hashlib.sha256(picture.encode("ascii")).hexdigest()
+
+
+def _write(
+    path: Path, manifest: Manifest, rows: Collection[tuple[FeatureStore, StoredMap, str]]
+) -> None:
+    """Write a store of these maps under these class names; the former one stays until then."""
+    partial = path.with_name(path.name + ".partial")
+    try:
+        if partial.exists():
+            partial.unlink()
+        with FeatureStore(partial, manifest) as target:
+            for source, stored, name in rows:
+                source.copy(stored, target, name)
+            for source in {id(source): source for source, _, _ in rows}.values():
+                source.copy_files(target)
+            target.flush()
+        partial.replace(path)
+    except OSError as error:
+        raise _cannot_keep(path, error) from error
+
+
+def _cannot_keep(path: Path, error: OSError) -> NoSpace:
+    return NoSpace(
+        f"feature maps for replay cannot be kept in {printable(str(path))} "
+        f"({error.strerror or error}); free space there, or keep none with --replay-mb 0"
+    )

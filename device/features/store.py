@@ -1,0 +1,235 @@
+"""Feature maps on disk by the identity of their picture: a cache, and a memory of pictures gone.
+
+One file that grows by records, little-endian:
+
+    4s   b"mtl1"
+    u16  length of the JSON
+    u32  length of the data
+    u32  CRC-32 of both lengths and the JSON
+    u32  CRC-32 of the data
+    JSON, UTF-8, then data
+
+    {"fit": ..., "shape": [C, h, w]}                             first: what all maps have in common
+    {"picture": ID, "view": V, "class": NAME}, and a map         see quantised.py
+    {"picture": ID, "path": ..., "bytes": ..., "mtime_ns": ...}  which picture a file holds
+
+A record that a crash has cut off is the last one, and goes when the file is opened. A map that the
+disk has changed fails its checksum when it is read, and counts as missing.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import struct
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Iterator, Tuple
+
+from mobiletl.device.bundle.arrays import Floats
+from mobiletl.device.bundle.manifest import Manifest
+from mobiletl.device.errors import NoSpace
+from mobiletl.device.features.quantised import Codec
+from mobiletl.device.pictures.dataset import Picture
+from mobiletl.device.printable import printable
+
+MAGIC = b"mtl1"
+_HEAD = struct.Struct("<4sHIII")
+_LENGTHS = struct.Struct("<HI")
+# What a file is known by without being read: path in its data folder, bytes, time of change.
+_FileKey = Tuple[str, int, int]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class StoredMap:
+    """A map in the file, and what it is of; `offset` and `length` are those of its record."""
+
+    picture: str
+    view: int
+    class_name: str
+    offset: int
+    length: int
+
+
+def store_path(folder: Path, manifest: Manifest) -> Path:
+    """Name the store of a bundle in `folder`; bundles whose states fit each other share it."""
+    return folder / f"maps-{manifest.fit[:16]}.store"
+
+
+class FeatureStore:
+    """Maps that were computed before; a context manager."""
+
+    def __init__(self, path: Path, manifest: Manifest) -> None:
+        """Open the file at `path`, or begin it; raises NoSpace."""
+        self.path = path
+        self.codec = Codec(manifest.feature.shape)
+        self._maps: dict[str, dict[int, tuple[int, int]]] = {}
+        self._classes: dict[str, str] = {}
+        self._files: dict[_FileKey, str] = {}
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # Unbuffered: a record is written and read whole.
+            self._file: BinaryIO = path.open("a+b", buffering=0)
+        except OSError as error:
+            raise self._no_space(error) from error
+        try:
+            self._open({"fit": manifest.fit, "shape": list(manifest.feature.shape)})
+        except BaseException:
+            self._file.close()
+            raise
+
+    @property
+    def map_bytes(self) -> int:
+        """Bytes of a map with its record, nearly."""
+        return self.codec.size + _HEAD.size + 128
+
+    def has(self, picture: str, view: int) -> bool:
+        """Whether there is such a map; it may still turn out damaged."""
+        return view in self._maps.get(picture, {})
+
+    def read(self, picture: str, view: int, out: Floats) -> bool:
+        """Write a map to `out` f32[C,h,w]; False where it is missing or damaged."""
+        place = self._maps.get(picture, {}).get(view)
+        content = None if place is None else self._data(*place)
+        if content is None or len(content) != self.codec.size:
+            self._maps.get(picture, {}).pop(view, None)
+            return False
+        self.codec.decode(content, out)
+        return True
+
+    def add(self, picture: str, view: int, class_name: str, content: bytes) -> None:
+        """Append an encoded map; raises NoSpace."""
+        about = {"picture": picture, "view": view, "class": class_name}
+        self._maps.setdefault(picture, {})[view] = self._append(about, content)
+        self._classes[picture] = class_name
+
+    def picture_of(self, file: Picture) -> str | None:
+        """Return the picture in a file that was read before, unless it has changed since."""
+        return self._files.get((file.path, file.bytes, file.mtime_ns))
+
+    def remember(self, file: Picture, picture: str) -> None:
+        """Note which picture a file holds; raises NoSpace."""
+        self._files[(file.path, file.bytes, file.mtime_ns)] = picture
+        about = {"path": file.path, "bytes": file.bytes, "mtime_ns": file.mtime_ns}
+        self._append({"picture": picture, **about}, b"")
+
+    def maps(self) -> Iterator[StoredMap]:
+        """Every map, by picture in the order in which they came, then by view."""
+        for picture, views in self._maps.items():
+            for view in sorted(views):
+                yield StoredMap(picture, view, self._classes[picture], *views[view])
+
+    def copy(self, stored: StoredMap, target: FeatureStore, class_name: str) -> None:
+        """Append a map of this store to another one, unless it is damaged; raises NoSpace."""
+        content = self._data(stored.offset, stored.length)
+        if content is not None:
+            target.add(stored.picture, stored.view, class_name, content)
+
+    def copy_files(self, target: FeatureStore) -> None:
+        """Let another store know which pictures the files hold of which it has a map."""
+        for (path, size, mtime_ns), picture in self._files.items():
+            known = target._files.get((path, size, mtime_ns))
+            if picture in target._maps and known != picture:
+                target.remember(Picture(path, 0, size, mtime_ns), picture)
+
+    def flush(self) -> None:
+        """Have everything reach the disk; raises OSError."""
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Close the file; it stays."""
+        self._file.close()
+
+    def __enter__(self) -> FeatureStore:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _open(self, about: dict[str, Any]) -> None:
+        """Find the records; begin afresh where the file is of other maps."""
+        try:
+            sound = 0
+            for offset, length, found in self._records():
+                if (offset == 0) != (found == about):
+                    break
+                sound = offset + length
+                self._find(found, offset, length)
+            size = os.fstat(self._file.fileno()).st_size
+            if sound < size:
+                logger.warning("%s: %d bytes at its end are cut off", self.path, size - sound)
+                self._file.truncate(sound)
+        except OSError as error:
+            raise self._no_space(error) from error
+        if sound == 0:
+            self._maps.clear()
+            self._append(about, b"")
+
+    def _records(self) -> Iterator[tuple[int, int, dict[str, Any]]]:
+        """Offset, length and JSON of each record, up to the first that is not sound."""
+        size = os.fstat(self._file.fileno()).st_size
+        offset = 0
+        while offset + _HEAD.size <= size:
+            self._file.seek(offset)
+            magic, about_bytes, data_bytes, checksum, _ = _HEAD.unpack(self._file.read(_HEAD.size))
+            content = self._file.read(about_bytes)
+            lengths = _LENGTHS.pack(about_bytes, data_bytes)
+            length = _HEAD.size + about_bytes + data_bytes
+            if (
+                magic != MAGIC
+                or offset + length > size
+                or zlib.crc32(lengths + content) != checksum
+            ):
+                return
+            yield offset, length, json.loads(content)
+            offset += length
+
+    def _find(self, about: dict[str, Any], offset: int, length: int) -> None:
+        if "view" in about:
+            self._maps.setdefault(about["picture"], {})[about["view"]] = (offset, length)
+            self._classes[about["picture"]] = about["class"]
+        elif "path" in about:
+            key = (about["path"], about["bytes"], about["mtime_ns"])
+            self._files[key] = about["picture"]
+
+    def _append(self, about: dict[str, Any], data: bytes) -> tuple[int, int]:
+        content = json.dumps(about).encode("utf-8")
+        lengths = _LENGTHS.pack(len(content), len(data))
+        head = _HEAD.pack(
+            MAGIC, len(content), len(data), zlib.crc32(lengths + content), zlib.crc32(data)
+        )
+        record = head + content + data
+        try:
+            written = self._file.write(record)
+        except OSError as error:
+            raise self._no_space(error) from error
+        if written != len(record):
+            raise self._no_space(OSError("the disk is full"))
+        return self._file.tell() - len(record), len(record)
+
+    def _data(self, offset: int, length: int) -> bytes | None:
+        """Return the data of a record; None where it is not what was written."""
+        self._file.seek(offset)
+        record = self._file.read(length)
+        if len(record) < max(length, _HEAD.size):
+            return None
+        _, about_bytes, data_bytes, _, checksum = _HEAD.unpack(record[: _HEAD.size])
+        data = record[_HEAD.size + about_bytes :]
+        return data if len(data) == data_bytes and zlib.crc32(data) == checksum else None
+
+    def _no_space(self, error: OSError) -> NoSpace:
+        return NoSpace(
+            f"feature maps cannot be kept in {printable(str(self.path))} "
+            f"({error.strerror or error}); free space, name another folder with --cache DIR, or "
+            "train with --no-cache"
+        )

@@ -1,0 +1,61 @@
+"""Which crop of a picture an epoch sees: the central one, one of a few, or a fresh one.
+
+A view is a number: 0 is the central crop, any other the random crop that is drawn from it and from
+the picture's identity. So a view of a picture is the same in every run, whatever the seed and
+whichever pictures came and went, and its feature map can be kept.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mobiletl.device.bundle.arrays import Floats
+from mobiletl.device.bundle.frame import Frame
+from mobiletl.device.bundle.manifest import Input
+from mobiletl.device.bundle.prepare import prepare
+from mobiletl.device.pictures.augment import augmented, random_stream, training_short_side
+
+CENTRAL = 0
+# Digits of an identity, a SHA-256 in hex, that its draws begin with.
+_DIGITS = 16
+
+
+@dataclass(frozen=True)
+class Views:
+    """The views of a picture that take turns over the epochs; none stands for fresh ones."""
+
+    numbers: tuple[int, ...]
+
+    def of(self, identity: str, epoch: int) -> int:
+        """Return the view of the picture `identity` that `epoch` sees; epoch 0 is for evaluation.
+
+        Pictures begin with different views, so that a batch has some of each.
+        """
+        if epoch == 0:
+            return self.numbers[0] if self.numbers else CENTRAL
+        if not self.numbers:
+            return epoch
+        return self.numbers[(epoch + _number(identity)) % len(self.numbers)]
+
+
+# A new crop in every epoch, and the same one in all.
+FRESH = Views(())
+ONLY_CENTRAL = Views((CENTRAL,))
+
+
+def views(count: int) -> Views:
+    """Return the central crop and `count` - 1 random ones; for 0, a fresh one in every epoch."""
+    return Views(tuple(range(count)))
+
+
+def write_view(frame: Frame, size: Input, identity: str, view: int, out: Floats) -> None:
+    """Decode `frame` and write `view` of it to `out` f32[3,H,W]; raises UnreadablePicture."""
+    if view == CENTRAL:
+        prepare(frame, size, out)
+    else:
+        stream = random_stream(_number(identity), view)
+        augmented(frame.decode(training_short_side(size)), size, stream, out)
+
+
+def _number(identity: str) -> int:
+    return int(identity[:_DIGITS], 16)

@@ -1,0 +1,94 @@
+"""The classifier a run begins with: solved for on the embeddings of its own pictures.
+
+Letters: P pictures, D numbers in an embedding, K classes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Callable
+
+import numpy as np
+
+from mobiletl.device.bundle.arrays import Floats, Labels, Tensors
+from mobiletl.device.bundle.manifest import Manifest
+from mobiletl.device.features.parts import Pictures
+from mobiletl.device.heads.ridge import Head, RidgeFit, fit_ridge
+from mobiletl.device.sessions.session import Session
+
+# So many pictures are enough to begin training from, and the sums stay small beside a step's.
+MOST_PICTURES = 512
+# Calibrated logits leave little to learn where all pictures are right already. Smaller ones say the
+# same, less surely, and training gains more (docs/defaults.md).
+START_SCALE = 0.1
+_STREAM = 0x68656164
+
+# Called with pictures done and in all; may raise to stop.
+OnProgress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """Embeddings f32[P,D] and labels i64[P] of the pictures that could be decoded, by row."""
+
+    values: Floats
+    labels: Labels
+    rows: list[int]
+
+
+def embed(
+    session: Session, pictures: Pictures, rows: list[int], buffer: Floats, on_progress: OnProgress
+) -> Embeddings:
+    """Embed the central crops of `rows`, in batches of `buffer` f32[N,C,h,w]."""
+    parts: list[Floats] = []
+    seen: list[int] = []
+    for start in range(0, len(rows), len(buffer)):
+        on_progress(start, len(rows))
+        written = pictures.source.fill(rows[start : start + len(buffer)], 0, buffer)
+        if written:
+            parts.append(session.embed(buffer[: len(written)]).embeddings)
+            seen += written
+    on_progress(len(rows), len(rows))
+    return Embeddings(np.concatenate(parts), pictures.labels[seen], seen)
+
+
+def load_head(
+    session: Session,
+    manifest: Manifest,
+    pictures: Pictures,
+    classes: int,
+    seed: int,
+    buffer: Floats,
+    on_progress: OnProgress,
+) -> RidgeFit | None:
+    """Give `session` a closed-form classifier to begin training from.
+
+    Returns None, and changes nothing, for a network whose classifier has no bias.
+    """
+    if manifest.classifier is None:
+        return None
+    rows = _balanced(pictures.labels, seed)
+    found = embed(session, pictures, rows, buffer, on_progress)
+    fit = fit_ridge(found.values, found.labels, classes)
+    session.load(with_head(session.state(), manifest, fit.head, START_SCALE))
+    return fit
+
+
+def with_head(state: Tensors, manifest: Manifest, head: Head, scale: float = 1.0) -> Tensors:
+    """Return `state` with the classifier of `head`, its logits times `scale`."""
+    assert manifest.classifier is not None
+    weight, bias = manifest.classifier
+    factor = np.float32(scale)
+    return {**state, weight: head.weight * factor, bias: head.bias * factor}
+
+
+def _balanced(labels: Labels, seed: int) -> list[int]:
+    """Return rows, sorted: all, or as many of each class as make up MOST_PICTURES in all."""
+    order = np.random.default_rng((_STREAM, seed)).permutation(len(labels))
+    # A picture's turn: how many of its class come before it.
+    turns = np.empty(len(labels), np.int64)
+    for label in np.unique(labels):
+        mine = order[labels[order] == label]
+        turns[mine] = np.arange(len(mine))
+    first = sorted(order.tolist(), key=lambda row: int(turns[row]))[:MOST_PICTURES]
+    return sorted(first)
