@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     from mobiletl.device.run.events import Ended, Epoch, Event, Note, Part, Saved, Started, Step
     from mobiletl.device.run.library import train
     from mobiletl.device.run.listener import Listener
+    from mobiletl.device.run.options import Outcome
     from mobiletl.device.run.start import Start, state_start
     from mobiletl.device.run.stop import StopFlag, StopRequested
-    from mobiletl.device.run.training import Outcome
+    from mobiletl.device.run.teacher import Teacher
 
 __all__ = [
     "Bundle",
@@ -45,6 +46,7 @@ __all__ = [
     "Step",
     "StopFlag",
     "StopRequested",
+    "Teacher",
     "UnreadablePicture",
     "load_state",
     "open_bundle",
@@ -76,7 +78,8 @@ _HOMES = {
     "mobiletl.device.run.listener": ("Listener",),
     "mobiletl.device.run.start": ("Start", "state_start"),
     "mobiletl.device.run.stop": ("StopFlag", "StopRequested"),
-    "mobiletl.device.run.training": ("Outcome",),
+    "mobiletl.device.run.teacher": ("Teacher",),
+    "mobiletl.device.run.options": ("Outcome",),
 }
 
 
