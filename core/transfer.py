@@ -102,7 +102,12 @@ def check_resolution(resolution: int) -> None:
         )
 
 
-def split(model: IrbNetwork, blocks: int | None, fold: bool = True) -> Transfer:
+def split(
+    model: IrbNetwork,
+    blocks: int | None,
+    fold: bool = True,
+    resolution: int = USUAL_RESOLUTION,
+) -> Transfer:
     """Cut below the top `blocks` inverted residual blocks, or below the last layer for None.
 
     The head and the whole classifier belong to the top when any block count is given (0 included).
@@ -131,7 +136,7 @@ def split(model: IrbNetwork, blocks: int | None, fold: bool = True) -> Transfer:
         fold_norms(prefix.eval())
     top = TransferTop({name: layers[name] for name in names[border:]}, classifier)
     block_names = tuple(names[border : border + (blocks or 0)])
-    return Transfer(prefix.eval().requires_grad_(False), top, block_names)
+    return Transfer(prefix.eval().requires_grad_(False), top, block_names, resolution)
 
 
 def whole(model: IrbNetwork, resolution: int = USUAL_RESOLUTION) -> Transfer:
