@@ -19,7 +19,8 @@ from mobiletl.core.methods import find_method
 from mobiletl.device.bundle.bundle import open_bundle
 from mobiletl.device.commands.table import main
 from mobiletl.device.sessions.runtimes import open_session
-from mobiletl.export.own_network import find_network, short_name
+from mobiletl.export.own_file import short_name
+from mobiletl.export.own_network import find_network
 from mobiletl.export.weights.loading import load_weights
 from runtime_tests.export import test_methods_on_backbones as table
 from runtime_tests.support.board.shared_files import REPOSITORY
