@@ -120,7 +120,8 @@ def split(
     available = model.block_count
     if blocks is not None and not 0 <= blocks <= available:
         raise UnsupportedModel(
-            f"{blocks} blocks to train, but {model.title} has {available}; try --blocks 3"
+            f"{blocks} blocks to train, but {model.title} has {available}; "
+            f"try --blocks {min(3, available)}"
         )
     trained = 0 if blocks is None else blocks + model.head_count
     layers = dict(model.features.named_children())
