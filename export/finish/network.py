@@ -93,6 +93,8 @@ def unfolded(tensors: Tensors, bundle: HostBundle, state: State, source: str) ->
         keys = [f"{norm_name}.{leaf}" for leaf in ("weight", "running_mean", "running_var")]
         if keys[1] in trained:
             continue
+        if f"{conv}.weight" in trained and (tensors[f"{norm_name}.weight"] == 1).all():
+            continue  # the scale is in a kernel that has been trained since: no weights have it
         if f"{conv}.weight" not in trained:
             keys += [f"{conv}.weight", f"{norm_name}.bias"]
         original = {**result, **{key: weights[key] for key in keys}}
