@@ -53,7 +53,7 @@ def finish(order: Order) -> Result:
     require_writable(out, row.suffix)
     bundle = read_bundle(order.bundle, order.model, order.method)
     state = read_state(order.state, bundle)
-    with blamed("finished", *bundle.own):
+    with blamed("finished", order.model or "", order.method or ""):
         finished = finished_network(bundle, state, order.weights)
         difference = check_against_graphs(finished, bundle, state)
         contents, summary, skipped = _contents(row, finished, order)
