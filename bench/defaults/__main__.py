@@ -27,7 +27,7 @@ def _compare(flags: argparse.Namespace) -> int:
     by_name = {one.name: one for one in sets}
     blocks = [int(word) for word in flags.blocks.split(",")]
     per_class = [int(word) for word in flags.per_class.split(",")]
-    for cell in cells(sets, blocks, per_class, flags.seeds):
+    for cell in cells(sets, blocks, per_class, flags.seeds, flags.train):
         if not results.has(cell):
             bundle = _bundle(flags, cell.blocks)
             bench = Bench(bundle, flags.out / "scratch", flags.limit, flags.threads)
@@ -35,7 +35,8 @@ def _compare(flags: argparse.Namespace) -> int:
             results.add(cell, figures)
             gain = figures["trained"]["accuracy"] - figures["closed_form"]["accuracy"]
             print(f"{cell}: {figures['trained']['accuracy']:.1%}, {100 * gain:+.1f}", flush=True)
-    print("\n".join(table_lines(results.rows)))
+    rows = [row for row in results.rows if row["cell"]["train"] == flags.train]
+    print("\n".join(table_lines(rows)))
     return 0
 
 
@@ -43,7 +44,7 @@ def _bundle(flags: argparse.Namespace, blocks: int) -> Bundle:
     out = flags.out / f"{flags.model}-{blocks}"
     if not out.exists():
         request = Request(
-            flags.model, flags.weights, flags.method, blocks, flags.resolution, "adam", out
+            flags.model, flags.weights, flags.method, blocks, flags.resolution, flags.optimizer, out
         )
         export_bundle(request)
     return open_bundle(out)
@@ -63,6 +64,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--method", default="mobiletl")
     add("--resolution", type=int, default=224)
     add("--blocks", default="1,3,5")
+    add("--optimizer", default="adam")
+    add("--train", default="", metavar="FLAGS", help="of mobiletl train, instead of its defaults")
     add("--per-class", default="5,20,0", help="pictures of each class, 0 for all")
     add("--limit", type=int, default=120, help="how many of a class are all")
     add("--seeds", type=int, default=3)

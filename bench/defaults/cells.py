@@ -25,6 +25,8 @@ class Cell:
     per_class: int
     blocks: int
     seed: int
+    train: str = ""
+    """Flags of `mobiletl train`; nothing for its defaults."""
 
 
 @dataclass(frozen=True)
@@ -95,11 +97,15 @@ class Results:
 
 
 def cells(
-    sets: Sequence[PictureSet], blocks: Sequence[int], per_class: Sequence[int], seeds: int
+    sets: Sequence[PictureSet],
+    blocks: Sequence[int],
+    per_class: Sequence[int],
+    seeds: int,
+    train: str,
 ) -> Iterator[Cell]:
     """Every cell, seed by seed, so that a table of all sets is there early."""
     for seed in range(seeds):
         for count in blocks:
             for number in per_class:
                 for pictures in sets:
-                    yield Cell(pictures.name, number, count, seed)
+                    yield Cell(pictures.name, number, count, seed, train)

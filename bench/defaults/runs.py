@@ -5,6 +5,8 @@ part. Letters: P pictures, D numbers in an embedding, K classes.
 from __future__ import annotations
 
 import json
+import shlex
+import shutil
 import subprocess
 import sys
 import warnings
@@ -27,6 +29,7 @@ from mobiletl.device.sessions.runtimes import open_session
 Floats = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
 DIVERGED = 7
+TRAIN = "train_on_board.py"
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ def run(bench: Bench, pictures: PictureSet, cell: Cell) -> dict[str, Any]:
     train = Maps.of(bench, data, names)
     probe = _probe(bench, train, test)
     taught = _call(bench, "teach.py", data, cell)
-    trained = _call(bench, "train_on_board.py", data, cell)
+    trained = _call(bench, TRAIN, data, cell)
     return {
         "pictures": len(train.labels),
         "probe": probe,
@@ -88,11 +91,12 @@ class Maps:
 def _call(bench: Bench, script: str, data: Path, cell: Cell) -> dict[str, Any]:
     """Run a script of the bundle with its defaults; an empty report where it diverged."""
     out = bench.folder / "runs" / f"{cell.set}-{cell.per_class}-{cell.blocks}-{cell.seed}-{script}"
-    subprocess.run(["rm", "-rf", str(out)], check=True)
+    shutil.rmtree(out, ignore_errors=True)
     words = [
         *(sys.executable, str(bench.bundle.path / "device" / script), "--json"),
         *("--data", str(data), "--out", str(out), "--seed", str(cell.seed)),
         *("--threads", str(bench.threads), "--replay-mb", "0"),
+        *(shlex.split(cell.train) if script == TRAIN else ()),
     ]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     if done.returncode == DIVERGED:

@@ -136,7 +136,9 @@ class _Teaching:
 
     def _embed(self, part: Pictures, buffer: Floats) -> Embeddings:
         rows = list(range(len(part.labels)))
-        return embed(self.session, part, rows, buffer, partial(self._show, "embedding"))
+        size = self.bundle.manifest.embedding.size
+        show = partial(self._show, "embedding")
+        return embed(self.session, size, part, rows, buffer, show)
 
     def _show(self, name: str, done: int, total: int) -> None:
         self.stop.raise_if_requested()
