@@ -60,14 +60,26 @@ class PictureSet:
 
 def find_sets(data: Path) -> list[PictureSet]:
     """The sets below `data`, by name; raises UsageError where there is none."""
-    found = []
-    for folder in sorted(path for path in data.iterdir() if path.is_dir()):
-        test = next((folder / name for name in TESTS if (folder / name).is_dir()), None)
-        if (folder / TRAIN).is_dir() and test is not None:
-            found.append(PictureSet(folder.name, folder / TRAIN, test))
+    folders = sorted(path for path in data.iterdir() if path.is_dir())
+    found = [one for one in map(_set_in, folders) if one is not None]
     if not found:
         raise UsageError(f"{data} holds no set; expected folders with train/ and test/ in them")
     return found
+
+
+def find_set(folder: Path) -> PictureSet:
+    """The set in `folder`; raises UsageError where it is none."""
+    found = _set_in(folder)
+    if found is None:
+        raise UsageError(f"{folder} is no set; expected train/ and test/ in it")
+    return found
+
+
+def _set_in(folder: Path) -> PictureSet | None:
+    test = next((folder / name for name in TESTS if (folder / name).is_dir()), None)
+    if not (folder / TRAIN).is_dir() or test is None:
+        return None
+    return PictureSet(folder.name, folder / TRAIN, test)
 
 
 def pictures_in(folder: Path) -> list[Path]:
