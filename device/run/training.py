@@ -125,8 +125,9 @@ class _Run:
         manifest, settings = self.bundle.manifest, self.settings
         if checkpoint is not None:
             return _Beginning(checkpoint.tensors, RESUMED)
-        if former is not None and former.class_names != names:
+        if former is not None:
             self._require_pictures()
+        if former is not None and sorted(former.class_names) != sorted(names):
             own = bundle_start(self.bundle, names, settings.seed).tensors
             of_classes = {entry.name for entry in manifest.state if "K" in entry.shape}
             trained = former.start.tensors
@@ -139,7 +140,7 @@ class _Run:
         return _Beginning(dict(begin.tensors), begin.origin, settings.start == CLOSED_FORM)
 
     def _require_pictures(self) -> None:
-        """Refuse a class that the classifier cannot be solved for."""
+        """Refuse a class of which nothing is left: training the others would make it forgotten."""
         dataset, kept = self.opened.dataset, self.opened.kept
         seen = {picture.label for picture in dataset.train} | {one.label for one in kept.train}
         missing = [name for label, name in enumerate(self.class_names) if label not in seen]
@@ -330,10 +331,9 @@ class _Run:
 
     def keep_memory(self) -> None:
         """Keep maps of this run's pictures for the next one."""
-        manifest, names = self.bundle.manifest, self.class_names
+        folder, manifest = self.opened.folder.path, self.bundle.manifest
         cache = store_path(self._cache(), manifest)
-        limit = self.options.replay_bytes
-        keep_memory(self.opened.folder.path, manifest, cache, names, limit)
+        keep_memory(folder, manifest, cache, self.opened.dataset, self.options.replay_bytes)
 
     def remove_cache(self) -> None:
         """Free the disk: what the next run may use is in the memory."""

@@ -62,7 +62,7 @@ def test_split_does_not_depend_on_the_order_of_the_pictures() -> None:
 
 
 def test_added_pictures_move_few_that_were_trained_on() -> None:
-    """16 of 20 are trained on; 10 more come. A new draw of 6 in 30 takes 3.2 of the 16 each time."""
+    """16 of 20 are trained on; 10 more come. A new draw of 6 in 30 takes 3.2 of the 16."""
     moved = 0
     for seed in range(50):
         before = [f"{index}.png" for index in range(20)]
