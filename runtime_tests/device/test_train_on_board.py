@@ -29,6 +29,7 @@ from runtime_tests.support.board.tiny_bundle import write_tiny_bundle
 
 Capture = pytest.CaptureFixture[str]
 DEVICE = Path(training.__file__).parents[1]
+RUINOUS = ("--lr", "1e38", "--start", "random")
 ODD_NAMES = ("it's", "Grün 日本", "two\nlines", "\x1b[31mred", "\udcff")
 
 
@@ -182,7 +183,7 @@ def bad_inputs(bundle: Path, photos: Path, tmp_path: Path) -> dict[str, tuple[li
         "no bundle": (command(tmp_path / "empty", photos), 4),
         "no run": (command(bundle, photos, "--resume", str(tmp_path / "empty")), 5),
         "no folder": (command(bundle, photos, "--out", str(tmp_path / "file" / "run")), 6),
-        "rate": (command(bundle, photos, "--out", str(tmp_path / "run"), "--lr", "1e38"), 7),
+        "rate": (command(bundle, photos, "--out", str(tmp_path / "run"), *RUINOUS), 7),
     }
 
 
