@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mobiletl.device.run.events import Ended, Epoch, Event, Note, Part, Saved, Started, Step
     from mobiletl.device.run.library import train
     from mobiletl.device.run.listener import Listener
-    from mobiletl.device.run.options import Outcome
+    from mobiletl.device.run.options import Former, Outcome
     from mobiletl.device.run.start import Start, state_start
     from mobiletl.device.run.stop import StopFlag, StopRequested
     from mobiletl.device.run.teacher import Teacher
@@ -31,6 +31,7 @@ __all__ = [
     "Ended",
     "Epoch",
     "Event",
+    "Former",
     "Frame",
     "Listener",
     "MobileTLError",
@@ -76,10 +77,10 @@ _HOMES = {
     ),
     "mobiletl.device.run.library": ("train",),
     "mobiletl.device.run.listener": ("Listener",),
+    "mobiletl.device.run.options": ("Former", "Outcome"),
     "mobiletl.device.run.start": ("Start", "state_start"),
     "mobiletl.device.run.stop": ("StopFlag", "StopRequested"),
     "mobiletl.device.run.teacher": ("Teacher",),
-    "mobiletl.device.run.options": ("Outcome",),
 }
 
 

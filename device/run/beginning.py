@@ -36,9 +36,9 @@ def first_state(bundle: Bundle, opened: Opened, start: Start | None = None) -> B
     fresh = bundle_start(bundle, names, opened.settings.seed)
     if former is None:
         return Beginning(dict(fresh.tensors), fresh.origin, needs_head=True)
-    if former.class_names == names and not former.taught:
-        return Beginning(former.start.for_classes(manifest, names), former.start.origin)
     _require_pictures(opened, former)
+    if sorted(former.class_names) == sorted(names) and not former.taught:
+        return Beginning(former.start.for_classes(manifest, names), former.start.origin)
     of_classes = {entry.name for entry in manifest.state if "K" in entry.shape}
     grown = {
         name: tensor if name in of_classes else former.start.tensors[name]
@@ -48,6 +48,7 @@ def first_state(bundle: Bundle, opened: Opened, start: Start | None = None) -> B
 
 
 def _require_pictures(opened: Opened, former: FormerRun) -> None:
+    """Refuse a class of which nothing is left: training the others would make it forgotten."""
     dataset, kept = opened.dataset, opened.kept
     seen = {picture.label for picture in dataset.train} | {one.label for one in kept.train}
     missing = [name for label, name in enumerate(dataset.class_names) if label not in seen]

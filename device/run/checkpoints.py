@@ -202,9 +202,9 @@ class Checkpoint:
         found = [
             FLAGS[name]
             if name == "pictures"
-            else f"{FLAGS[name]} ({saved[name]} then, {value} now)"
-            for name, value in settings.items()
-            if name in FLAGS and saved[name] != value
+            else f"{FLAGS[name]} ({saved[name]} then, {settings[name]} now)"
+            for name in FLAGS
+            if name in settings and saved[name] != settings[name]
         ]
         return found + (["the class names"] if class_names != self.class_names else [])
 

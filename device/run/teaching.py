@@ -174,8 +174,8 @@ class _Teaching:
         folder, manifest = self.opened.folder, self.bundle.manifest
         self.skipped.write(folder.skipped)
         cache = store_path(self._cache(), manifest)
-        names, limit = self.opened.dataset.class_names, self.options.replay_bytes
-        keep_memory(folder.path, manifest, cache, names, limit)
+        dataset, limit = self.opened.dataset, self.options.replay_bytes
+        keep_memory(folder.path, manifest, cache, dataset, limit)
         if self.options.cache is None:
             with contextlib.suppress(OSError):
                 cache.unlink()

@@ -312,10 +312,9 @@ class _Run:
 
     def keep_memory(self) -> None:
         """Keep maps of this run's pictures for the next one."""
-        manifest, names = self.bundle.manifest, self.class_names
+        folder, manifest = self.opened.folder.path, self.bundle.manifest
         cache = store_path(self._cache(), manifest)
-        limit = self.options.replay_bytes
-        keep_memory(self.opened.folder.path, manifest, cache, names, limit)
+        keep_memory(folder, manifest, cache, self.opened.dataset, self.options.replay_bytes)
 
     def remove_cache(self) -> None:
         """Free the disk: what the next run may use is in the memory."""
