@@ -66,18 +66,17 @@ def load_head(
     session: Session,
     manifest: Manifest,
     pictures: Pictures,
+    rows: list[int],
     classes: int,
-    seed: int,
     buffer: Floats,
     on_progress: OnProgress,
 ) -> RidgeFit | None:
-    """Give `session` a closed-form classifier to begin training from.
+    """Give `session` a closed-form classifier of the pictures `rows` to begin training from.
 
     Returns None, and changes nothing, for a network whose classifier has no bias.
     """
     if manifest.classifier is None:
         return None
-    rows = _balanced(pictures.labels, seed)
     size = manifest.embedding.size
     found = embed(session, size, pictures, rows, buffer, on_progress)
     fit = fit_ridge(found.values, found.labels, classes)
@@ -96,13 +95,13 @@ def with_head(state: Tensors, manifest: Manifest, head: Head, scale: float = 1.0
     return {**state, weight: head.weight * factor, bias: head.bias * factor}
 
 
-def _balanced(labels: Labels, seed: int) -> list[int]:
-    """Return rows, sorted: all, or as many of each class as make up MOST_PICTURES in all."""
-    order = np.random.default_rng((_STREAM, seed)).permutation(len(labels))
-    # A picture's turn: how many of its class come before it.
-    turns = np.empty(len(labels), np.int64)
-    for label in np.unique(labels):
-        mine = order[labels[order] == label]
-        turns[mine] = np.arange(len(mine))
-    first = sorted(order.tolist(), key=lambda row: int(turns[row]))[:MOST_PICTURES]
-    return sorted(first)
+def balanced_rows(labels: Labels, rows: list[int], seed: int) -> list[int]:
+    """Choose from `rows`: all, or as many of each class as make up MOST_PICTURES in all."""
+    shuffled = np.random.default_rng((_STREAM, seed)).permutation(np.array(rows)).tolist()
+    turns: dict[int, int] = {}
+    queued = []
+    for row in shuffled:
+        label = int(labels[row])
+        turns[label] = turns.get(label, 0) + 1
+        queued.append((turns[label], row))
+    return sorted(row for _, row in sorted(queued)[:MOST_PICTURES])

@@ -33,6 +33,11 @@ class Opened:
     former: FormerRun | None
     kept: KeptParts
 
+    @property
+    def replayed(self) -> KeptParts:
+        """The same, repeated as training wants it."""
+        return self.kept.balanced(self.dataset)
+
 
 def open_run(options: Options, bundle: Bundle) -> Opened:
     """Settle what is to be trained: named settings, else saved, else default.
@@ -47,7 +52,7 @@ def open_run(options: Options, bundle: Bundle) -> Opened:
     kept = KeptParts()
     if former is not None or checkpoint is not None:
         kept = _kept(bundle, folder, dataset, former, values["val_split"])
-    pictures = len(dataset.train) + len(kept.train)
+    pictures = len(dataset.train) + len(kept.balanced(dataset).train)
     values.setdefault("epochs", default_epochs(steps_per_epoch(pictures, values["batch"])))
     return Opened(folder, Settings(**values), dataset, checkpoint, former, kept)
 
@@ -66,8 +71,7 @@ def _kept(
     if path is None or not path.is_file():
         return KeptParts()
     renamed = {} if former is None else former.renamed
-    kept = find_kept(path, bundle.manifest, dataset, renamed, val_split)
-    return kept.balanced(dataset)
+    return find_kept(path, bundle.manifest, dataset, renamed, val_split)
 
 
 def make_folder(folder: RunFolder) -> None:

@@ -24,7 +24,7 @@ from mobiletl.device.pictures.skipped import SkippedFiles
 from mobiletl.device.printable import printable
 from mobiletl.device.run.beginning import Beginning, first_state
 from mobiletl.device.run.checkpoints import Checkpoints, Position, Settings
-from mobiletl.device.run.closed_form import load_head
+from mobiletl.device.run.closed_form import balanced_rows, load_head
 from mobiletl.device.run.events import FAILED, FINISHED, STOPPED, Ended, Note, Part, Started
 from mobiletl.device.run.events_file import EventsFile
 from mobiletl.device.run.expected import TooLong
@@ -144,7 +144,7 @@ class _Run:
     def schedule(self) -> Schedule:
         """Return the order and the rates of the steps."""
         settings = self.settings
-        pictures = len(self.opened.dataset.train) + len(self.opened.kept.train)
+        pictures = len(self.opened.dataset.train) + len(self.opened.replayed.train)
         return Schedule(pictures, settings.batch, settings.epochs, settings.lr, settings.seed)
 
     def check_memory(self) -> None:
@@ -241,7 +241,7 @@ class _Run:
             micro_batch=settings.micro_batch,
             cache=self._cache() if self.options.use_cache else None,
             memory=memory if memory.is_file() else None,
-            kept=self.opened.kept,
+            kept=self.opened.replayed,
         )
 
     def _job(self, session: Session, parts: Parts) -> Job:
@@ -276,7 +276,11 @@ class _Run:
             voice.hear(Part("embedding", done, total))
 
         manifest, seed = self.bundle.manifest, self.settings.seed
-        fit = load_head(job.session, manifest, job.train, job.classes, seed, job.buffer, show)
+        there = len(self.opened.dataset.train)
+        kept = [one.picture for one in self.opened.replayed.train]
+        rows = [*range(there), *(there + kept.index(picture) for picture in dict.fromkeys(kept))]
+        chosen = balanced_rows(job.train.labels, rows, seed)
+        fit = load_head(job.session, manifest, job.train, chosen, job.classes, job.buffer, show)
         if fit is None:
             text = "the classifier has no bias, so it is drawn at random and not solved for"
             voice.hear(Note(text))
