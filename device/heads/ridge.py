@@ -14,15 +14,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mobiletl.device.bundle.arrays import Floats, Labels
 
-# Single precision in, double where sums are taken.
-Reals = NDArray[np.floating[Any]]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    # Single precision in, double where sums are taken. Python 3.8 cannot subscript `floating`.
+    Reals = NDArray[np.floating[Any]]
 
 # Penalties that are tried, as multiples of the mean eigenvalue.
 PENALTIES = np.logspace(-4, 3, 15)

@@ -340,7 +340,6 @@ def test_replay_keeps_old_classes_known(tmp_path: Path, monkeypatch: pytest.Monk
     workshop.train(replace(options, run=tmp_path / "forgetful"))
     unseen = blurred(tmp_path / "unseen", dict.fromkeys(("ant", "bee", "cat", "dog"), 40), 3)
     replayed, forgetful = (recall(workshop, run, unseen) for run in ("replay", "forgetful"))
-    print(replayed, forgetful)
     assert replayed["ant"] + replayed["bee"] > forgetful["ant"] + forgetful["bee"] + 0.2
     assert sum(replayed.values()) > sum(forgetful.values())
 
