@@ -148,7 +148,9 @@ def _problems_of_former(flags: argparse.Namespace) -> list[str]:
     if flags.former is not None and flags.resume is not None:
         problems.append("--resume goes on with a run that has begun, so it takes no --from")
     if flags.former is None and (flags.rename or flags.drop):
-        problems.append("--rename and --drop change the classes of a former run; name it by --from")
+        problems.append(
+            "--rename and --drop change the classes of a former run; name that run with --from"
+        )
     for words in flags.rename:
         old, _, new = words.partition("=")
         if not old or not new:

@@ -102,7 +102,8 @@ class _Problem:
         root = np.sqrt(weights).astype(np.float32)[:, None]
         x = embeddings.astype(np.float32)
         y = np.where(labels[:, None] == np.arange(classes), 1.0, -1.0).astype(np.float32)
-        mean_x = np.average(x, 0, weights).astype(np.float32)
+        # As a product: `np.average` would make a copy of x in double precision.
+        mean_x = (weights / weights.sum()).astype(np.float32) @ x
         mean_y = np.average(y, 0, weights).astype(np.float32)
         x -= mean_x
         x *= root

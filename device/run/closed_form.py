@@ -37,19 +37,25 @@ class Embeddings:
 
 
 def embed(
-    session: Session, pictures: Pictures, rows: list[int], buffer: Floats, on_progress: OnProgress
+    session: Session,
+    pictures: Pictures,
+    rows: list[int],
+    size: int,
+    buffer: Floats,
+    on_progress: OnProgress,
 ) -> Embeddings:
-    """Embed the central crops of `rows`, in batches of `buffer` f32[N,C,h,w]."""
-    parts: list[Floats] = []
+    """Embed the central crops of `rows`, `size` = D, in batches of `buffer` f32[N,C,h,w]."""
+    values = np.empty((len(rows), size), np.float32)
     seen: list[int] = []
     for start in range(0, len(rows), len(buffer)):
         on_progress(start, len(rows))
         written = pictures.source.fill(rows[start : start + len(buffer)], 0, buffer)
         if written:
-            parts.append(session.embed(buffer[: len(written)]).embeddings)
+            found = session.embed(buffer[: len(written)]).embeddings
+            values[len(seen) : len(seen) + len(written)] = found
             seen += written
     on_progress(len(rows), len(rows))
-    return Embeddings(np.concatenate(parts), pictures.labels[seen], seen)
+    return Embeddings(values[: len(seen)], pictures.labels[seen], seen)
 
 
 def load_head(
@@ -68,7 +74,7 @@ def load_head(
     if manifest.classifier is None:
         return None
     rows = _balanced(pictures.labels, seed)
-    found = embed(session, pictures, rows, buffer, on_progress)
+    found = embed(session, pictures, rows, manifest.embedding.size, buffer, on_progress)
     fit = fit_ridge(found.values, found.labels, classes)
     session.load(with_head(session.state(), manifest, fit.head, START_SCALE))
     return fit
