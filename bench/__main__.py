@@ -71,7 +71,7 @@ def _processes(flags: argparse.Namespace, bundle: Path, scratch: Path) -> list[P
         return []
     data = unpacked(flags.pictures, scratch / "pictures")
     found = []
-    for name, switches in (("augmentation", ()), ("no augmentation, cache", ("--no-augment",))):
+    for name, switches in (("augmentation", ()), ("no augmentation", ("--no-augment",))):
         measured, planned = board_memory(bundle, data, scratch / name, *switches)
         found.append(Process(f"train_on_board.py, {name}", measured, planned))
     return [*found, Process(EAGER, eager_memory(flags.weights, data))]
