@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from mobiletl.device.run.options import Former, Outcome
     from mobiletl.device.run.start import Start, state_start
     from mobiletl.device.run.stop import StopFlag, StopRequested
+    from mobiletl.device.run.teacher import Teacher
 
 __all__ = [
     "Bundle",
@@ -46,6 +47,7 @@ __all__ = [
     "Step",
     "StopFlag",
     "StopRequested",
+    "Teacher",
     "UnreadablePicture",
     "load_state",
     "open_bundle",
@@ -78,6 +80,7 @@ _HOMES = {
     "mobiletl.device.run.options": ("Former", "Outcome"),
     "mobiletl.device.run.start": ("Start", "state_start"),
     "mobiletl.device.run.stop": ("StopFlag", "StopRequested"),
+    "mobiletl.device.run.teacher": ("Teacher",),
 }
 
 

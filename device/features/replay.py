@@ -20,6 +20,9 @@ from mobiletl.device.features.store import FeatureStore, StoredMap
 from mobiletl.device.pictures.dataset import Dataset
 from mobiletl.device.printable import printable
 
+# A map that comes more often than this in an epoch would be learned by heart.
+MOST_REPEATS = 10
+
 
 @dataclass(frozen=True)
 class Kept:
@@ -38,14 +41,35 @@ def memory_path(folder: Path, manifest: Manifest) -> Path:
 
 @dataclass(frozen=True)
 class KeptParts:
-    """Pictures that are gone, to train and to validate on."""
+    """Pictures that are gone, to train and to validate on; one to train on may come repeatedly."""
 
     train: tuple[Kept, ...] = ()
     val: tuple[Kept, ...] = ()
 
     def counts(self) -> dict[str, int]:
         """How many pictures of each class there are."""
-        return dict(Counter(one.class_name for one in (*self.train, *self.val)))
+        pictures = {one.picture: one.class_name for one in (*self.train, *self.val)}
+        return dict(Counter(pictures.values()))
+
+    def balanced(self, dataset: Dataset) -> KeptParts:
+        """Repeat what is trained on of a class until it has as many rows as those of `dataset`.
+
+        Otherwise a few maps of an old class would drown in the pictures of a new one.
+        """
+        present = Counter(picture.label for picture in dataset.train)
+        usual = sum(present.values()) / max(len(present), 1)
+        kept = Counter(one.label for one in self.train)
+        rows = [
+            one
+            for one in self.train
+            for _ in range(_times(usual - present[one.label], kept[one.label]))
+        ]
+        return replace(self, train=tuple(rows))
+
+
+def _times(missing: float, there: int) -> int:
+    """How often each of `there` rows comes so that about so many that are `missing` are made up."""
+    return min(max(round(missing / there), 1), MOST_REPEATS)
 
 
 def kept_parts(

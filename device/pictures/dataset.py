@@ -60,6 +60,8 @@ class Dataset:
     val: tuple[Picture, ...]
     skipped: tuple[Skipped, ...]
     notes: tuple[str, ...]
+    drawn: bool = False
+    """Whether the validation part was drawn from the class folders, and is no folder of its own."""
 
     def fingerprint(self) -> str:
         """Hash of which pictures are trained and validated on, by path, label and size.
@@ -135,7 +137,7 @@ def _open_classes(root: Path, below: str, val_split: float, seed: int, least: in
             f"{_shown(root)} has one picture per class; two or more of a class are needed, "
             "one to train on and one to validate on"
         )
-    return Dataset(root, names, tuple(train), tuple(val), tuple(found.skipped), tuple(notes))
+    return Dataset(root, names, tuple(train), tuple(val), tuple(found.skipped), tuple(notes), True)
 
 
 def _open_split(root: Path, second: str, top: Sequence[str], least: int) -> Dataset:

@@ -66,7 +66,8 @@ def _kept(
     if path is None or not path.is_file():
         return KeptParts()
     renamed = {} if former is None else former.renamed
-    return find_kept(path, bundle.manifest, dataset, renamed, val_split)
+    kept = find_kept(path, bundle.manifest, dataset, renamed, val_split)
+    return kept.balanced(dataset)
 
 
 def make_folder(folder: RunFolder) -> None:
