@@ -78,8 +78,10 @@ def _command(order: Order, resume: bool) -> list[str]:
         **({} if order.cache is None else {"--cache": order.cache}),
     }
     words = [str(order.bundle / "device" / "train_on_board.py"), "--json"]
-    words += ["--augment" if key.augment else "--no-augment"]
+    # Crops that come again would be trained on without the layers below, and not all methods can.
+    words += ["--views", "0"] if key.augment else ["--no-augment"]
     words += ["--no-cache"] * (order.cache is None)
+    words += ["--replay-mb", "0"]
     words += [str(word) for pair in settings.items() for word in pair]
     return [sys.executable, *words]
 

@@ -49,7 +49,9 @@ def former_problems(flags: argparse.Namespace) -> list[str]:
     if flags.former is not None and getattr(flags, "resume", None) is not None:
         problems.append("--resume goes on with a run that has begun, so it takes no --from")
     if flags.former is None and (flags.rename or flags.drop):
-        problems.append("--rename and --drop change the classes of a former run; name it by --from")
+        problems.append(
+            "--rename and --drop change the classes of a former run; name that run with --from"
+        )
     for words in flags.rename:
         old, _, new = words.partition("=")
         if not old or not new:

@@ -14,15 +14,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mobiletl.device.bundle.arrays import Floats, Labels
 
-# Single precision in, double where sums are taken.
-Reals = NDArray[np.floating[Any]]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    # Single precision in, double where sums are taken. Python 3.8 cannot subscript `floating`.
+    Reals = NDArray[np.floating[Any]]
 
 # Penalties that are tried, as multiples of the mean eigenvalue.
 PENALTIES = np.logspace(-4, 3, 15)
@@ -100,7 +102,8 @@ class _Problem:
         root = np.sqrt(weights).astype(np.float32)[:, None]
         x = embeddings.astype(np.float32)
         y = np.where(labels[:, None] == np.arange(classes), 1.0, -1.0).astype(np.float32)
-        mean_x = np.average(x, 0, weights).astype(np.float32)
+        # As a product: `np.average` would make a copy of x in double precision.
+        mean_x = (weights / weights.sum()).astype(np.float32) @ x
         mean_y = np.average(y, 0, weights).astype(np.float32)
         x -= mean_x
         x *= root

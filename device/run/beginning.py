@@ -56,6 +56,6 @@ def _require_pictures(opened: Opened, former: FormerRun) -> None:
         name = printable(missing[0])
         raise UsageError(
             f"of class '{name}' there is neither a picture here nor a feature map that "
-            f"{printable(str(former.run))} kept; add pictures of it, or leave it out with "
-            f"--drop '{name}'"
+            f"{printable(str(former.run))} kept; add pictures of it, say what it is called now "
+            f"with --rename '{name}=NEW', or leave it out with --drop '{name}'"
         )

@@ -102,8 +102,8 @@ def _checkpoint(options: Options, folder: RunFolder, bundle: Bundle) -> Checkpoi
     return None
 
 
-def _check_folders(former: FormerRun, dataset: Dataset) -> None:
-    """Refuse a folder of pictures whose class is left out or has another name now."""
+def _check_classes(former: FormerRun, dataset: Dataset) -> None:
+    """Refuse a folder whose class is left out or has another name now, and a single class."""
     filled = {dataset.class_names[picture.label] for picture in (*dataset.train, *dataset.val)}
     for old, new in former.renamed.items():
         if old in filled and old not in former.class_names:
@@ -113,6 +113,11 @@ def _check_folders(former: FormerRun, dataset: Dataset) -> None:
                 f"class '{printable(old)}' is {what}, but {printable(str(dataset.root))} still has "
                 f"a folder of that name; {todo}"
             )
+    if len(dataset.class_names) < 2:
+        raise UsageError(
+            f"class '{printable(dataset.class_names[0])}' alone would be left; "
+            "keep two or more classes"
+        )
 
 
 def _settle(
@@ -146,7 +151,7 @@ def _settle(
         known = former.class_names
     dataset = open_dataset(options.data, values["val_split"], values["seed"], known)
     if former is not None:
-        _check_folders(former, dataset)
+        _check_classes(former, dataset)
     values["pictures"] = dataset.fingerprint()
     if checkpoint is not None:
         differences = checkpoint.differences(values, dataset.class_names)

@@ -129,17 +129,19 @@ class _Run:
             notes.append(
                 f"this run goes on on {here}, where it was on {before}: the numbers round otherwise"
             )
-        if self.opened.former is not None:
+        if self.opened.former is not None or self.opened.kept.counts():
             notes.append(self._replayed())
         return [Note(text) for text in notes]
 
     def _replayed(self) -> str:
-        counts = self.opened.kept.counts()
-        if not counts:
-            return "no picture of the former run is gone, so none is replayed"
-        listed = ", ".join(f"{printable(name)} {count}" for name, count in counts.items())
-        total = sum(counts.values())
-        return f"{total} pictures that are gone are replayed from their feature maps: {listed}"
+        """Say what is trained on besides the pictures that are there."""
+        counts, former = self.opened.kept.counts(), self.opened.former
+        if counts:
+            listed = ", ".join(f"{count} of '{printable(name)}'" for name, count in counts.items())
+            return f"replayed are pictures that are gone, from feature maps that are kept: {listed}"
+        if former is not None and former.memory is None:
+            return "the former run kept no feature maps, so none of its pictures is replayed"
+        return "all pictures that the former run kept are still here, so none is replayed"
 
     def schedule(self) -> Schedule:
         """Return the order and the rates of the steps."""

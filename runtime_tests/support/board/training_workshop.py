@@ -41,6 +41,7 @@ class Watched(Session):
         self._workshop = workshop
         self.calls: dict[str, int] = {}
         self.batches: list[int] = []
+        self.embeddings: list[Floats] = []
 
     def _count(self, name: str) -> int:
         self.calls[name] = self.calls.get(name, 0) + 1
@@ -58,7 +59,9 @@ class Watched(Session):
 
     def embed(self, h: Floats) -> Embedded:
         self._count("embed")
-        return self._inner.embed(h)
+        found = self._inner.embed(h)
+        self.embeddings.append(found.embeddings)
+        return found
 
     def state(self) -> Tensors:
         self._count("state")
