@@ -61,6 +61,12 @@ class StoredState(Mapping[str, Floats]):
     def __len__(self) -> int:
         return len(self._places)
 
+    def take(self, name: str) -> Floats:
+        """Read the tensor called `name`, which is no part of the mapping from now on."""
+        array = self[name]
+        del self._places[name]
+        return array
+
     def close(self) -> None:
         """Close the file."""
         self._file.close()

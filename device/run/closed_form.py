@@ -49,7 +49,8 @@ def embed(
             parts.append(session.embed(buffer[: len(written)]).embeddings)
             seen += written
     on_progress(len(rows), len(rows))
-    return Embeddings(np.concatenate(parts), pictures.labels[seen], seen)
+    values = np.concatenate(parts) if parts else np.zeros((0, 0), np.float32)
+    return Embeddings(values, pictures.labels[seen], seen)
 
 
 def load_head(
@@ -67,7 +68,7 @@ def load_head(
     """
     if manifest.classifier is None:
         return None
-    rows = _balanced(pictures.labels, seed)
+    rows = balanced_rows(pictures.labels, seed, MOST_PICTURES)
     found = embed(session, pictures, rows, buffer, on_progress)
     fit = fit_ridge(found.values, found.labels, classes)
     session.load(with_head(session.state(), manifest, fit.head, START_SCALE))
@@ -82,13 +83,13 @@ def with_head(state: Tensors, manifest: Manifest, head: Head, scale: float = 1.0
     return {**state, weight: head.weight * factor, bias: head.bias * factor}
 
 
-def _balanced(labels: Labels, seed: int) -> list[int]:
-    """Return rows, sorted: all, or as many of each class as make up MOST_PICTURES in all."""
+def balanced_rows(labels: Labels, seed: int, most: int) -> list[int]:
+    """Return rows, sorted: all, or as many of each class as make up `most` in all."""
     order = np.random.default_rng((_STREAM, seed)).permutation(len(labels))
     # A picture's turn: how many of its class come before it.
     turns = np.empty(len(labels), np.int64)
     for label in np.unique(labels):
         mine = order[labels[order] == label]
         turns[mine] = np.arange(len(mine))
-    first = sorted(order.tolist(), key=lambda row: int(turns[row]))[:MOST_PICTURES]
+    first = sorted(order.tolist(), key=lambda row: int(turns[row]))[:most]
     return sorted(first)
