@@ -52,6 +52,9 @@ class Unknown:
             and np.array_equal(self.directions, other.directions)
         )
 
+    def __hash__(self) -> int:
+        return hash(tuple(self.numbers().values()))
+
 
 @dataclass(frozen=True)
 class Answers:

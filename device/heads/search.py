@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Callable, Tuple
+from typing import Callable
 
 # The range shrinks to 1/2000 of itself.
 STEPS = 16
 GOLDEN = (math.sqrt(5) - 1) / 2
 
 
-def least(loss: Callable[[float], float], low: float, high: float) -> Tuple[float, float]:
+def least(loss: Callable[[float], float], low: float, high: float) -> tuple[float, float]:
     """Return where between `low` and `high` a function with one valley is least, and its value.
 
     Golden-section search (Kiefer, 1953): a step costs one value and takes off 38 % of the range.

@@ -80,8 +80,8 @@ class Predictor:
         """Name what `picture` shows, with every label in order of its probability.
 
         Of a picture that is of none of the classes `unknown` is true, where the state has a
-        threshold for that. `picture` is a frame, a file, an encoded picture, or RGB pixels uint8[H,W,3]. Raises
-        UnreadablePicture.
+        threshold for that. `picture` is a frame, a file, an encoded picture, or RGB pixels
+        uint8[H,W,3]. Raises UnreadablePicture.
         """
         frame = frame_of(picture)
         prepare(frame, self._manifest.input, self._image[0])
@@ -128,7 +128,8 @@ def open_predictor(
 ) -> Predictor:
     """Open `bundle` with a trained state; `threads` = 0 takes every core.
 
-    With `unknown` false every picture is taken to be of one of the classes. Raises BadBundle, BadState, MissingDependency, UsageError.
+    With `unknown` false every picture is taken to be of one of the classes. Raises BadBundle,
+    BadState, MissingDependency, UsageError.
     """
     if threads < 0:
         raise UsageError(f"threads is {threads}, expected at least 0")

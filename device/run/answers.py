@@ -1,4 +1,4 @@
-"""The end of a run: how sure the best state may be, and which pictures it has never seen the like of.
+"""The end of a run: how sure the best state may be, and what it has seen nothing like of.
 
 Both are fitted on validation pictures, which the state was chosen by but not trained on. The maths
 are in heads/calibration.py and heads/unknown.py. Everything is done in batches and sums stay below

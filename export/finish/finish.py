@@ -12,7 +12,7 @@ from mobiletl.export.finish.files import require_writable, write_files
 from mobiletl.export.finish.finished import Finished, check_against_graphs
 from mobiletl.export.finish.formats import Format, find_format, render
 from mobiletl.export.finish.network import finished_tensors, inference_network, unfolded
-from mobiletl.export.finish.state_reader import read_state
+from mobiletl.export.finish.state_reader import calibrated, read_state
 
 
 @dataclass(frozen=True)
@@ -51,13 +51,15 @@ def finish(order: Order) -> Result:
     out = order.out or _beside(order.state, row)
     require_writable(out, row.suffix)
     bundle = read_bundle(order.bundle, order.model)
-    state = read_state(order.state, bundle)
+    state = calibrated(read_state(order.state, bundle), bundle)
     tensors = finished_tensors(bundle, state)
     if order.weights is not None:
         tensors = unfolded(tensors, bundle, state, order.weights)
     network = inference_network(bundle, state, tensors)
     adds_layers = isinstance(network, TransferTop)
-    finished = Finished(network, tensors, adds_layers, state.class_names, bundle.manifest)
+    finished = Finished(
+        network, tensors, adds_layers, state.class_names, bundle.manifest, state.answers
+    )
     difference = check_against_graphs(finished, bundle, state)
     contents, summary, skipped = _contents(row, finished, order)
     files = write_files(out, contents)
