@@ -14,7 +14,8 @@ from typing import Any
 from bench.accuracy.results import Key, Outcome
 from mobiletl.device.errors import Diverged, Interrupted, MobileTLError
 from mobiletl.device.run.checkpoints import RunFolder
-from mobiletl.device.run.metrics import EpochMetrics, MetricsFile
+from mobiletl.device.run.events import EpochMetrics
+from mobiletl.device.run.metrics import MetricsFile
 
 STOPPED = "stopped; the same command goes on where it was"
 

@@ -38,6 +38,7 @@ OnProgress = Callable[[int, int], None]
 
 def fit_answers(
     session: Session,
+    size: int,
     train: Pictures,
     val: Pictures,
     seed: int,
@@ -46,11 +47,11 @@ def fit_answers(
 ) -> Answers | None:
     """Fit the answers of the state that `session` has; None if no picture of a part is readable.
 
-    `buffer` f32[N,C,h,w] is overwritten.
+    `size` is D. `buffer` f32[N,C,h,w] is overwritten.
     """
     rows = balanced_rows(train.labels, seed, MOST_PICTURES)
     total = len(rows) + len(val.labels)
-    found = embed(session, train, rows, buffer, lambda done, _: on_progress(done, total))
+    found = embed(session, size, train, rows, buffer, lambda done, _: on_progress(done, total))
     if not found.rows:
         return None
     familiar = fit_familiar(found.values)

@@ -14,10 +14,12 @@ from mobiletl.device.bundle.arrays import Floats, Labels, Tensors
 from mobiletl.device.bundle.manifest import Manifest
 from mobiletl.device.features.parts import Pictures
 from mobiletl.device.heads.ridge import Head, RidgeFit, fit_ridge
+from mobiletl.device.sessions.freed import return_freed
 from mobiletl.device.sessions.session import Session
 
-# So many pictures are enough to begin training from, and the sums stay small beside a step's.
-MOST_PICTURES = 512
+# So many pictures are enough to begin training from, and solving for them takes less memory than a
+# step: 7 MB for 256 pictures of 1280 numbers, 18 MB for 512.
+MOST_PICTURES = 256
 # Calibrated logits leave little to learn where all pictures are right already. Smaller ones say the
 # same, less surely, and training gains more (docs/defaults.md).
 START_SCALE = 0.1
@@ -37,20 +39,27 @@ class Embeddings:
 
 
 def embed(
-    session: Session, pictures: Pictures, rows: list[int], buffer: Floats, on_progress: OnProgress
+    session: Session,
+    size: int,
+    pictures: Pictures,
+    rows: list[int],
+    buffer: Floats,
+    on_progress: OnProgress,
 ) -> Embeddings:
-    """Embed the central crops of `rows`, in batches of `buffer` f32[N,C,h,w]."""
-    parts: list[Floats] = []
+    """Embed the central crops of `rows` in D = `size` numbers, in batches of `buffer`
+    f32[N,C,h,w].
+    """
+    values = np.empty((len(rows), size), np.float32)
     seen: list[int] = []
     for start in range(0, len(rows), len(buffer)):
         on_progress(start, len(rows))
         written = pictures.source.fill(rows[start : start + len(buffer)], 0, buffer)
         if written:
-            parts.append(session.embed(buffer[: len(written)]).embeddings)
+            found = session.embed(buffer[: len(written)]).embeddings
+            values[len(seen) : len(seen) + len(written)] = found
             seen += written
     on_progress(len(rows), len(rows))
-    values = np.concatenate(parts) if parts else np.zeros((0, 0), np.float32)
-    return Embeddings(values, pictures.labels[seen], seen)
+    return Embeddings(values[: len(seen)], pictures.labels[seen], seen)
 
 
 def load_head(
@@ -69,9 +78,13 @@ def load_head(
     if manifest.classifier is None:
         return None
     rows = balanced_rows(pictures.labels, seed, MOST_PICTURES)
-    found = embed(session, pictures, rows, buffer, on_progress)
+    size = manifest.embedding.size
+    found = embed(session, size, pictures, rows, buffer, on_progress)
     fit = fit_ridge(found.values, found.labels, classes)
     session.load(with_head(session.state(), manifest, fit.head, START_SCALE))
+    # What solving took is free again, but scattered, and training comes on top of it.
+    del found
+    return_freed()
     return fit
 
 

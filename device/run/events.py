@@ -84,6 +84,17 @@ class Part:
 
 
 @dataclass(frozen=True)
+class Expected:
+    """How long the steps and evaluations that are left will take, timed on a batch of the run."""
+
+    seconds: float
+
+    def document(self) -> dict[str, Any]:
+        """Return what a line of JSON says of it."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
 class Step:
     """A step was taken; loss and accuracy are those of the epoch so far."""
 
@@ -191,12 +202,13 @@ class Ended:
         }
 
 
-Event = Union[Started, Note, Part, Step, Epoch, Saved, Ended]
+Event = Union[Started, Note, Part, Expected, Step, Epoch, Saved, Ended]
 # What a line of JSON calls each.
 NAMES: Mapping[type, str] = {
     Started: "started",
     Note: "note",
     Part: "part",
+    Expected: "expected",
     Step: "step",
     Epoch: "epoch",
     Saved: "saved",

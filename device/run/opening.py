@@ -44,7 +44,9 @@ def open_run(options: Options, bundle: Bundle) -> Opened:
     checkpoint = _checkpoint(options, folder, bundle)
     former = None if options.former is None else open_former(options.former, bundle)
     values, dataset = _settle(options, bundle, checkpoint, former)
-    kept = _kept(bundle, folder, dataset, former, values["val_split"])
+    kept = KeptParts()
+    if former is not None or checkpoint is not None:
+        kept = _kept(bundle, folder, dataset, former, values["val_split"])
     pictures = len(dataset.train) + len(kept.train)
     values.setdefault("epochs", default_epochs(steps_per_epoch(pictures, values["batch"])))
     return Opened(folder, Settings(**values), dataset, checkpoint, former, kept)
@@ -64,7 +66,8 @@ def _kept(
     if path is None or not path.is_file():
         return KeptParts()
     renamed = {} if former is None else former.renamed
-    return find_kept(path, bundle.manifest, dataset, renamed, val_split)
+    kept = find_kept(path, bundle.manifest, dataset, renamed, val_split)
+    return kept.balanced(dataset)
 
 
 def make_folder(folder: RunFolder) -> None:
@@ -93,6 +96,19 @@ def _checkpoint(options: Options, folder: RunFolder, bundle: Bundle) -> Checkpoi
             "or choose another folder with --out"
         )
     return None
+
+
+def _check_folders(former: FormerRun, dataset: Dataset) -> None:
+    """Refuse a folder of pictures whose class is left out or has another name now."""
+    filled = {dataset.class_names[picture.label] for picture in (*dataset.train, *dataset.val)}
+    for old, new in former.renamed.items():
+        if old in filled and old not in former.class_names:
+            what = "left out by --drop" if new is None else f"called '{printable(new)}' by --rename"
+            todo = "move it away" if new is None else f"rename it to '{printable(new)}'"
+            raise UsageError(
+                f"class '{printable(old)}' is {what}, but {printable(str(dataset.root))} still has "
+                f"a folder of that name; {todo}"
+            )
 
 
 def _settle(
@@ -125,6 +141,8 @@ def _settle(
     if former is not None:
         known = former.class_names
     dataset = open_dataset(options.data, values["val_split"], values["seed"], known)
+    if former is not None:
+        _check_folders(former, dataset)
     values["pictures"] = dataset.fingerprint()
     if checkpoint is not None:
         differences = checkpoint.differences(values, dataset.class_names)

@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Callable, TextIO
+from typing import Any, Callable, Sequence, TextIO
 
 from mobiletl.device.bundle.answers import Answers
 from mobiletl.device.memory.plan import table
+from mobiletl.device.pictures.dataset import Skipped
 from mobiletl.device.printable import aligned, printable
 from mobiletl.device.run.checkpoints import RunFolder
+from mobiletl.device.run.duration import duration
 from mobiletl.device.run.evaluation import Score
 from mobiletl.device.run.events import FINISHED, Ended, Event, Started
 from mobiletl.device.run.listener import Listener
-from mobiletl.device.run.terminal import duration
 
 CLASS_LIMIT = 20
 SKIPPED_LIMIT = 5
@@ -60,7 +61,7 @@ def report_text(started: Started, ended: Ended, predict_command: str) -> str:
         "\n".join(_accuracy_lines(started, ended)),
         answers_line(ended.answers),
         table(started.plan, ended.measured_peak_bytes),
-        "\n".join(_skipped_lines(ended, folder)),
+        "\n".join(skipped_lines(ended.skipped, folder)),
         "\n".join(_file_lines(folder)),
         f"{duration(ended.seconds)} in all; name a picture with\n  {predict_command}",
     ]
@@ -158,8 +159,8 @@ def _seen(scores: list[Score], label: int | None = None) -> str:
     return str(sum(counts) if label is None else counts[label])
 
 
-def _skipped_lines(ended: Ended, folder: RunFolder) -> list[str]:
-    entries = ended.skipped
+def skipped_lines(entries: Sequence[Skipped], folder: RunFolder) -> list[str]:
+    """Say how many files were left out, and the first few of them."""
     if not entries:
         return []
     place = printable(str(folder.skipped))

@@ -13,8 +13,8 @@ import numpy as np
 from mobiletl.device.bundle.answers import Answers
 from mobiletl.device.bundle.arrays import Tensors
 from mobiletl.device.bundle.bundle import Bundle, open_bundle
-from mobiletl.device.errors import Interrupted, MobileTLError, NoSpace, UsageError
-from mobiletl.device.features.parts import Parts, SourcePlan, open_parts
+from mobiletl.device.errors import Interrupted, MobileTLError, NoSpace
+from mobiletl.device.features.parts import Parts, SourcePlan, open_parts, worth_keeping
 from mobiletl.device.features.replay import begin_memory, keep_memory, memory_path
 from mobiletl.device.features.store import store_path
 from mobiletl.device.features.views import views
@@ -24,17 +24,19 @@ from mobiletl.device.memory.plan import MemoryPlan, plan
 from mobiletl.device.pictures.skipped import SkippedFiles
 from mobiletl.device.printable import printable
 from mobiletl.device.run.answers import fit_answers
+from mobiletl.device.run.beginning import Beginning, first_state
 from mobiletl.device.run.checkpoints import Checkpoints, Position, Settings
 from mobiletl.device.run.closed_form import load_head
 from mobiletl.device.run.events import FAILED, FINISHED, STOPPED, Ended, Note, Part, Started
 from mobiletl.device.run.events_file import EventsFile
-from mobiletl.device.run.limits import CLOSED_FORM, check_given
+from mobiletl.device.run.expected import TooLong
+from mobiletl.device.run.limits import RANDOM, check_given
 from mobiletl.device.run.listener import Listener, Listeners
 from mobiletl.device.run.metrics import MetricsFile
 from mobiletl.device.run.opening import Opened, make_folder, open_run
 from mobiletl.device.run.options import Options, Outcome
 from mobiletl.device.run.schedule import Schedule
-from mobiletl.device.run.start import Start, bundle_start
+from mobiletl.device.run.start import Start
 from mobiletl.device.run.stop import StopFlag, StopRequested
 from mobiletl.device.run.trainer import Job, Trainer
 from mobiletl.device.sessions.runtimes import open_session
@@ -89,16 +91,6 @@ def train(
 
 
 @dataclass(frozen=True)
-class _Beginning:
-    """The state to go on or to begin from, and what its origin is called."""
-
-    tensors: Tensors
-    origin: str
-    needs_head: bool = False
-    """Whether its classifier is yet to be solved for."""
-
-
-@dataclass(frozen=True)
 class _Run:
     """The parts of a run that are settled before its session opens."""
 
@@ -121,36 +113,14 @@ class _Run:
         """The same, with nothing of a state held any more."""
         return replace(self, opened=replace(self.opened, checkpoint=None, former=None))
 
-    def beginning(self, start: Start | None) -> _Beginning:
+    def beginning(self, start: Start | None) -> Beginning:
         """Return the state to go on or to begin from."""
-        checkpoint, former, names = self.opened.checkpoint, self.opened.former, self.class_names
-        manifest, settings = self.bundle.manifest, self.settings
-        if checkpoint is not None:
-            return _Beginning(checkpoint.tensors, RESUMED)
-        if former is not None and former.class_names != names:
-            self._require_pictures()
-            own = bundle_start(self.bundle, names, settings.seed).tensors
-            of_classes = {entry.name for entry in manifest.state if "K" in entry.shape}
-            trained = former.start.tensors
-            grown = {n: own[n] if n in of_classes else trained[n] for n in own}
-            return _Beginning(grown, former.start.origin, needs_head=True)
-        begin = start or (former.start if former is not None else None)
-        if begin is not None:
-            return _Beginning(begin.for_classes(manifest, names), begin.origin)
-        begin = bundle_start(self.bundle, names, settings.seed)
-        return _Beginning(dict(begin.tensors), begin.origin, settings.start == CLOSED_FORM)
-
-    def _require_pictures(self) -> None:
-        """Refuse a class that the classifier cannot be solved for."""
-        dataset, kept = self.opened.dataset, self.opened.kept
-        seen = {picture.label for picture in dataset.train} | {one.label for one in kept.train}
-        missing = [name for label, name in enumerate(self.class_names) if label not in seen]
-        if missing:
-            name = printable(missing[0])
-            raise UsageError(
-                f"of class '{name}' there is neither a picture nor a feature map that the former "
-                f"run kept; add pictures of it, or leave it out with --drop '{name}'"
-            )
+        if self.opened.checkpoint is not None:
+            return Beginning(self.opened.checkpoint.tensors, RESUMED)
+        begin = first_state(self.bundle, self.opened, start)
+        if start is None and self.settings.start == RANDOM and self.opened.former is None:
+            return replace(begin, needs_head=False)
+        return begin
 
     def notes(self) -> list[Note]:
         """Return what a person should know of how this run goes on."""
@@ -266,7 +236,10 @@ class _Run:
                 return position, self._fit_answers(job, voice, stop)
         except (StopRequested, MobileTLError) as error:
             self.tell_end(error, trainer.position if trainer else position, voice)
-            self.leave_reports()
+            if isinstance(error, TooLong):
+                self.opened.folder.discard()
+            else:
+                self.leave_reports()
             raise
 
     def _sources(self, session: Session) -> SourcePlan:
@@ -295,17 +268,27 @@ class _Run:
                 self.opened.folder, manifest, dataset.class_names, self.settings
             ),
             save_every=self.options.save_every,
+            passes=self._passes(),
+            max_seconds=self.options.max_seconds,
         )
 
     def _fit_answers(self, job: Job, voice: Listener, stop: StopFlag) -> Answers | None:
         """Find out how sure the best state may be, and add that to it."""
-        with job.checkpoints.best_state() as stored:
+        with job.checkpoints.open("best") as stored:
             job.session.load(stored)
         seed, show = self.settings.seed, _progress("calibrating", voice, stop)
-        answers = fit_answers(job.session, job.train, job.val, seed, job.buffer, show)
+        size = self.bundle.manifest.embedding.size
+        answers = fit_answers(job.session, size, job.train, job.val, seed, job.buffer, show)
         if answers is not None:
             job.checkpoints.add_answers(job.session.state(), answers)
         return answers
+
+    def _passes(self) -> int:
+        """How many maps of training pictures have to be computed, if none is there yet."""
+        settings = self.settings
+        kept = self.options.use_cache and worth_keeping(self.bundle.manifest) and settings.views
+        rounds = min(settings.views, settings.epochs) if kept else settings.epochs
+        return rounds * len(self.opened.dataset.train)
 
     def _solve(self, job: Job, voice: Listener, stop: StopFlag) -> None:
         """Begin from a classifier in closed form."""
@@ -347,10 +330,9 @@ class _Run:
 
     def keep_memory(self) -> None:
         """Keep maps of this run's pictures for the next one."""
-        manifest, names = self.bundle.manifest, self.class_names
+        folder, manifest = self.opened.folder.path, self.bundle.manifest
         cache = store_path(self._cache(), manifest)
-        limit = self.options.replay_bytes
-        keep_memory(self.opened.folder.path, manifest, cache, names, limit)
+        keep_memory(folder, manifest, cache, self.opened.dataset, self.options.replay_bytes)
 
     def remove_cache(self) -> None:
         """Free the disk: what the next run may use is in the memory."""

@@ -17,7 +17,6 @@ from mobiletl.device.bundle.answers import Answers
 from mobiletl.device.bundle.manifest import Manifest
 from mobiletl.export.finish.bundle_reader import HostBundle
 from mobiletl.export.finish.state_reader import State
-from mobiletl.export.own_network import is_own
 
 METADATA = "mobiletl"
 # How much the frozen layers of the finished network may differ from the bundle's graphs.
@@ -49,12 +48,12 @@ class Finished:
 
     def outputs(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Images [N,3,R,R] to logits [N,K] and the embedding [N,D] that they are computed from."""
-        if isinstance(self.network, TransferTop):
-            embedding = self.network.embed(images)
-            return self.network.classify(embedding), embedding
         assert isinstance(self.network, nn.Sequential)
-        embedding = self.network[:-1](images)
-        return self.network[-1](embedding), embedding
+        below, last = self.network[:-1](images), self.network[-1]
+        if isinstance(last, TransferTop):
+            embedding = last.embed(below)
+            return last.classify(embedding), embedding
+        return last(below), below
 
     def metadata(self) -> str:
         """JSON: classes in the order of the logits, and how a picture becomes a tensor."""
@@ -92,8 +91,9 @@ def _answers_facts(answers: Answers) -> dict[str, Any]:
 def check_against_graphs(finished: Finished, bundle: HostBundle, state: State) -> float:
     """The largest difference of logits between the network and the bundle's own graphs, on noise.
 
-    The graphs are what the board runs. Raises UnsupportedModel where somebody's own network has
-    changed since the export; else more than the tolerance is a bug of ours and raises RuntimeError.
+    The graphs are what the board runs. Raises UnsupportedModel where somebody's own network or
+    method has changed since the export; else more than the tolerance is a bug of ours and raises
+    RuntimeError.
     """
     import onnxruntime
 
@@ -113,10 +113,10 @@ def check_against_graphs(finished: Finished, bundle: HostBundle, state: State) -
     difference = float((found - torch.from_numpy(values["logits"])).abs().max())
     scale = max(1.0, float(found.abs().max()))
     if not difference <= _TOLERANCE * scale:
-        if is_own(bundle.backbone.name):
+        if bundle.own:
             raise UnsupportedModel(
-                f"{bundle.backbone.name} does not compute what {bundle.path} does (logits differ "
-                f"by {difference:.2g}); {bundle.remedy}"
+                f"{' with '.join(bundle.own)} does not compute what {bundle.path} does (logits "
+                f"differ by {difference:.2g}); {bundle.remedy}"
             )
         raise RuntimeError(
             f"the finished network's logits differ from the bundle's by {difference:.2g}"

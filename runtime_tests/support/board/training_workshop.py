@@ -16,9 +16,10 @@ from mobiletl.device.bundle.state_file import load_state
 from mobiletl.device.run import training
 from mobiletl.device.run.listener import Listener
 from mobiletl.device.run.metrics import MetricsFile
+from mobiletl.device.run.options import Options, Outcome
 from mobiletl.device.run.start import Start
 from mobiletl.device.run.stop import StopFlag, StopRequested
-from mobiletl.device.run.training import Options, Outcome, train
+from mobiletl.device.run.training import train
 from mobiletl.device.sessions.runtimes import open_session
 from mobiletl.device.sessions.session import Embedded, Session, StepResult
 from runtime_tests.support.board.picture_folders import write_pictures
@@ -75,6 +76,7 @@ class Workshop:
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, graphs: bool = False) -> None:
         self.folder = folder
         self.bundle = open_bundle(write_tiny_bundle(folder / "bundle", graphs=graphs))
+        self.manifest = self.bundle.manifest
         self.photos = write_pictures(folder / "photos", COUNTS)
         self.stop = StopFlag()
         self.listeners: list[Listener] = []
