@@ -130,7 +130,7 @@ def open_state(path: str | Path, manifest: Manifest) -> tuple[StoredState, State
             ) from older
         logger.warning("%s %s; going on from %s", target, damage, previous.name)
     try:
-        _refuse_foreign(target, stored, info, manifest)
+        _refuse_foreign(target, stored.forms(), info, manifest)
     except BadState:
         stored.close()
         raise
@@ -209,7 +209,7 @@ def _info_of(stored: StoredState) -> StateInfo:
     if problems:
         raise _Damaged(f"is not a state of mobiletl ({'; '.join(problems)})")
     try:
-        digest = state_digest(metadata["info"], stored)
+        digest = stored.digest(metadata["info"])
     except OSError as error:
         raise _Damaged(f"is damaged ({error})") from error
     if digest != metadata["sha256"]:

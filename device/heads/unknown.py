@@ -117,11 +117,11 @@ def student_quantile(share: float, degrees: int) -> float:
 
     Abramowitz and Stegun, Handbook of Mathematical Functions, equation 26.7.5.
     """
-    z = NormalDist().inv_cdf(share)
+    z: float = NormalDist().inv_cdf(share)
     terms = (
         z,
         (z**3 + z) / 4,
         (5 * z**5 + 16 * z**3 + 3 * z) / 96,
         (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
     )
-    return sum(term / degrees**power for power, term in enumerate(terms))
+    return math.fsum(term / float(degrees) ** power for power, term in enumerate(terms))

@@ -39,6 +39,7 @@ from mobiletl.device.run.schedule import Schedule
 from mobiletl.device.run.start import Start
 from mobiletl.device.run.stop import StopFlag, StopRequested
 from mobiletl.device.run.trainer import Job, Trainer
+from mobiletl.device.sessions.freed import return_freed
 from mobiletl.device.sessions.runtimes import open_session
 from mobiletl.device.sessions.session import Session
 
@@ -233,7 +234,7 @@ class _Run:
                     self._solve(job, voice, stop)
                 trainer = Trainer(job, position, voice, stop)
                 position = trainer.run()
-                return position, self._fit_answers(job, voice, stop)
+                return position, self._fit_answers(job, position, voice, stop)
         except (StopRequested, MobileTLError) as error:
             self.tell_end(error, trainer.position if trainer else position, voice)
             if isinstance(error, TooLong):
@@ -272,10 +273,15 @@ class _Run:
             max_seconds=self.options.max_seconds,
         )
 
-    def _fit_answers(self, job: Job, voice: Listener, stop: StopFlag) -> Answers | None:
+    def _fit_answers(
+        self, job: Job, position: Position, voice: Listener, stop: StopFlag
+    ) -> Answers | None:
         """Find out how sure the best state may be, and add that to it."""
-        with job.checkpoints.open("best") as stored:
-            job.session.load(stored)
+        # All that a step takes is in memory still, so what this takes has to be free first.
+        return_freed()
+        if position.best is None or position.best.epoch != position.epoch:
+            with job.checkpoints.open("best") as stored:
+                job.session.load(stored)
         seed, show = self.settings.seed, _progress("calibrating", voice, stop)
         size = self.bundle.manifest.embedding.size
         answers = fit_answers(job.session, size, job.train, job.val, seed, job.buffer, show)
