@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from mobiletl.device.bundle.arrays import Labels
 from mobiletl.device.heads.search import least
 
-Reals = NDArray[np.floating[Any]]
+# Python 3.8 cannot evaluate `np.floating[Any]`.
+Reals = NDArray[Any]
 
 # Temperatures that are considered.
 TEMPERATURES = (0.05, 20.0)

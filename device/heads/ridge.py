@@ -23,7 +23,8 @@ from mobiletl.device.bundle.arrays import Floats, Labels
 from mobiletl.device.heads.search import least
 
 # Single precision in, double where sums are taken.
-Reals = NDArray[np.floating[Any]]
+# Python 3.8 cannot evaluate `np.floating[Any]`.
+Reals = NDArray[Any]
 
 # Penalties that are tried, as multiples of the mean eigenvalue.
 PENALTIES = np.logspace(-4, 3, 15)

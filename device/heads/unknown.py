@@ -27,7 +27,8 @@ from numpy.typing import NDArray
 
 from mobiletl.device.bundle.arrays import Floats
 
-Reals = NDArray[np.floating[Any]]
+# Python 3.8 cannot evaluate `np.floating[Any]`.
+Reals = NDArray[Any]
 
 # Directions: 64 and 128 were no better, 16 lost 0.7 points of AUROC (docs/honest.md).
 DIRECTIONS = 32
