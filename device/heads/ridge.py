@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mobiletl.device.bundle.arrays import Floats, Labels
+from mobiletl.device.heads.search import least
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,9 +31,6 @@ if TYPE_CHECKING:
 PENALTIES = np.logspace(-4, 3, 15)
 # Logits are an indicator's fit times a scale between these.
 SCALES = (0.1, 100.0)
-# Steps of golden-section search: the range shrinks to 1/2000 of itself.
-SEARCH_STEPS = 16
-GOLDEN = (math.sqrt(5) - 1) / 2
 # A picture's own share in its fit; where it is all of it, nothing is known without the picture.
 MOST_LEVERAGE = 1 - 1e-9
 
@@ -162,19 +160,8 @@ def _calibrated(fit: Reals, labels: Labels, weights: Reals) -> tuple[float, floa
     def loss(log_scale: float) -> float:
         return _smoothed_cross_entropy(fit * math.exp(log_scale), labels, weights, spread)
 
-    inner = [high - GOLDEN * (high - low), low + GOLDEN * (high - low)]
-    losses = [loss(place) for place in inner]
-    for _ in range(SEARCH_STEPS):
-        if losses[0] <= losses[1]:
-            high = inner[1]
-            inner = [high - GOLDEN * (high - low), inner[0]]
-            losses = [loss(inner[0]), losses[0]]
-        else:
-            low = inner[0]
-            inner = [inner[1], low + GOLDEN * (high - low)]
-            losses = [losses[1], loss(inner[1])]
-    least = min(range(2), key=losses.__getitem__)
-    return math.exp(inner[least]), losses[least]
+    log_scale, smallest = least(loss, low, high)
+    return math.exp(log_scale), smallest
 
 
 def _smoothed_cross_entropy(logits: Reals, labels: Labels, weights: Reals, spread: float) -> float:

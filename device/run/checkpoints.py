@@ -11,12 +11,13 @@ skipped.txt         files that were left out, if any
 from __future__ import annotations
 
 import contextlib
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Mapping
 
 import numpy as np
 
+from mobiletl.device.bundle.answers import Answers
 from mobiletl.device.bundle.arrays import Tensors
 from mobiletl.device.bundle.manifest import Manifest
 from mobiletl.device.bundle.state_file import (
@@ -179,6 +180,12 @@ class Checkpoints:
         """
         stored, _ = open_state(self.folder.state(kind), self._manifest)
         return stored
+
+    def add_answers(self, tensors: Tensors, answers: Answers) -> None:
+        """Save the best state, which `tensors` are, once more, with `answers`; raises NoSpace."""
+        stored, info = open_state(self.folder.best, self._manifest)
+        stored.close()
+        save_state(self.folder.best, tensors, replace(info, answers=answers))
 
     def advice(self) -> str:
         """What to do about numbers that have left the range, and what is left of the run."""

@@ -6,7 +6,7 @@ Letters: P pictures, D numbers in an embedding, K classes.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Callable
+from typing import Callable, Sequence
 
 import numpy as np
 
@@ -95,8 +95,8 @@ def with_head(state: Tensors, manifest: Manifest, head: Head, scale: float = 1.0
     return {**state, weight: head.weight * factor, bias: head.bias * factor}
 
 
-def balanced_rows(labels: Labels, rows: list[int], seed: int) -> list[int]:
-    """Choose from `rows`: all, or as many of each class as make up MOST_PICTURES in all."""
+def balanced_rows(labels: Labels, rows: Sequence[int], seed: int, most: int) -> list[int]:
+    """Choose from `rows`, sorted: all, or as many of each class as make up `most` in all."""
     shuffled = np.random.default_rng((_STREAM, seed)).permutation(np.array(rows)).tolist()
     turns: dict[int, int] = {}
     queued = []
@@ -104,4 +104,4 @@ def balanced_rows(labels: Labels, rows: list[int], seed: int) -> list[int]:
         label = int(labels[row])
         turns[label] = turns.get(label, 0) + 1
         queued.append((turns[label], row))
-    return sorted(row for _, row in sorted(queued)[:MOST_PICTURES])
+    return sorted(row for _, row in sorted(queued)[:most])

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Mapping, Union
 
+from mobiletl.device.bundle.answers import Answers
 from mobiletl.device.memory.plan import MemoryPlan
 from mobiletl.device.pictures.dataset import Dataset, Skipped
 from mobiletl.device.run.checkpoints import Position
@@ -178,6 +179,8 @@ class Ended:
     position: Position
     skipped: tuple[Skipped, ...]
     """Files that were left out, those found damaged during training included."""
+    answers: Answers | None = None
+    """How sure the best state may be; None where the run did not finish, or nothing is known."""
 
     def document(self) -> dict[str, Any]:
         """Return what a line of JSON says of it."""
@@ -195,6 +198,7 @@ class Ended:
             "best_accuracy": best.score.accuracy if best else None,
             "last_accuracy": latest.accuracy if latest else None,
             "skipped": len(self.skipped),
+            "answers": None if self.answers is None else self.answers.document(),
         }
 
 

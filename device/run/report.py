@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Callable, Sequence, TextIO
 
+from mobiletl.device.bundle.answers import Answers
 from mobiletl.device.memory.plan import table
 from mobiletl.device.pictures.dataset import Skipped
 from mobiletl.device.printable import aligned, printable
@@ -58,6 +59,7 @@ def report_text(started: Started, ended: Ended, predict_command: str) -> str:
     folder = RunFolder(Path(started.run))
     blocks = [
         "\n".join(_accuracy_lines(started, ended)),
+        answers_line(ended.answers),
         table(started.plan, ended.measured_peak_bytes),
         "\n".join(skipped_lines(ended.skipped, folder)),
         "\n".join(_file_lines(folder)),
@@ -92,6 +94,7 @@ def report_json(started: Started, ended: Ended, predict_command: str) -> dict[st
             "planned_bytes": started.plan.total_bytes,
             "measured_peak_bytes": ended.measured_peak_bytes,
         },
+        "answers": None if ended.answers is None else ended.answers.document(),
         "skipped": [asdict(entry) for entry in ended.skipped],
         "notes": list(dataset.notes),
         "seconds": ended.seconds,
@@ -129,6 +132,19 @@ def _accuracy_lines(started: Started, ended: Ended) -> list[str]:
             ]
             rows.append((f"  {printable(name)}", *shares, _seen(scores, label)))
     return aligned(rows, right=range(1, len(columns) + 2))
+
+
+def answers_line(answers: Answers | None) -> str:
+    """Say what predictions are worth; nothing where nothing is known."""
+    if answers is None:
+        return ""
+    off = f"probabilities are {answers.calibration_error:.1%} off on average"
+    unknown = answers.unknown
+    if unknown is None:
+        answered = "too few to tell unknown pictures by"
+    else:
+        answered = f"{unknown.accepted:.1%} get an answer, the others count as unknown"
+    return f"of {answers.pictures} validation pictures {answered}; their {off}"
 
 
 def _share(correct: int, seen: int) -> str:

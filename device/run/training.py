@@ -6,10 +6,11 @@ import contextlib
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Sequence
+from typing import Callable, Sequence
 
 import numpy as np
 
+from mobiletl.device.bundle.answers import Answers
 from mobiletl.device.bundle.arrays import Tensors
 from mobiletl.device.bundle.bundle import Bundle, open_bundle
 from mobiletl.device.errors import Interrupted, MobileTLError, NoSpace
@@ -22,9 +23,10 @@ from mobiletl.device.memory.measured import peak_bytes
 from mobiletl.device.memory.plan import MemoryPlan, plan
 from mobiletl.device.pictures.skipped import SkippedFiles
 from mobiletl.device.printable import printable
+from mobiletl.device.run.answers import fit_answers
 from mobiletl.device.run.beginning import Beginning, first_state
 from mobiletl.device.run.checkpoints import Checkpoints, Position, Settings
-from mobiletl.device.run.closed_form import balanced_rows, load_head
+from mobiletl.device.run.closed_form import MOST_PICTURES, balanced_rows, load_head
 from mobiletl.device.run.events import FAILED, FINISHED, STOPPED, Ended, Note, Part, Started
 from mobiletl.device.run.events_file import EventsFile
 from mobiletl.device.run.expected import TooLong
@@ -37,6 +39,7 @@ from mobiletl.device.run.schedule import Schedule
 from mobiletl.device.run.start import Start
 from mobiletl.device.run.stop import StopFlag, StopRequested
 from mobiletl.device.run.trainer import Job, Trainer
+from mobiletl.device.sessions.freed import return_freed
 from mobiletl.device.sessions.runtimes import open_session
 from mobiletl.device.sessions.session import Session
 
@@ -80,11 +83,11 @@ def train(
     del beginning, opened
     with session:
         flag = StopFlag() if stop is None else stop
-        position = run.train(session, position, needs_head, voice, flag)
+        position, answers = run.train(session, position, needs_head, voice, flag)
     run.leave_reports()
     run.keep_memory()
     run.remove_cache()
-    voice.hear(run.ended(FINISHED, "", 0, position))
+    voice.hear(run.ended(FINISHED, "", 0, position, answers))
     return run.outcome(position)
 
 
@@ -184,11 +187,19 @@ class _Run:
             plan=self.plan(),
         )
 
-    def ended(self, outcome: str, message: str, exit_code: int, position: Position) -> Ended:
+    def ended(
+        self,
+        outcome: str,
+        message: str,
+        exit_code: int,
+        position: Position,
+        answers: Answers | None = None,
+    ) -> Ended:
         """Return the last event."""
         seconds = time.monotonic() - self.started_at
         skipped = self.skipped.entries()
-        return Ended(outcome, message, exit_code, seconds, peak_bytes(), position, skipped)
+        peak = peak_bytes()
+        return Ended(outcome, message, exit_code, seconds, peak, position, skipped, answers)
 
     def outcome(self, position: Position) -> Outcome:
         """Return what the caller gets of a run that has finished."""
@@ -215,7 +226,7 @@ class _Run:
         needs_head: bool,
         voice: Listener,
         stop: StopFlag,
-    ) -> Position:
+    ) -> tuple[Position, Answers | None]:
         """Train to the end; a stop or an error is told and leaves the reports behind, too."""
         trainer: Trainer | None = None
         try:
@@ -224,7 +235,8 @@ class _Run:
                 if needs_head:
                     self._solve(job, voice, stop)
                 trainer = Trainer(job, position, voice, stop)
-                return trainer.run()
+                position = trainer.run()
+                return position, self._fit_answers(job, position, voice, stop)
         except (StopRequested, MobileTLError) as error:
             self.tell_end(error, trainer.position if trainer else position, voice)
             if isinstance(error, TooLong):
@@ -263,6 +275,22 @@ class _Run:
             max_seconds=self.options.max_seconds,
         )
 
+    def _fit_answers(
+        self, job: Job, position: Position, voice: Listener, stop: StopFlag
+    ) -> Answers | None:
+        """Find out how sure the best state may be, and add that to it."""
+        # All that a step takes is in memory still, so what this takes has to be free first.
+        return_freed()
+        if position.best is None or position.best.epoch != position.epoch:
+            with job.checkpoints.open("best") as stored:
+                job.session.load(stored)
+        seed, show = self.settings.seed, _progress("calibrating", voice, stop)
+        size = self.bundle.manifest.embedding.size
+        answers = fit_answers(job.session, size, job.train, job.val, seed, job.buffer, show)
+        if answers is not None:
+            job.checkpoints.add_answers(job.session.state(), answers)
+        return answers
+
     def _passes(self) -> int:
         """How many maps of training pictures have to be computed, if none is there yet."""
         settings = self.settings
@@ -272,16 +300,12 @@ class _Run:
 
     def _solve(self, job: Job, voice: Listener, stop: StopFlag) -> None:
         """Begin from a classifier in closed form."""
-
-        def show(done: int, total: int) -> None:
-            stop.raise_if_requested()
-            voice.hear(Part("embedding", done, total))
-
+        show = _progress("embedding", voice, stop)
         manifest, seed = self.bundle.manifest, self.settings.seed
         there = len(self.opened.dataset.train)
         kept = [one.picture for one in self.opened.replayed.train]
         rows = [*range(there), *(there + kept.index(picture) for picture in dict.fromkeys(kept))]
-        chosen = balanced_rows(job.train.labels, rows, seed)
+        chosen = balanced_rows(job.train.labels, rows, seed, MOST_PICTURES)
         fit = load_head(job.session, manifest, job.train, chosen, job.classes, job.buffer, show)
         if fit is None:
             text = "the classifier has no bias, so it is drawn at random and not solved for"
@@ -330,3 +354,13 @@ class _Run:
 
     def _cache(self) -> Path:
         return self.options.cache or self.opened.folder.path
+
+
+def _progress(name: str, voice: Listener, stop: StopFlag) -> Callable[[int, int], None]:
+    """Tell how far a part of the work is, and stop there once that is asked for."""
+
+    def show(done: int, total: int) -> None:
+        stop.raise_if_requested()
+        voice.hear(Part(name, done, total))
+
+    return show

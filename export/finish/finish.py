@@ -11,7 +11,7 @@ from mobiletl.export.finish.files import require_writable, write_files
 from mobiletl.export.finish.finished import Finished, check_against_graphs
 from mobiletl.export.finish.formats import Format, find_format, render
 from mobiletl.export.finish.network import finished_network
-from mobiletl.export.finish.state_reader import read_state
+from mobiletl.export.finish.state_reader import calibrated, read_state
 from mobiletl.export.own_file import blamed
 
 
@@ -52,7 +52,7 @@ def finish(order: Order) -> Result:
     out = order.out or _beside(order.state, row)
     require_writable(out, row.suffix)
     bundle = read_bundle(order.bundle, order.model, order.method)
-    state = read_state(order.state, bundle)
+    state = calibrated(read_state(order.state, bundle), bundle)
     with blamed("finished", order.model or "", order.method or ""):
         finished = finished_network(bundle, state, order.weights)
         difference = check_against_graphs(finished, bundle, state)

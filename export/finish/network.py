@@ -41,12 +41,12 @@ def finished_network(bundle: HostBundle, state: State, source: str | None) -> Fi
                 "such a network keeps its norms folded; leave --weights out"
             )
         network = as_trained(bundle, transfer, _top_tensors(bundle, state))
-        return Finished(network, {}, True, state.class_names, bundle.manifest)
+        return Finished(network, {}, True, state.class_names, bundle.manifest, state.answers)
     tensors = finished_tensors(bundle, state)
     if source is not None:
         tensors = unfolded(tensors, bundle, state, source)
     network = _inference_network(backbone, tensors)
-    return Finished(network, tensors, False, state.class_names, bundle.manifest)
+    return Finished(network, tensors, False, state.class_names, bundle.manifest, state.answers)
 
 
 def finished_tensors(bundle: HostBundle, state: State) -> Tensors:
