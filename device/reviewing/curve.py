@@ -134,7 +134,9 @@ def sentence(curve: Curve, names: tuple[str, ...]) -> str:
     level = by_verdict.get(LEVEL, [])
     if level:
         more = "rather need other pictures, or correct labels, than more"
-        parts.append(f"{_listed(level, names)} no longer gain{'' if len(level) > 1 else 's'}: {more}")
+        parts.append(
+            f"{_listed(level, names)} no longer gain{'' if len(level) > 1 else 's'}: {more}"
+        )
     if by_verdict.get(UNCLEAR):
         parts.append("of the others there are too few pictures to tell")
     text = "; ".join(parts)

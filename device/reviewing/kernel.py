@@ -17,7 +17,7 @@ import numpy as np
 from mobiletl.device.bundle.arrays import Floats
 
 # The kernel falls to exp(-SHARPNESS) at the median distance of two landmarks.
-SHARPNESS = 1.0
+SHARPNESS = 2.0
 # Directions in which landmarks hardly differ, as parts of the largest eigenvalue, are left out.
 LEAST_EIGENVALUE = 1e-6
 
