@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from mobiletl.device.run.listener import Listener
     from mobiletl.device.run.start import Start, state_start
     from mobiletl.device.run.stop import StopFlag, StopRequested
-    from mobiletl.device.run.training import Outcome
+    from mobiletl.device.run.options import Outcome
 
 __all__ = [
     "Bundle",

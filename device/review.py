@@ -1,4 +1,4 @@
-"""`mobiletl review`: what a run gets wrong, which labels look wrong, what more pictures would bring."""
+"""`mobiletl review`: a page on what a run gets wrong, and what its pictures are worth."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="mobiletl review",
-        description="Write a page on a run: accuracy by class, the worst pictures, labels that look "
-        "wrong, pictures that are in it twice, and which class would gain from more.",
+        description="Write a page on a run: accuracy by class, the worst pictures, labels that "
+        "look wrong, pictures that are in it twice, and which class would gain from more.",
         epilog=EXAMPLES,
     )
     add = parser.add_argument
@@ -148,7 +148,7 @@ def _lines(found: Findings, out: Path) -> list[str]:
         ),
         (
             "labels to check",
-            f"{len(found.suspects)}, about {found.estimated_wrong} may be wrong",
+            f"{len(found.suspects)}, those first that are contradicted most",
         ),
         (
             "nearly the same picture twice",

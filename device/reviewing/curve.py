@@ -13,9 +13,12 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mobiletl.device.bundle.arrays import Floats, Labels
 from mobiletl.device.heads.ridge import solve_ridge
+
+Doubles = NDArray[np.float64]
 
 SHARES = (0.25, 0.5, 1.0)
 DRAWS = 8
@@ -89,8 +92,8 @@ def learning_curve(
     return Curve(SHARES, tuple(fitted), overall, curves)
 
 
-def _draw(labels: Labels, draws: np.random.Generator) -> tuple[Floats, np.ndarray]:
-    """Return each picture's place [P] in its class, as a share of it from 0, and which are held out.
+def _draw(labels: Labels, draws: np.random.Generator) -> tuple[Floats, NDArray[np.bool_]]:
+    """Return each picture's place [P] in its class, a share of it, and which are held out [P].
 
     A class of one picture keeps it; every part that is fitted has one of each class.
     """
@@ -104,7 +107,7 @@ def _draw(labels: Labels, draws: np.random.Generator) -> tuple[Floats, np.ndarra
     return turns, held
 
 
-def _class_curve(hits: Floats, pictures: int) -> ClassCurve:
+def _class_curve(hits: Doubles, pictures: int) -> ClassCurve:
     """Sum up how often [S,P] each picture of a class was right, over the draws that held it out."""
     count = hits.shape[1]
     if count == 0:

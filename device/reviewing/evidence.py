@@ -67,19 +67,3 @@ def contradicted(probabilities: Floats, labels: Labels) -> list[int]:
     """Return all rows of [P,K], the one whose label is the least probable first."""
     own = probabilities[np.arange(len(labels)), labels]
     return [int(row) for row in np.argsort(own, kind="stable")]
-
-
-def confident_errors(probabilities: Floats, labels: Labels) -> int:
-    """Estimate how many labels are wrong: confident learning's off-diagonal count.
-
-    A picture counts as of the class whose probability is above the mean of that class's own
-    pictures; of several, the likeliest (Northcutt, Jiang, Chuang, 2021, equations 1 and 2).
-    """
-    classes = probabilities.shape[1]
-    own = probabilities[np.arange(len(labels)), labels]
-    total = np.bincount(labels, weights=own, minlength=classes)
-    counts = np.bincount(labels, minlength=classes)
-    threshold = np.where(counts > 0, total / np.maximum(counts, 1), np.inf)
-    above = probabilities >= threshold
-    best = np.where(above, probabilities, -1.0).argmax(axis=1)
-    return int(np.count_nonzero(above.any(axis=1) & (best != labels)))

@@ -12,11 +12,11 @@ from typing import Any, Sequence
 
 import numpy as np
 
-from mobiletl.device.bundle.arrays import Floats, Labels
+from mobiletl.device.bundle.arrays import Floats, Labels, Pixels
 from mobiletl.device.pictures.dataset import Picture, Skipped
 from mobiletl.device.reviewing.curve import Curve, learning_curve, sentence
 from mobiletl.device.reviewing.duplicates import Pair, candidates, confirmed
-from mobiletl.device.reviewing.evidence import confident_errors, contradicted, held_out
+from mobiletl.device.reviewing.evidence import contradicted, held_out
 from mobiletl.device.reviewing.looking import Looked
 from mobiletl.device.reviewing.opened import Opened
 from mobiletl.device.reviewing.scores import Share, confusion, shares, softmax, worst
@@ -24,7 +24,7 @@ from mobiletl.device.reviewing.thumbnails import grey_of
 
 TRAIN, VAL = "train", "val"
 # Candidates of copies whose pictures are decoded to confirm them.
-MOST_CONFIRMED = 400
+MOST_CONFIRMED = 2000
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,6 @@ class Findings:
     """Of the validation pictures, the worst first."""
     suspects: tuple[Answer, ...]
     """All pictures whose held-out answer is another class, the most contradicted first."""
-    estimated_wrong: int
     copies: tuple[Copies, ...]
     unconfirmed: int
     """Candidates of copies that were too many to look at."""
@@ -119,10 +118,7 @@ class Findings:
             "classes": [self._class(label) for label in range(len(self.classes))],
             "confusion": self.confusion.tolist(),
             "worst": [_answer(answer) for answer in self.worst],
-            "labels": {
-                "estimated_wrong": self.estimated_wrong,
-                "suspects": [_answer(answer) for answer in self.suspects],
-            },
+            "suspects": [_answer(answer) for answer in self.suspects],
             "duplicates": {**counted(self.copies), "pairs": [_copies(c) for c in self.copies]},
             "curve": {
                 "shares": list(self.curve.shares),
@@ -181,7 +177,6 @@ def find(opened: Opened, looked: Looked) -> Findings:
             for row in worst(said[validating], labels[validating])
         ),
         suspects=tuple(_answered(looked, names, evidence.probabilities, row) for row in suspects),
-        estimated_wrong=confident_errors(evidence.probabilities, labels),
         copies=copies,
         unconfirmed=unconfirmed,
         curve=curve,
@@ -219,14 +214,14 @@ def _part(looked: Looked, row: int) -> str:
 def _find_copies(opened: Opened, looked: Looked) -> tuple[tuple[Copies, ...], int]:
     """Return copies, those between the parts first, and how many candidates were left out."""
     pictures, names = looked.pictures, opened.dataset.class_names
-    kept: dict[int, Floats | None] = {}
+    kept: dict[int, Pixels | None] = {}
 
-    def grey(row: int) -> Floats | None:
+    def grey(row: int) -> Pixels | None:
         if row not in kept:
             kept[row] = grey_of(opened.dataset.root / pictures[row].path)
         return kept[row]
 
-    found = candidates(looked.embeddings)
+    found = candidates(looked.embeddings, looked.labels)
     pairs = confirmed(found[:MOST_CONFIRMED], grey)
     copies = [
         Copies(

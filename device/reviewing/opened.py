@@ -57,7 +57,9 @@ def open_reviewed(asked: Asked, bundle_beside: Path | None = None) -> Opened:
         raise BadState(f"there is no folder {shown}; name the folder of a run, as in runs/first")
     folder = RunFolder(asked.run)
     events = read_events(folder.events)
-    started = next((line for line in reversed(events) if line["event"] == "started"), {})
+    started: dict[str, Any] = {}
+    for line in events:
+        started = line if line["event"] == "started" else started
     if not started and asked.state is None and not folder.holds_run():
         raise BadState(f"{shown} holds no run; name the folder that `mobiletl train` wrote")
     if asked.state is None and not folder.holds_run():

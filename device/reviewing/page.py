@@ -86,8 +86,8 @@ def _summary(found: Findings) -> Iterator[str]:
         f'<a href="#worst">{_many(len(found.worst), "validation picture")}</a> '
         f"of {val} {_verb(len(found.worst), 'is', 'are')} named wrong",
         f'<a href="#labels">{_many(len(found.suspects), "label")}</a> '
-        f"{_verb(len(found.suspects), 'is', 'are')} contradicted by the other pictures; about "
-        f"{found.estimated_wrong} may be wrong",
+        f"{_verb(len(found.suspects), 'is', 'are')} contradicted by the other pictures; look at "
+        "the first of them",
         f'<a href="#copies">{_many(copies["across"], "pair")}</a> of a training and a validation '
         "picture that are nearly the same",
         f'<a href="#curve">{escaped(found.sentence)}</a>',
@@ -115,8 +115,8 @@ def _accuracy(found: Findings) -> Iterator[str]:
     yield "</div>\n"
     if found.best.total < FEW_PICTURES:
         yield (
-            f"<p>With {_many(found.best.total, 'validation picture')}, chance alone moves the first "
-            "figure within its interval. If the two figures are far apart, trust neither end: "
+            f"<p>With {_many(found.best.total, 'validation picture')}, chance alone moves the "
+            "first figure within its interval. If the two figures are far apart, trust neither: "
             "validate on more pictures.</p>\n"
         )
 
@@ -138,7 +138,7 @@ def _classes(found: Findings) -> Iterator[str]:
         "times out of 20 (Wilson), the mark is what was counted.</caption>\n<thead><tr>"
         '<th scope="col">class</th><th scope="col">to train on</th>'
         '<th scope="col">to validate on</th><th scope="col">right</th><th scope="col">accuracy</th>'
-        '<th scope="col">between</th><th scope="col" class="text">interval</th>'
+        '<th scope="col">from, to</th><th scope="col" class="text">interval</th>'
         "</tr></thead>\n<tbody>\n"
     )
     for one in found.classes:
@@ -146,7 +146,7 @@ def _classes(found: Findings) -> Iterator[str]:
         yield (
             f'<tr><th scope="row">{_name(one.name)}</th><td>{one.train}</td><td>{one.val}</td>'
             f"<td>{best.right}</td><td>{_percent(best.share)}</td>"
-            f"<td>{_percent(best.low)} and {_percent(best.high)}</td>"
+            f'<td class="figures">{_percent(best.low)} to {_percent(best.high)}</td>'
             f'<td class="text">{_bar(best)}</td></tr>\n'
         )
     yield "</tbody>\n</table>\n</div>\n"
@@ -226,11 +226,11 @@ def _worst(found: Findings, thumbnail: Thumbnail, limit: int) -> Iterator[str]:
 
 def _suspects(found: Findings, thumbnail: Thumbnail, limit: int) -> Iterator[str]:
     yield (
-        '<h2 id="labels">Labels to check</h2>\n<p>Each picture is answered by a classifier that was '
-        "fitted to the others, on the network as it was before training. Here it names another "
-        "class than the label: the label may be wrong, or the picture is unlike its class. About "
-        f"{found.estimated_wrong} labels in all may be wrong (confident learning). Move a picture "
-        "to the right class folder, or leave it.</p>\n"
+        '<h2 id="labels">Labels to check</h2>\n<p>Each picture is answered by a classifier that '
+        "was fitted to the others, on the network as it was before training. Here it names another "
+        "class than the label, those first whose label it holds for least likely: the label may be "
+        "wrong, or the picture is unlike its class. Wrong labels gather at the beginning of the "
+        "list. Move a picture to the right class folder, or leave it.</p>\n"
     )
     yield from _gallery(found.suspects, thumbnail, limit, "No label is contradicted.")
 
@@ -257,15 +257,20 @@ def _gallery(
 
 
 def _copies(found: Findings, thumbnail: Thumbnail, limit: int) -> Iterator[str]:
-    count = counted(found.copies)
     yield (
-        '<h2 id="copies">Nearly the same picture twice</h2>\n<p>A validation picture that is nearly '
-        "a training picture proves little: the network has seen it. Keep such pictures in one part, "
-        "by folders train/ and val/, or keep one of them.</p>\n"
-        f"<p>{_many(count['across'], 'pair')} between training and validation, "
-        f"{count['within_train']} inside training, {count['within_val']} inside validation; "
-        f"{count['two_labels']} of them have two different labels.</p>\n"
+        '<h2 id="copies">Nearly the same picture twice</h2>\n<p>A validation picture that is '
+        "nearly a training picture proves little: the network has seen it. Keep such pictures in "
+        "one part, by folders train/ and val/, or keep one of them.</p>\n"
     )
+    count = counted(found.copies)
+    if found.copies:
+        yield (
+            f"<p>{_many(count['across'], 'pair')} between training and validation, "
+            f"{count['within_train']} inside training, {count['within_val']} inside validation; "
+            f"{count['two_labels']} of them have two different labels.</p>\n"
+        )
+    else:
+        yield "<p>None was found.</p>\n"
     if found.unconfirmed:
         yield (
             f"<p>{found.unconfirmed} more pairs have close embeddings and were not compared: this "
@@ -290,7 +295,8 @@ def _pair(copies: Copies, thumbnail: Thumbnail) -> str:
         f'<span class="path">{_name(picture.path)}</span>'
         for picture, part, label in both
     )
-    return f'<li><figure><div class="two">{images}</div><figcaption>{lines}</figcaption></figure></li>\n'
+    caption = f"<figcaption>{lines}</figcaption>"
+    return f'<li><figure><div class="two">{images}</div>{caption}</figure></li>\n'
 
 
 def _curve(found: Findings) -> Iterator[str]:
@@ -319,7 +325,8 @@ def _curve(found: Findings) -> Iterator[str]:
         cells = "".join(f"<td>{_percent(value)}</td>" for value in one.accuracy)
         yield (
             f'<tr><th scope="row">{_name(found.classes[label].name)}</th><td>{one.pictures}</td>'
-            f'{cells}<td>{_gain(one)}</td><td class="text">{VERDICTS[one.verdict]}</td></tr>\n'
+            f'{cells}<td class="figures">{_gain(one)}</td>'
+            f'<td class="text">{VERDICTS[one.verdict]}</td></tr>\n'
         )
     yield "</tbody>\n</table>\n</div>\n"
 

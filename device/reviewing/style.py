@@ -1,8 +1,8 @@
 """How the page looks: light and dark, wide and narrow, on paper. Texts have a contrast of 4.5."""
 
 CSS = """
-:root{color-scheme:light dark;--ink:#1b1d1f;--soft:#555b61;--paper:#fff;--box:#f4f5f6;--line:#c9cdd1;
---good:0,122,90;--bad:196,64,20;--accent:#0b57d0}
+:root{color-scheme:light dark;--ink:#1b1d1f;--soft:#555b61;--paper:#fff;--box:#f4f5f6;
+--line:#c9cdd1;--good:0,122,90;--bad:196,64,20;--accent:#0b57d0}
 @media (prefers-color-scheme:dark){:root{--ink:#e8eaed;--soft:#a9b0b8;--paper:#15171a;--box:#202327;
 --line:#454b52;--good:0,150,110;--bad:214,84,40;--accent:#8ab4f8}}
 *{box-sizing:border-box}
@@ -21,12 +21,14 @@ a{color:var(--accent)}
 .wide{overflow-x:auto;margin:1rem 0}
 table{border-collapse:collapse;font-variant-numeric:tabular-nums}
 caption{text-align:left;padding-bottom:.5rem;max-width:46rem}
-th,td{padding:.3rem .6rem;border-bottom:1px solid var(--line);text-align:right;vertical-align:top}
+th,td{padding:.3rem .6rem;border-bottom:1px solid var(--line);text-align:right;vertical-align:top;
+overflow-wrap:normal}
 th{font-weight:600}
 th[scope=row],thead th:first-child,td.text,th.text{text-align:left}
-th[scope=row]{min-width:6rem;max-width:16rem}
+th[scope=row]{min-width:6rem;max-width:16rem;overflow-wrap:break-word}
+.figures{white-space:nowrap}
 .matrix th,.matrix td{padding:.3rem .45rem}
-.matrix thead th{max-width:7rem;min-width:2.5rem;vertical-align:bottom}
+.matrix thead th{max-width:7rem;min-width:2.5rem;vertical-align:bottom;overflow-wrap:break-word}
 td.hit{font-weight:650}
 .bar{display:block;position:relative;height:.5rem;width:8rem;margin-top:.45rem;background:var(--box);
 border:1px solid var(--line);border-radius:.25rem}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from mobiletl.device.bundle.arrays import Floats
+from mobiletl.device.bundle.arrays import Pixels
 from mobiletl.device.bundle.decode import UnreadablePicture, decode
 from mobiletl.device.reviewing.duplicates import SIDE, grey_copy
 
@@ -34,7 +34,7 @@ def data_uri(path: Path) -> str | None:
     return "data:image/jpeg;base64," + base64.b64encode(content.getvalue()).decode("ascii")
 
 
-def grey_of(path: Path) -> Floats | None:
+def grey_of(path: Path) -> Pixels | None:
     """Return the picture in a file as a small grey copy; None where it cannot be decoded."""
     try:
         return grey_copy(decode(path, 2 * SIDE, str(path)))
