@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from mobiletl.device.run.events import Ended, Epoch, Event, Note, Part, Saved, Started, Step
     from mobiletl.device.run.library import train
     from mobiletl.device.run.listener import Listener
+    from mobiletl.device.run.options import Outcome
     from mobiletl.device.run.start import Start, state_start
     from mobiletl.device.run.stop import StopFlag, StopRequested
-    from mobiletl.device.run.options import Outcome
 
 __all__ = [
     "Bundle",
