@@ -215,7 +215,7 @@ def print_copies(eye: Eye, seen: Seen) -> None:
 
 
 def pairs_of(embeddings: Floats, labels: Labels, greys: list[Pixels]) -> set[tuple[int, int]]:
-    found = confirmed(candidates(embeddings, labels), greys.__getitem__)
+    found, _ = confirmed(candidates(embeddings), labels, greys.__getitem__)
     return {(pair.first, pair.second) for pair in found}
 
 

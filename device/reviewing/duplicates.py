@@ -1,9 +1,9 @@
 """Pictures that are nearly the same: a validation picture that was trained on proves little.
 
 Embeddings find candidates without a picture being decoded; small grey copies of those confirm them,
-because two pictures of one kind of thing may well have embeddings that are close. How close is too
-close the labels say: pictures of two classes are hardly ever copies of each other. docs/review.md
-says what is found and what is not.
+because two pictures of one kind of thing may well have embeddings that are close. How close is like
+is too like the labels say: pictures of two classes are hardly ever copies of each other.
+docs/review.md says what is found and what is not.
 
 Letters: P pictures, D numbers in an embedding, S = SIDE and s = COARSE pixels.
 """
@@ -20,23 +20,20 @@ from PIL import Image
 from mobiletl.device.bundle.arrays import Floats, Labels, Pixels
 from mobiletl.device.reviewing.kernel import rooted
 
-# Embeddings of copies have a cosine of at least this, and of more where pictures of two classes
-# have so, but for so small a share of them; and of no more than that.
+# A copy is among so many nearest embeddings, with a cosine of at least this.
+NEAREST = 3
 LEAST_COSINE = 0.5
-TWO_CLASSES = 1e-4
-MOST_COSINE = 0.9
-# The grey copies of both have a correlation of at least this.
-LEAST_CORRELATION = 0.9
+# The grey copies of both have a correlation of at least the first; of more where more than a small
+# share of candidates of two classes have so, as all solar cells do; and of no more than the last.
+LEAST_CORRELATION, MOST_CORRELATION = 0.9, 0.98
+TWO_CLASSES = 0.03
+# Above this the pictures are all so alike that copies are hard to tell.
+ALIKE = 0.93
 SIDE, COARSE = 64, 16
 # A copy may be cropped: these shares of the other one's sides are compared as well, at nine places.
 CROPS = (0.92, 0.85)
-# So many neighbours of one picture are candidates at most: a film has thousands.
-MOST_EACH = 8
 # Pictures whose cosines are computed at a time: 256 x 8000 numbers are 8 MB.
 _AT_ONCE = 256
-# Cosines are counted in so many steps between -1 and 1.
-_STEPS = 2000
-
 # Returns a picture's grey copy [S,S], or None where it cannot be decoded.
 Grey = Callable[[int], Optional[Pixels]]
 
@@ -51,54 +48,46 @@ class Pair:
     correlation: float
 
 
-def candidates(embeddings: Floats, labels: Labels) -> list[tuple[int, int, float]]:
-    """Return rows of f32[P,D] with labels [P] that may be copies, the closest first.
+def candidates(embeddings: Floats) -> list[tuple[int, int, float]]:
+    """Return rows of f32[P,D] that may be copies, and their cosine, the closest first.
 
     Cosines are those of centred roots: what all embeddings have in common says nothing.
     """
     x = rooted(embeddings)
     x -= x.mean(axis=0)
     x /= np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
-    counts = np.zeros(_STEPS, np.int64)
-    found: list[tuple[int, int, float]] = []
+    found: dict[tuple[int, int], float] = {}
     for start in range(0, len(x), _AT_ONCE):
-        rows = range(start, min(start + _AT_ONCE, len(x)))
-        cosines = x[rows.start : rows.stop] @ x.T
-        counts += _histogram(cosines[labels[rows.start : rows.stop, None] != labels])
-        for row, line in zip(rows, cosines):
-            line[: row + 1] = -1.0
-            near = np.flatnonzero(line >= LEAST_COSINE)
-            near = near[np.argsort(-line[near], kind="stable")][:MOST_EACH]
-            found += [(row, int(other), float(line[other])) for other in near]
-    least = _least_cosine(counts)
-    return sorted((pair for pair in found if pair[2] >= least), key=lambda pair: -pair[2])
+        for row, line in enumerate(x[start : start + _AT_ONCE] @ x.T, start):
+            line[row] = -1.0
+            for other in np.argsort(-line, kind="stable")[:NEAREST]:
+                if line[other] >= LEAST_COSINE:
+                    found[min(row, int(other)), max(row, int(other))] = float(line[other])
+    return sorted(((*rows, cosine) for rows, cosine in found.items()), key=lambda one: -one[2])
 
 
-def _histogram(cosines: Floats) -> Labels:
-    steps = ((cosines + 1) * (_STEPS / 2)).astype(np.int64)
-    return np.bincount(np.clip(steps, 0, _STEPS - 1), minlength=_STEPS).astype(np.int64)
-
-
-def _least_cosine(counts: Labels) -> float:
-    """Return the cosine that hardly any pictures of two classes have, of a histogram of theirs."""
-    # Each pair was counted twice.
-    allowed = TWO_CLASSES * counts.sum() / 2
-    above = np.cumsum(counts[::-1])[::-1] / 2
-    step = int(np.count_nonzero(above > allowed))
-    return min(max(step / (_STEPS / 2) - 1, LEAST_COSINE), MOST_COSINE)
-
-
-def confirmed(pairs: list[tuple[int, int, float]], grey: Grey) -> list[Pair]:
-    """Return the `pairs` whose grey copies agree, the most alike first."""
+def confirmed(
+    pairs: list[tuple[int, int, float]], labels: Labels, grey: Grey
+) -> tuple[list[Pair], float]:
+    """Return the `pairs` whose grey copies agree, the most alike first, and how alike that is."""
     found = []
     for first, second, cosine in pairs:
         one, other = grey(first), grey(second)
-        if one is None or other is None:
-            continue
-        agreement = likeness(one, other)
-        if agreement >= LEAST_CORRELATION:
-            found.append(Pair(first, second, cosine, agreement))
-    return sorted(found, key=lambda pair: (-pair.correlation, pair.first, pair.second))
+        if one is not None and other is not None:
+            found.append(Pair(first, second, cosine, likeness(one, other)))
+    least = _least_correlation(
+        [pair.correlation for pair in found if labels[pair.first] != labels[pair.second]]
+    )
+    found = [pair for pair in found if pair.correlation >= least]
+    return sorted(found, key=lambda pair: (-pair.correlation, pair.first, pair.second)), least
+
+
+def _least_correlation(two_classes: list[float]) -> float:
+    """Return the correlation that hardly any candidates of two classes have."""
+    if not two_classes:
+        return LEAST_CORRELATION
+    usual = float(np.quantile(two_classes, 1 - TWO_CLASSES))
+    return min(max(usual, LEAST_CORRELATION), MOST_CORRELATION)
 
 
 def likeness(one: Pixels, other: Pixels) -> float:

@@ -15,7 +15,7 @@ import numpy as np
 from mobiletl.device.bundle.arrays import Floats, Labels, Pixels
 from mobiletl.device.pictures.dataset import Picture, Skipped
 from mobiletl.device.reviewing.curve import Curve, learning_curve, sentence
-from mobiletl.device.reviewing.duplicates import Pair, candidates, confirmed
+from mobiletl.device.reviewing.duplicates import ALIKE, Pair, candidates, confirmed
 from mobiletl.device.reviewing.evidence import contradicted, held_out
 from mobiletl.device.reviewing.looking import Looked
 from mobiletl.device.reviewing.opened import Opened
@@ -24,7 +24,7 @@ from mobiletl.device.reviewing.thumbnails import grey_of
 
 TRAIN, VAL = "train", "val"
 # Candidates of copies whose pictures are decoded to confirm them.
-MOST_CONFIRMED = 2000
+MOST_CONFIRMED = 4000
 
 
 @dataclass(frozen=True)
@@ -88,6 +88,8 @@ class Findings:
     copies: tuple[Copies, ...]
     unconfirmed: int
     """Candidates of copies that were too many to look at."""
+    alike: bool
+    """Whether even pictures of two classes are so alike that copies are hard to tell."""
     curve: Curve
     skipped: tuple[Skipped, ...]
 
@@ -119,7 +121,11 @@ class Findings:
             "confusion": self.confusion.tolist(),
             "worst": [_answer(answer) for answer in self.worst],
             "suspects": [_answer(answer) for answer in self.suspects],
-            "duplicates": {**counted(self.copies), "pairs": [_copies(c) for c in self.copies]},
+            "duplicates": {
+                **counted(self.copies),
+                "alike": self.alike,
+                "pairs": [_copies(c) for c in self.copies],
+            },
             "curve": {
                 "shares": list(self.curve.shares),
                 "pictures": list(self.curve.pictures),
@@ -157,7 +163,8 @@ def find(opened: Opened, looked: Looked) -> Findings:
     all_held_out, held_of_class = shares(by_head)
     features = evidence.kernel.features(looked.embeddings[evidence.rows])
     curve = learning_curve(features, labels[evidence.rows], classes, evidence.fit.penalty)
-    copies, unconfirmed = _find_copies(opened, looked)
+    near = candidates(looked.embeddings)
+    copies, least = _find_copies(opened, looked, near[:MOST_CONFIRMED])
     trains = np.bincount(labels[: looked.training], minlength=classes)
     ranked = contradicted(evidence.probabilities, labels)
     suspects = [row for row in ranked if evidence.probabilities[row].argmax() != labels[row]]
@@ -178,7 +185,8 @@ def find(opened: Opened, looked: Looked) -> Findings:
         ),
         suspects=tuple(_answered(looked, names, evidence.probabilities, row) for row in suspects),
         copies=copies,
-        unconfirmed=unconfirmed,
+        unconfirmed=max(len(near) - MOST_CONFIRMED, 0),
+        alike=least > ALIKE,
         curve=curve,
         skipped=looked.skipped,
     )
@@ -211,8 +219,10 @@ def _part(looked: Looked, row: int) -> str:
     return TRAIN if row < looked.training else VAL
 
 
-def _find_copies(opened: Opened, looked: Looked) -> tuple[tuple[Copies, ...], int]:
-    """Return copies, those between the parts first, and how many candidates were left out."""
+def _find_copies(
+    opened: Opened, looked: Looked, near: list[tuple[int, int, float]]
+) -> tuple[tuple[Copies, ...], float]:
+    """Return which of `near` are copies, those between the parts first, and how alike they are."""
     pictures, names = looked.pictures, opened.dataset.class_names
     kept: dict[int, Pixels | None] = {}
 
@@ -221,8 +231,7 @@ def _find_copies(opened: Opened, looked: Looked) -> tuple[tuple[Copies, ...], in
             kept[row] = grey_of(opened.dataset.root / pictures[row].path)
         return kept[row]
 
-    found = candidates(looked.embeddings, looked.labels)
-    pairs = confirmed(found[:MOST_CONFIRMED], grey)
+    pairs, least = confirmed(near, looked.labels, grey)
     copies = [
         Copies(
             pictures[pair.first],
@@ -234,7 +243,7 @@ def _find_copies(opened: Opened, looked: Looked) -> tuple[tuple[Copies, ...], in
         for pair in pairs
     ]
     copies.sort(key=lambda copy: not copy.across)
-    return tuple(copies), max(len(found) - MOST_CONFIRMED, 0)
+    return tuple(copies), least
 
 
 def _share(share: Share) -> dict[str, Any]:

@@ -271,10 +271,14 @@ def _copies(found: Findings, thumbnail: Thumbnail, limit: int) -> Iterator[str]:
         )
     else:
         yield "<p>None was found.</p>\n"
+    if found.alike:
+        yield (
+            "<p>These pictures are all much alike, even those of different classes: some pairs may "
+            "be two pictures after all, and some copies are not found.</p>\n"
+        )
     if found.unconfirmed:
         yield (
-            f"<p>{found.unconfirmed} more pairs have close embeddings and were not compared: this "
-            "looks like a film.</p>\n"
+            f"<p>{found.unconfirmed} more pairs have close embeddings and were not compared.</p>\n"
         )
     shown = found.copies[:limit]
     if shown:

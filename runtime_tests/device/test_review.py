@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html.parser
 import json
-import os
 import re
 import shutil
 from pathlib import Path
@@ -154,9 +153,8 @@ def test_maps_that_the_run_kept_are_used(trained: Trained, capsys: Capture) -> N
 
 def test_hostile_names_are_harmless(tmp_path: Path, capsys: Capture) -> None:
     trained = Trained(tmp_path, {HOSTILE: 8, TURNED: 8, "cat": 8})
-    os.rename(
-        trained.photos / "cat" / "000.png", trained.photos / "cat" / '"><img src=x onerror=a>.png'
-    )
+    cats = trained.photos / "cat"
+    (cats / "000.png").rename(cats / '"><img src=x onerror=a>.png')
     assert trained.review("--limit", "100") == 0
     content = (trained.run / "review.html").read_text("utf-8")
     page = Page(content)

@@ -55,30 +55,40 @@ def test_candidates_are_the_close_ones(at_once: int, monkeypatch: pytest.MonkeyP
     x = draws.random((60, 40)).astype(np.float32)
     x[41] = x[3] * 1.02
     x[50] = x[49]
-    labels = np.arange(60) % 3
-    expected = np.argwhere(np.triu(cosines(x) >= duplicates.LEAST_COSINE, 1))
-    found = candidates(x, labels)
-    assert {pair[:2] for pair in found} == {tuple(row) for row in expected}
-    assert {(3, 41), (49, 50)} <= {pair[:2] for pair in found}
+    expected = set()
+    for row, line in enumerate(cosines(x)):
+        near = [int(other) for other in np.argsort(-line) if other != row][: duplicates.NEAREST]
+        expected |= {
+            (min(row, other), max(row, other))
+            for other in near
+            if line[other] >= duplicates.LEAST_COSINE
+        }
+    found = candidates(x)
+    assert {pair[:2] for pair in found} == expected
+    assert {(3, 41), (49, 50)} <= expected
     assert found == sorted(found, key=lambda pair: -pair[2])
 
 
 def test_where_classes_are_alike_more_is_asked() -> None:
-    """Pictures of two classes that are close show how close pictures are that are no copies."""
+    """Pictures of two classes that are alike show how alike pictures are that are no copies."""
+    base = np.asarray(grey_copy(picture(0)), np.float32)
     draws = np.random.default_rng(0)
-    kinds = draws.random((4, 40))
-    x = (kinds[np.arange(80) // 20] + 0.35 * draws.random((80, 40))).astype(np.float32)
-    x[1] = x[0]
-    of_kind = candidates(x, np.arange(80) // 20)
-    # The same pictures, but of each kind there are two classes.
-    mixed = candidates(x, np.arange(80) % 2)
-    assert len(mixed) < len(of_kind) / 3
-    assert mixed[0][:2] == (0, 1)
-    assert mixed[0][2] >= duplicates.MOST_COSINE
+    blobs = [np.asarray(grey_copy(picture(seed)), np.float32) for seed in range(1, 31)]
+    greys = [np.clip(base + 0.2 * (blob - 128), 0, 255).astype(np.uint8) for blob in blobs]
+    greys.append(np.clip(greys[0] + draws.normal(0, 4, (64, 64)), 0, 255).astype(np.uint8))
+    pairs = [(0, row, 0.9) for row in range(1, 31)]
+    of_one, least = confirmed(pairs, np.zeros(31, np.int64), greys.__getitem__)
+    assert least == duplicates.LEAST_CORRELATION
+    labels = np.arange(31) % 2
+    of_two, least = confirmed(pairs, labels, greys.__getitem__)
+    assert least > duplicates.LEAST_CORRELATION
+    assert (of_two[0].first, of_two[0].second) == (0, 30)
+    assert len(of_two) < len(of_one)
 
 
 def test_candidates_are_confirmed_by_pixels() -> None:
     greys = {0: grey_copy(picture(0)), 1: grey_copy(picture(0)), 2: grey_copy(picture(2)), 3: None}
-    pairs = confirmed([(0, 2, 0.9), (0, 1, 0.8), (0, 3, 0.7)], greys.__getitem__)
+    near = [(0, 2, 0.9), (0, 1, 0.8), (0, 3, 0.7)]
+    pairs, _ = confirmed(near, np.zeros(4, np.int64), greys.__getitem__)
     assert [(pair.first, pair.second) for pair in pairs] == [(0, 1)]
     assert pairs[0].correlation == pytest.approx(1, abs=1e-5)
