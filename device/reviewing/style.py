@@ -20,7 +20,9 @@ a{color:var(--accent)}
 .big{font-size:2.25rem;font-weight:650;line-height:1.2}
 .wide{overflow-x:auto;margin:1rem 0}
 table{border-collapse:collapse;font-variant-numeric:tabular-nums}
-caption{text-align:left;padding-bottom:.5rem;max-width:46rem}
+caption{text-align:left;padding-bottom:.5rem}
+caption span{display:block;max-width:min(46rem,calc(100vw - 2rem))}
+th[scope=row]{position:sticky;left:0;z-index:1;background:var(--paper)}
 th,td{padding:.3rem .6rem;border-bottom:1px solid var(--line);text-align:right;vertical-align:top;
 overflow-wrap:normal}
 th{font-weight:600}
@@ -28,7 +30,10 @@ th[scope=row],thead th:first-child,td.text,th.text{text-align:left}
 th[scope=row]{min-width:6rem;max-width:16rem;overflow-wrap:break-word}
 .figures{white-space:nowrap}
 .matrix th,.matrix td{padding:.3rem .45rem}
-.matrix thead th{max-width:7rem;min-width:2.5rem;vertical-align:bottom;overflow-wrap:break-word}
+.matrix thead th{vertical-align:bottom}
+.matrix thead th+th{writing-mode:vertical-rl;text-align:left;max-height:11rem;
+overflow-wrap:break-word}
+.matrix td{min-width:2.25rem}
 td.hit{font-weight:650}
 .bar{display:block;position:relative;height:.5rem;width:8rem;margin-top:.45rem;background:var(--box);
 border:1px solid var(--line);border-radius:.25rem}
