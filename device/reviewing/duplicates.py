@@ -95,11 +95,13 @@ def likeness(one: Pixels, other: Pixels) -> float:
 
     Either may be the crop, and either may be mirrored.
     """
-    best = -1.0
-    for first in (one, np.ascontiguousarray(one[:, ::-1])):
-        crops, others = _crops(first), _crops(other)
-        best = max(best, float((others @ crops[0]).max()), float((crops @ others[0]).max()))
-    return best
+    crops, others = _crops(one), _crops(other)
+    # The places of crops are symmetric, so mirrored crops are the crops of the mirrored picture.
+    mirrored = crops.reshape(-1, COARSE, COARSE)[:, :, ::-1].reshape(len(crops), -1)
+    return max(
+        max(float((others @ first[0]).max()), float((first @ others[0]).max()))
+        for first in (crops, mirrored)
+    )
 
 
 def _crops(grey: Pixels) -> Floats:

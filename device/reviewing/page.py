@@ -135,8 +135,8 @@ def _card(title: str, share: Share, text: str) -> str:
 def _classes(found: Findings) -> Iterator[str]:
     yield (
         '<h2 id="classes">Class by class</h2>\n<div class="wide" tabindex="0" role="region" '
-        'aria-label="Accuracy of each class">\n<table>\n<caption><span>Validation pictures of each class '
-        "that the best epoch names right. The bar is the interval that holds the true share 19 "
+        'aria-label="Accuracy of each class">\n<table>\n<caption><span>Validation pictures of each '
+        "class that the best epoch names right. The bar is the interval that holds the true share 19 "
         "times out of 20 (Wilson), the mark is what was counted.</span></caption>\n<thead><tr>"
         '<th scope="col">class</th><th scope="col">to train on</th>'
         '<th scope="col">to validate on</th><th scope="col">right</th><th scope="col">accuracy</th>'
@@ -175,8 +175,8 @@ def _confusion(found: Findings) -> Iterator[str]:
     heads = "".join(f'<th scope="col">{_name(name)}</th>' for name in names)
     yield (
         '<div class="wide" tabindex="0" role="region" aria-label="Confusion matrix">\n'
-        '<table class="matrix">\n<caption><span>Validation pictures by their label (row) and by what was '
-        "said (column). Bold is right.</span></caption>\n"
+        '<table class="matrix">\n<caption><span>Validation pictures by their label (row) and by '
+        "what was said (column). Bold is right.</span></caption>\n"
         f'<thead><tr><th scope="col">label</th>{heads}</tr></thead>\n<tbody>\n'
     )
     for row, name in enumerate(names):
@@ -206,9 +206,9 @@ def _common_confusions(found: Findings, names: Sequence[str]) -> Iterator[str]:
     pairs.sort(key=lambda pair: (-pair[0], pair[1:]))
     shown = pairs[:MOST_CONFUSIONS]
     yield (
-        f"<table>\n<caption><span>The {len(shown)} commonest of {len(pairs)} confusions; --json has all "
-        'of them.</span></caption>\n<thead><tr><th scope="col">label</th><th scope="col" class="text">was '
-        'said</th><th scope="col">pictures</th></tr></thead>\n<tbody>\n'
+        f"<table>\n<caption><span>The {len(shown)} commonest of {len(pairs)} confusions; --json has "
+        'all of them.</span></caption>\n<thead><tr><th scope="col">label</th>'
+        '<th scope="col" class="text">was said</th><th scope="col">pictures</th></tr></thead>\n<tbody>\n'
     )
     for count, row, column in shown:
         yield (
@@ -319,8 +319,8 @@ def _curve(found: Findings) -> Iterator[str]:
         "training. What the last doubling of the pictures brought is what the next one may bring "
         "at most.</p>\n"
         '<div class="wide" tabindex="0" role="region" aria-label="Learning curve of each class">\n'
-        "<table>\n<caption><span>Accuracy on held-out pictures, and what the last doubling brought, "
-        "in points and plus or minus two standard errors.</span></caption>\n"
+        "<table>\n<caption><span>Accuracy on held-out pictures, and what the last doubling "
+        "brought, in points and plus or minus two standard errors.</span></caption>\n"
         f'<thead><tr><th scope="col">class</th><th scope="col">pictures</th>{heads}'
         '<th scope="col">last doubling</th><th scope="col" class="text">so</th></tr></thead>\n'
         "<tbody>\n"
