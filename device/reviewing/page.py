@@ -136,8 +136,8 @@ def _classes(found: Findings) -> Iterator[str]:
     yield (
         '<h2 id="classes">Class by class</h2>\n<div class="wide" tabindex="0" role="region" '
         'aria-label="Accuracy of each class">\n<table>\n<caption><span>Validation pictures of each '
-        "class that the best epoch names right. The bar is the interval that holds the true share 19 "
-        "times out of 20 (Wilson), the mark is what was counted.</span></caption>\n<thead><tr>"
+        "class that the best epoch names right. The bar is the interval that holds the true share "
+        "19 times out of 20 (Wilson), the mark is what was counted.</span></caption>\n<thead><tr>"
         '<th scope="col">class</th><th scope="col">to train on</th>'
         '<th scope="col">to validate on</th><th scope="col">right</th><th scope="col">accuracy</th>'
         '<th scope="col">from, to</th><th scope="col" class="text">interval</th>'
@@ -206,9 +206,10 @@ def _common_confusions(found: Findings, names: Sequence[str]) -> Iterator[str]:
     pairs.sort(key=lambda pair: (-pair[0], pair[1:]))
     shown = pairs[:MOST_CONFUSIONS]
     yield (
-        f"<table>\n<caption><span>The {len(shown)} commonest of {len(pairs)} confusions; --json has "
-        'all of them.</span></caption>\n<thead><tr><th scope="col">label</th>'
-        '<th scope="col" class="text">was said</th><th scope="col">pictures</th></tr></thead>\n<tbody>\n'
+        f"<table>\n<caption><span>The {len(shown)} commonest of {len(pairs)} confusions; --json "
+        'has all of them.</span></caption>\n<thead><tr><th scope="col">label</th>'
+        '<th scope="col" class="text">was said</th><th scope="col">pictures</th></tr></thead>\n'
+        "<tbody>\n"
     )
     for count, row, column in shown:
         yield (
