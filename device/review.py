@@ -37,8 +37,8 @@ EXAMPLES = """\
 to paste:
   mobiletl review runs/first
   mobiletl review runs/first --out review.html --limit 60
-  mobiletl review runs/first --data photos/ --json
   python artifacts/mbv2/device/review.py runs/first
+  mobiletl review runs/first --data photos/ --json
 """
 
 

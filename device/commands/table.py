@@ -41,8 +41,8 @@ COMMANDS: tuple[Command, ...] = (
     ),
     Command("train", "mobiletl.device.train_on_board", "fine-tune a bundle on a picture folder"),
     Command("predict", "mobiletl.device.predict", "name what is in pictures"),
-    Command("review", "mobiletl.device.review", "write a page on what a run gets wrong"),
     Command("inspect", "mobiletl.device.inspect_bundle", "show what is in a bundle"),
+    Command("review", "mobiletl.device.review", "write a page on what a run gets wrong"),
     Command(
         "finish",
         "mobiletl.export.commands.finish",
