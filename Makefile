@@ -13,7 +13,7 @@ CLEARED := build dist mobiletl.egg-info artifacts/demo artifacts/demo-run artifa
 	.pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 
 # make export: flag by flag, only what was given; the folder is named after the model.
-# FILE.py:FUNCTION is a network of one's own.
+# MODEL=FILE.py:FUNCTION is a network of one's own, METHOD=FILE.py:NAME a method.
 OUT ?= artifacts/$(or $(patsubst %.py,%,$(notdir $(firstword $(subst :, ,$(MODEL))))),$(if $(filter demo,$(WEIGHTS)),mbv2-0.35,mbv2))
 EXPORT_FLAGS = --out $(OUT) \
 	$(if $(MODEL),--model $(MODEL)) \

@@ -21,15 +21,17 @@ if TYPE_CHECKING:
     from mobiletl.device.run.events import Ended, Epoch, Event, Note, Part, Saved, Started, Step
     from mobiletl.device.run.library import train
     from mobiletl.device.run.listener import Listener
-    from mobiletl.device.run.options import Outcome
+    from mobiletl.device.run.options import Former, Outcome
     from mobiletl.device.run.start import Start, state_start
     from mobiletl.device.run.stop import StopFlag, StopRequested
+    from mobiletl.device.run.teacher import Teacher
 
 __all__ = [
     "Bundle",
     "Ended",
     "Epoch",
     "Event",
+    "Former",
     "Frame",
     "Listener",
     "MobileTLError",
@@ -45,6 +47,7 @@ __all__ = [
     "Step",
     "StopFlag",
     "StopRequested",
+    "Teacher",
     "UnreadablePicture",
     "load_state",
     "open_bundle",
@@ -74,9 +77,10 @@ _HOMES = {
     ),
     "mobiletl.device.run.library": ("train",),
     "mobiletl.device.run.listener": ("Listener",),
+    "mobiletl.device.run.options": ("Former", "Outcome"),
     "mobiletl.device.run.start": ("Start", "state_start"),
     "mobiletl.device.run.stop": ("StopFlag", "StopRequested"),
-    "mobiletl.device.run.training": ("Outcome",),
+    "mobiletl.device.run.teacher": ("Teacher",),
 }
 
 

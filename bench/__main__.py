@@ -66,12 +66,12 @@ def _export(weights: str, method: str, scratch: Path) -> Path:
 
 
 def _processes(flags: argparse.Namespace, bundle: Path, scratch: Path) -> list[Process]:
-    """Ours with and without augmentation, then eager PyTorch; nothing without pictures."""
+    """Ours as by default and without augmentation, then eager PyTorch; nothing without pictures."""
     if not flags.pictures.exists():
         return []
     data = unpacked(flags.pictures, scratch / "pictures")
     found = []
-    for name, switches in (("augmentation", ()), ("no augmentation, cache", ("--no-augment",))):
+    for name, switches in (("defaults", ()), ("no augmentation", ("--no-augment",))):
         measured, planned = board_memory(bundle, data, scratch / name, *switches)
         found.append(Process(f"train_on_board.py, {name}", measured, planned))
     return [*found, Process(EAGER, eager_memory(flags.weights, data))]

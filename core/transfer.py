@@ -116,7 +116,12 @@ def check_resolution(resolution: int) -> None:
         )
 
 
-def split(model: IrbNetwork, blocks: int | None, fold: bool = True) -> Transfer:
+def split(
+    model: IrbNetwork,
+    blocks: int | None,
+    fold: bool = True,
+    resolution: int = USUAL_RESOLUTION,
+) -> Transfer:
     """Cut below the top `blocks` inverted residual blocks, or below the last layer for None.
 
     The head and the whole classifier belong to the top when any block count is given (0 included).
@@ -129,7 +134,8 @@ def split(model: IrbNetwork, blocks: int | None, fold: bool = True) -> Transfer:
     available = model.block_count
     if blocks is not None and not 0 <= blocks <= available:
         raise UnsupportedModel(
-            f"{blocks} blocks to train, but {model.title} has {available}; try --blocks 3"
+            f"{blocks} blocks to train, but {model.title} has {available}; "
+            f"try --blocks {min(3, available)}"
         )
     trained = 0 if blocks is None else blocks + model.head_count
     layers = dict(model.features.named_children())
@@ -145,7 +151,7 @@ def split(model: IrbNetwork, blocks: int | None, fold: bool = True) -> Transfer:
         fold_norms(prefix.eval())
     top = TransferTop({name: layers[name] for name in names[border:]}, classifier)
     block_names = tuple(names[border : border + (blocks or 0)])
-    return Transfer(prefix.eval().requires_grad_(False), top, block_names)
+    return Transfer(prefix.eval().requires_grad_(False), top, block_names, resolution)
 
 
 def whole(model: IrbNetwork, resolution: int = USUAL_RESOLUTION) -> Transfer:

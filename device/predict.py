@@ -49,6 +49,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--top", type=int, default=1, help="labels per picture (default: 1)")
     add("--threads", type=int, default=0, help="default: 0, all cores")
     add("--runtime", help="default: the first that the bundle serves and is installed")
+    add(
+        "--no-unknown",
+        dest="unknown",
+        action="store_false",
+        help="take every picture to be of one of the classes",
+    )
     add("--json", action="store_true", help="print one JSON object")
     return parser
 
@@ -59,7 +65,9 @@ def _predict(flags: argparse.Namespace) -> int:
         raise UsageError("; ".join(problems))
     bundle = open_bundle(chosen_bundle(flags.bundle))
     paths, skipped = _find([Path(name) for name in flags.pictures])
-    with open_predictor(bundle, flags.state, flags.threads, flags.runtime) as predictor:
+    with open_predictor(
+        bundle, flags.state, flags.threads, flags.runtime, flags.unknown
+    ) as predictor:
         predictions = _predict_each(predictor, paths, skipped)
     if not predictions:
         listed = "; ".join(f"{printable(s.path)}: {printable(s.reason)}" for s in skipped[:3])
@@ -103,7 +111,8 @@ def _print(predictions: Sequence[Prediction], skipped: Sequence[Skipped], top: i
     for found in predictions:
         for place, (label, share) in enumerate(_best(found, top)):
             file = printable(found.name) if place == 0 else ""
-            rows.append((file, printable(label), f"{share:.1%}"))
+            like = "unknown, most like " if found.unknown and place == 0 else ""
+            rows.append((file, like + printable(label), f"{share:.1%}"))
     for line in aligned(rows, right=[2]):
         print(printable(line, sys.stdout.encoding))
     for entry in skipped:
@@ -122,6 +131,9 @@ def _document(
         "predictions": [
             {
                 "path": found.name,
+                "unknown": found.unknown,
+                "score": found.score,
+                "threshold": found.threshold,
                 "labels": [
                     {"label": label, "probability": share} for label, share in _best(found, top)
                 ],

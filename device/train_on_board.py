@@ -9,22 +9,22 @@ if not __package__:
 
 import argparse
 import sys
-import time
 from pathlib import Path
 from typing import Sequence
 
 from mobiletl.device.commands import settings
 from mobiletl.device.commands.flags import chosen_bundle
+from mobiletl.device.commands.former import add_former, former_of, former_problems
 from mobiletl.device.commands.parser import Parser
 from mobiletl.device.commands.paste import command_line
 from mobiletl.device.commands.table import guarded
 from mobiletl.device.errors import Interrupted, UsageError
 from mobiletl.device.run.checkpoints import RunFolder
 from mobiletl.device.run.events import Started
-from mobiletl.device.run.options import Former, Options
+from mobiletl.device.run.options import Options
 from mobiletl.device.run.report import Report
 from mobiletl.device.run.stop import StopFlag, StopRequested
-from mobiletl.device.run.terminal import Terminal
+from mobiletl.device.run.terminal import Terminal, new_run_folder
 from mobiletl.device.run.training import train
 
 EXAMPLES = """\
@@ -54,27 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--data", metavar="DIR", required=True, help="folder of pictures")
     add("--out", metavar="DIR", help="folder of the run (default: runs/<date>-<time>)")
     add("--resume", metavar="DIR", help="go on with the stopped run in this folder")
-    add(
-        "--from",
-        dest="former",
-        metavar="DIR",
-        help="begin where the finished run in this folder ended, with more or other pictures or "
-        "classes; what it kept of pictures that are gone is trained on as well",
-    )
-    add(
-        "--rename",
-        action="append",
-        default=[],
-        metavar="OLD=NEW",
-        help="with --from: call a class otherwise from now on; may be given again",
-    )
-    add(
-        "--drop",
-        action="append",
-        default=[],
-        metavar="CLASS",
-        help="with --from: leave a class out from now on; may be given again",
-    )
+    add_former(parser)
     settings.add_settings(parser)
     settings.add_resources(parser)
     add("--json", action="store_true", help="print one JSON object; progress goes to stderr")
@@ -115,7 +95,7 @@ def _options(flags: argparse.Namespace) -> Options:
     elif flags.out is not None:
         run = Path(flags.out)
     else:
-        run = Path("runs") / time.strftime("%Y%m%d-%H%M%S")
+        run = new_run_folder()
     return Options(
         bundle=chosen_bundle(flags.bundle),
         data=Path(flags.data),
@@ -127,17 +107,10 @@ def _options(flags: argparse.Namespace) -> Options:
         threads=flags.threads,
         save_every=flags.save_every,
         max_memory=flags.max_memory,
-        former=_former(flags),
+        max_seconds=flags.max_time,
+        former=former_of(flags),
         replay_bytes=round(flags.replay_mb * 1e6),
     )
-
-
-def _former(flags: argparse.Namespace) -> Former | None:
-    if flags.former is None:
-        return None
-    renamed: dict[str, str | None] = dict(words.split("=", 1) for words in flags.rename)
-    renamed.update(dict.fromkeys(flags.drop))
-    return Former(Path(flags.former), renamed)
 
 
 def _check(flags: argparse.Namespace) -> None:
@@ -145,23 +118,9 @@ def _check(flags: argparse.Namespace) -> None:
     problems = settings.problems(flags)
     if flags.resume is not None and flags.out is not None:
         problems.append("--out and --resume both name the run's folder; give one of them")
-    problems += _problems_of_former(flags)
+    problems += former_problems(flags)
     if problems:
         raise UsageError("; ".join(problems))
-
-
-def _problems_of_former(flags: argparse.Namespace) -> list[str]:
-    """What is wrong with --from and what belongs to it."""
-    problems = []
-    if flags.former is not None and flags.resume is not None:
-        problems.append("--resume goes on with a run that has begun, so it takes no --from")
-    if flags.former is None and (flags.rename or flags.drop):
-        problems.append("--rename and --drop change the classes of a former run; name it by --from")
-    for words in flags.rename:
-        old, _, new = words.partition("=")
-        if not old or not new:
-            problems.append(f"--rename is {words!r}, expected OLD=NEW")
-    return problems
 
 
 def _stopped(flags: argparse.Namespace, options: Options) -> str:

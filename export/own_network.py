@@ -2,61 +2,33 @@
 
 The function takes a number of classes and returns an `IrbNetwork` (docs/own-network.md). Its file
 may also define `rename(key) -> key`, which turns the keys of a weights file into the network's.
-Both run as `python file.py` would: only what a person typed is ever opened here, never a path that
-a bundle holds.
+own_file.py opens and runs it.
 """
 
 from __future__ import annotations
 
-import sys
-import traceback
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
-from types import ModuleType
-from typing import Any
+from types import FunctionType
 
 import torch
 from torch import nn
 
 from mobiletl.core.backbones import Backbone, Family, find_backbone
 from mobiletl.core.backbones.inverted_residual import IrbNetwork
-from mobiletl.core.errors import MobileTLError, UnsupportedModel, UsageError
+from mobiletl.core.errors import UnsupportedModel, UsageError
+from mobiletl.export.own_file import Wanted, is_own, open_own, refuse, title_of
 
-_SUFFIX = ".py"
+_FUNCTION = Wanted(
+    "--model",
+    "function",
+    "FILE.py:FUNCTION",
+    "build",
+    lambda value, module: isinstance(value, FunctionType) and value.__module__ == module.__name__,
+)
+_PAGE = "docs/own-network.md"
 _RENAME = "rename"
 _CLASSES, _RESOLUTION = 3, 224
-_SHOWN = 3
-
-
-@dataclass(frozen=True)
-class _OwnFile:
-    """The file a person wrote, as a module; what goes wrong in it becomes one line."""
-
-    path: Path
-    module: ModuleType
-
-    def call(self, name: str, *arguments: object) -> Any:
-        """`name(*arguments)` of the file; UnsupportedModel says where it failed."""
-        try:
-            # Shapes are asked for under the meta device, which a person's code need not know.
-            with torch.device("cpu"):
-                return vars(self.module)[name](*arguments)
-        except MobileTLError:
-            raise
-        except Exception as error:
-            raise UnsupportedModel(f"{name} failed: {_where(error, self.path)}") from error
-
-
-def is_own(name: str) -> bool:
-    """Whether a model's name is that of a person's own network."""
-    return name.rpartition(":")[0].endswith(_SUFFIX)
-
-
-def short_name(name: str) -> str:
-    """Fit for a folder: `mnasnet` for `nets/mnasnet.py:build`, other names as they are."""
-    return Path(name.rpartition(":")[0]).stem if is_own(name) else name
 
 
 def find_network(name: str) -> Backbone:
@@ -65,58 +37,29 @@ def find_network(name: str) -> Backbone:
     Raises UsageError for a file or function that is not there, UnsupportedModel for an unknown name
     or a network that can't be trained here.
     """
-    if name.endswith(_SUFFIX):
-        raise UsageError(
-            f"--model {name} names a file but no function in it; try --model {name}:build"
-        )
     if not is_own(name):
         return find_backbone(name)
-    path, _, function = name.rpartition(":")
-    file = _load(Path(path))
-    if not callable(vars(file.module).get(function)):
-        raise UsageError(f"--model {name}: {path} has no function {function!r}")
-    title = f"{file.path.name}:{function}"
+    file, function = open_own(name, _FUNCTION)
+    title = title_of(name)
+    if not callable(function):
+        raise UsageError(
+            f"--model {name}: {title} is {type(function).__name__}, expected a function that takes "
+            f"a number of classes ({_PAGE})"
+        )
     with torch.random.fork_rng():
-        network = file.call(function, _CLASSES)
+        network = file.call(title, function, _CLASSES)
     _check(network, title)
+    file_rename = vars(file.module).get(_RENAME)
 
     def build(classes: int, _width: float) -> IrbNetwork:
-        built: IrbNetwork = file.call(function, classes)
+        built: IrbNetwork = file.call(title, function, classes)
         return built
 
     def rename(key: str) -> str:
-        return str(file.call(_RENAME, key)) if _RENAME in vars(file.module) else key
+        return key if file_rename is None else str(file.call(_RENAME, file_rename, key))
 
     family = Family(title, build, network.block_count, has_widths=False, rename=rename)
     return Backbone(title, family, 1.0)
-
-
-def _load(path: Path) -> _OwnFile:
-    """Run the file. Not by an import, which would leave its compiled form beside it."""
-    try:
-        source = path.read_bytes()
-    except OSError as error:
-        raise UsageError(
-            f"--model {path}: can't be read ({error.strerror or error}); expected FILE.py:FUNCTION"
-        ) from error
-    module = ModuleType(f"own_network_{path.stem}")
-    vars(module)["__file__"] = str(path)
-    sys.modules[module.__name__] = module  # dataclasses look their module up
-    try:
-        exec(compile(source, str(path), "exec"), vars(module))
-    except Exception as error:
-        raise UnsupportedModel(f"{path} does not run: {_where(error, path)}") from error
-    return _OwnFile(path, module)
-
-
-def _where(error: Exception, path: Path) -> str:
-    """`net.py line 12: NameError: name 'x' is not defined`, on one line."""
-    frames = traceback.extract_tb(error.__traceback__)
-    lines = [frame.lineno for frame in frames if frame.filename == str(path)]
-    if isinstance(error, SyntaxError):
-        lines = [error.lineno]
-    place = f"{path.name} line {lines[-1]}" if lines else path.name
-    return f"{place}: {type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def _check(network: object, title: str) -> None:
@@ -124,15 +67,9 @@ def _check(network: object, title: str) -> None:
     if not isinstance(network, IrbNetwork):
         raise UnsupportedModel(
             f"{title} returned {type(network).__name__}, expected an IrbNetwork of "
-            "mobiletl.core.backbones.inverted_residual (docs/own-network.md)"
+            f"mobiletl.core.backbones.inverted_residual ({_PAGE})"
         )
-    problems = [*_layer_problems(network), *_shape_problems(network)]
-    if problems:
-        more = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
-        raise UnsupportedModel(
-            f"{title} can't be trained as it is: {'; '.join(problems[:_SHOWN])}{more} "
-            "(docs/own-network.md)"
-        )
+    refuse(title, [*_layer_problems(network), *_shape_problems(network)], _PAGE)
 
 
 def _layer_problems(network: IrbNetwork) -> Iterator[str]:

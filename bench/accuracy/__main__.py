@@ -132,7 +132,11 @@ def _parser() -> argparse.ArgumentParser:
         help="try these on a held-out fifth of the training pictures, take the best per method",
     )
     add("--sweep-epochs", type=int, default=3, help="epochs of such a trial (default 3)")
-    add("--augment", action="store_true", help="random crops and flips; nothing can be cached then")
+    add(
+        "--augment",
+        action="store_true",
+        help="a fresh random crop in every epoch; nothing can be cached then",
+    )
     add("--threads", type=int, default=2, help="default 2; 0 is all cores")
     add(
         "--limit",

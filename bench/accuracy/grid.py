@@ -18,8 +18,8 @@ from bench.accuracy.results import Key, Outcome, Results
 from bench.accuracy.runs import Order, carry_out
 from bench.accuracy.subjects import Subject
 from mobiletl.core.errors import UnsupportedModel
-from mobiletl.device.run.terminal import duration
-from mobiletl.export.own_network import is_own
+from mobiletl.device.run.duration import duration
+from mobiletl.export.own_file import is_own
 from mobiletl.export.writing.export_bundle import Request, export_bundle
 from mobiletl.export.writing.writer import created_by
 

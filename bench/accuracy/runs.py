@@ -14,7 +14,8 @@ from typing import Any
 from bench.accuracy.results import Key, Outcome
 from mobiletl.device.errors import Diverged, Interrupted, MobileTLError
 from mobiletl.device.run.checkpoints import RunFolder
-from mobiletl.device.run.metrics import EpochMetrics, MetricsFile
+from mobiletl.device.run.events import EpochMetrics
+from mobiletl.device.run.metrics import MetricsFile
 
 STOPPED = "stopped; the same command goes on where it was"
 
@@ -77,8 +78,10 @@ def _command(order: Order, resume: bool) -> list[str]:
         **({} if order.cache is None else {"--cache": order.cache}),
     }
     words = [str(order.bundle / "device" / "train_on_board.py"), "--json"]
-    words += ["--augment" if key.augment else "--no-augment"]
+    # Crops that come again would be trained on without the layers below, and not all methods can.
+    words += ["--views", "0"] if key.augment else ["--no-augment"]
     words += ["--no-cache"] * (order.cache is None)
+    words += ["--replay-mb", "0"]
     words += [str(word) for pair in settings.items() for word in pair]
     return [sys.executable, *words]
 

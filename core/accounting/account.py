@@ -117,7 +117,8 @@ def account(
 
     Frozen norms are counted, as the papers do, though an exported prefix has them folded.
     """
-    with torch.device("meta"):
+    # With numbers in it, random ones: a person's own method may look at them.
+    with torch.random.fork_rng(devices=[]):
         model = backbone.build(classes)
         transfer = method.prepare(model, blocks, fold=False, resolution=resolution, saved=saved)
     return account_of(transfer, (batch, 3, resolution, resolution))

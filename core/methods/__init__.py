@@ -27,7 +27,7 @@ from mobiletl.core.saved import FLOAT32, ONE_BIT, Saved, keep
 from mobiletl.core.table import find_row
 from mobiletl.core.transfer import USUAL_RESOLUTION, Transfer, split, whole
 
-__all__ = ["METHODS", "Method", "find_method"]
+__all__ = ["METHODS", "Method", "Reach", "find_method"]
 
 
 DEFAULT_BLOCKS = 3
@@ -93,7 +93,8 @@ class Method:
         if self.reach is Reach.NETWORK:
             transfer = whole(model, resolution)
         else:
-            transfer = split(model, self.default_blocks if blocks is None else blocks, fold)
+            count = self.default_blocks if blocks is None else blocks
+            transfer = split(model, count, fold, resolution)
         self.apply(transfer)
         # What a method puts beside the layers of `features` keeps what it keeps.
         keep(transfer.top.features, saved or self.saved)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Mapping
+from typing import TYPE_CHECKING, Any, Iterable, Mapping, Sequence
 
 if TYPE_CHECKING:
     from mobiletl.device.bundle.arrays import Floats
@@ -67,9 +67,15 @@ def state_digest(info: str, tensors: Mapping[str, Floats]) -> str:
     Names are hashed with the bytes, so that swapped entries are noticed, too. The arrays must be
     C-contiguous.
     """
+    arrays = ((name, tensors[name]) for name in sorted(tensors))
+    return tensors_digest(info, ((name, array.shape, [array.data]) for name, array in arrays))
+
+
+def tensors_digest(info: str, tensors: Iterable[tuple[str, Sequence[int], Iterable[Any]]]) -> str:
+    """Return the same of names in their order, shapes, and bytes in pieces."""
     digest = hashlib.sha256(info.encode("utf-8"))
-    for name in sorted(tensors):
-        tensor = tensors[name]
-        digest.update(json.dumps([name, list(tensor.shape)]).encode("utf-8"))
-        digest.update(tensor.data)
+    for name, shape, pieces in tensors:
+        digest.update(json.dumps([name, list(shape)]).encode("utf-8"))
+        for piece in pieces:
+            digest.update(piece)
     return digest.hexdigest()

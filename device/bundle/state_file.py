@@ -11,13 +11,14 @@ import contextlib
 import json
 import logging
 import os
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Mapping
 
 import numpy as np
 from safetensors import SafetensorError
 
+from mobiletl.device.bundle.answers import PREFIX, Answers, answers_of
 from mobiletl.device.bundle.arrays import Floats, Tensors
 from mobiletl.device.bundle.digest import state_digest
 from mobiletl.device.bundle.manifest import Manifest
@@ -48,6 +49,16 @@ class StateInfo:
     """Best validation accuracy so far, 0..1; None before the first evaluation."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     """What the run was started with and must be resumed with; JSON values."""
+    answers: Answers | None = None
+    """How sure its answers are; None until the run that trains it has ended."""
+
+    def document(self) -> dict[str, Any]:
+        """What the JSON of a state file says; nothing of answers that are not known."""
+        document = asdict(replace(self, answers=None))
+        del document["answers"]
+        if self.answers is not None:
+            document["answers"] = self.answers.document()
+        return document
 
 
 def previous_generation(path: Path) -> Path:
@@ -58,7 +69,11 @@ def previous_generation(path: Path) -> Path:
 def save_state(path: str | Path, tensors: Tensors, info: StateInfo) -> None:
     """Write a state; raises NoSpace, leaving the former generations as they were."""
     target = Path(path)
-    arrays = {name: np.asarray(array, np.float32, order="C") for name, array in tensors.items()}
+    extra = {} if info.answers is None else info.answers.tensors()
+    arrays = {
+        name: np.asarray(array, np.float32, order="C")
+        for name, array in {**tensors, **extra}.items()
+    }
     temporary = target.with_name(f".{target.name}.tmp")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -115,7 +130,7 @@ def open_state(path: str | Path, manifest: Manifest) -> tuple[StoredState, State
             ) from older
         logger.warning("%s %s; going on from %s", target, damage, previous.name)
     try:
-        _refuse_foreign(target, stored, info, manifest)
+        _refuse_foreign(target, stored.forms(), info, manifest)
     except BadState:
         stored.close()
         raise
@@ -146,7 +161,7 @@ def _write(path: Path, arrays: Mapping[str, Floats], info: StateInfo) -> None:
     The library's own writer first copies all tensors, which would add a whole state to the
     peak that the memory plan promises. Layout: header length as uint64, header, tensor bytes.
     """
-    text_info = json.dumps(asdict(info))
+    text_info = json.dumps(info.document())
     header: dict[str, Any] = {
         "__metadata__": {
             "format": FORMAT,
@@ -194,15 +209,21 @@ def _info_of(stored: StoredState) -> StateInfo:
     if problems:
         raise _Damaged(f"is not a state of mobiletl ({'; '.join(problems)})")
     try:
-        digest = state_digest(metadata["info"], stored)
+        digest = stored.digest(metadata["info"])
     except OSError as error:
         raise _Damaged(f"is damaged ({error})") from error
     if digest != metadata["sha256"]:
         raise _Damaged("is damaged (its content has another SHA-256 than it states)")
-    return _parse_info(metadata["info"])
+    return _parse_info(metadata["info"], _without_answers(stored))
 
 
-def _parse_info(content: str) -> StateInfo:
+def _without_answers(stored: StoredState) -> Tensors:
+    """Return the arrays that are no part of the state itself, and leave them out of it."""
+    names = [name for name in stored if name.startswith(PREFIX)]
+    return {name: stored.take(name) for name in names}
+
+
+def _parse_info(content: str, extra: Tensors) -> StateInfo:
     try:
         document = json.loads(content)
     except ValueError as error:
@@ -211,6 +232,7 @@ def _parse_info(content: str) -> StateInfo:
     _INFO(document, "", problems)
     if not problems and document.get("best_accuracy") is not None:
         _ACCURACY(document["best_accuracy"], "best_accuracy", problems)
+    answers = None if problems else answers_of(document.get("answers"), extra, problems)
     if problems:
         raise _Damaged(f"is damaged ({'; '.join(problems)})")
     return StateInfo(
@@ -221,6 +243,7 @@ def _parse_info(content: str) -> StateInfo:
         seed=document["seed"],
         best_accuracy=document.get("best_accuracy"),
         settings=document["settings"],
+        answers=answers,
     )
 
 

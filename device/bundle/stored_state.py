@@ -7,6 +7,7 @@ a mapped file, would come on top of the plan.
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from types import TracebackType
 from typing import Iterator, Mapping, Tuple
@@ -14,9 +15,11 @@ from typing import Iterator, Mapping, Tuple
 import numpy as np
 from safetensors import safe_open
 
-from mobiletl.device.bundle.arrays import Floats
+from mobiletl.device.bundle.arrays import Floats, Tensors
+from mobiletl.device.bundle.digest import tensors_digest
 
 _LENGTH_BYTES = 8
+PIECE_BYTES = 1 << 16
 _Place = Tuple[Tuple[int, ...], int]
 
 
@@ -60,6 +63,35 @@ class StoredState(Mapping[str, Floats]):
 
     def __len__(self) -> int:
         return len(self._places)
+
+    def digest(self, info: str) -> str:
+        """Return `state_digest` of the tensors, none of which is ever whole in memory."""
+        places = ((name, *self._places[name]) for name in sorted(self._places))
+        return tensors_digest(
+            info, ((name, shape, self._pieces(shape, offset)) for name, shape, offset in places)
+        )
+
+    def _pieces(self, shape: tuple[int, ...], offset: int) -> Iterator[bytes]:
+        """Read the bytes of an f32 array; raises OSError where the file ends too soon."""
+        left = math.prod(shape) * np.dtype(np.float32).itemsize
+        self._file.seek(offset)
+        while left:
+            piece = self._file.read(min(left, PIECE_BYTES))
+            if not piece:
+                raise OSError("a tensor cannot be read whole")
+            left -= len(piece)
+            yield piece
+
+    def forms(self) -> Tensors:
+        """Return arrays of the same names, shapes and type that hold nothing and take no memory."""
+        nothing = np.zeros((), np.float32)
+        return {name: np.broadcast_to(nothing, shape) for name, (shape, _) in self._places.items()}
+
+    def take(self, name: str) -> Floats:
+        """Read the tensor called `name`, which is no part of the mapping from now on."""
+        array = self[name]
+        del self._places[name]
+        return array
 
     def close(self) -> None:
         """Close the file."""

@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from mobiletl.device.memory.limit import parse_bytes
+from mobiletl.device.run.expected import parse_seconds
 from mobiletl.device.run.limits import STARTS, problems_of
 from mobiletl.device.run.options import (
     DEFAULTS,
@@ -30,7 +31,7 @@ SETTINGS = (
     "runtime",
 )
 # These may change when a run is resumed.
-RESOURCES = ("cache", "no_cache", "threads", "save_every", "max_memory", "replay_mb")
+RESOURCES = ("cache", "no_cache", "threads", "save_every", "max_memory", "max_time", "replay_mb")
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
@@ -71,12 +72,22 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
         "--start",
         help=f"the classifier to begin with, {' or '.join(STARTS)} (default: {DEFAULTS['start']})",
     )
-    add(
+    add_micro_batch(parser)
+    add_runtime(parser)
+
+
+def add_micro_batch(parser: argparse.ArgumentParser) -> None:
+    """Add how many pictures the frozen layers see at once."""
+    parser.add_argument(
         "--micro-batch",
         type=int,
         help="pictures per pass of the frozen prefix (default: 1); more is more memory",
     )
-    add(
+
+
+def add_runtime(parser: argparse.ArgumentParser) -> None:
+    """Add which runtime it is."""
+    parser.add_argument(
         "--runtime",
         help=f"one of {', '.join(row.name for row in RUNTIMES if row.in_bundle)} "
         "(default: the first that the bundle serves and that is installed)",
@@ -85,13 +96,7 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
 
 def add_resources(parser: argparse.ArgumentParser) -> None:
     """Add what decides the way there."""
-    cache = parser.add_mutually_exclusive_group()
-    cache.add_argument(
-        "--cache",
-        metavar="DIR",
-        help="keep feature maps in this folder (default: in the run's, until it ends)",
-    )
-    cache.add_argument("--no-cache", action="store_true", help="keep no feature maps on disk")
+    add_keeping(parser)
     add = parser.add_argument
     add("--threads", type=int, default=0, help="default: 0, all cores")
     add(
@@ -108,6 +113,23 @@ def add_resources(parser: argparse.ArgumentParser) -> None:
         help="refuse to start if more is planned, such as 120MB (default: no limit)",
     )
     add(
+        "--max-time",
+        type=parse_seconds,
+        metavar="TIME",
+        help="refuse to train if it is expected to take longer, such as 10m (default: no limit)",
+    )
+
+
+def add_keeping(parser: argparse.ArgumentParser) -> None:
+    """Add what is kept of pictures on disk."""
+    cache = parser.add_mutually_exclusive_group()
+    cache.add_argument(
+        "--cache",
+        metavar="DIR",
+        help="keep feature maps in this folder (default: in the run's, until it ends)",
+    )
+    cache.add_argument("--no-cache", action="store_true", help="keep no feature maps on disk")
+    parser.add_argument(
         "--replay-mb",
         type=float,
         default=REPLAY_BYTES / 1e6,

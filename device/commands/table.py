@@ -40,6 +40,7 @@ COMMANDS: tuple[Command, ...] = (
         needs_host=True,
     ),
     Command("train", "mobiletl.device.train_on_board", "fine-tune a bundle on a picture folder"),
+    Command("teach", "mobiletl.device.teach", "learn a picture folder in one look, untrained"),
     Command("predict", "mobiletl.device.predict", "name what is in pictures"),
     Command("inspect", "mobiletl.device.inspect_bundle", "show what is in a bundle"),
     Command("review", "mobiletl.device.review", "write a page on what a run gets wrong"),
@@ -64,7 +65,8 @@ EXAMPLES = """\
 to paste:
   mobiletl export --model mbv2 --out artifacts/mbv2
   mobiletl inspect --bundle artifacts/mbv2
-  mobiletl train --bundle artifacts/mbv2 --data photos/ --epochs 10
+  mobiletl teach --bundle artifacts/mbv2 --data photos/
+  mobiletl train --bundle artifacts/mbv2 --data photos/
   mobiletl predict --bundle artifacts/mbv2 --state runs/first/state.safetensors picture.jpg
 """
 

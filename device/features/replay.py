@@ -7,6 +7,7 @@ never change, so the map stays what it would be now.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
@@ -16,7 +17,11 @@ from typing import Collection, Mapping
 from mobiletl.device.bundle.manifest import Manifest
 from mobiletl.device.errors import NoSpace
 from mobiletl.device.features.store import FeatureStore, StoredMap
+from mobiletl.device.pictures.dataset import Dataset
 from mobiletl.device.printable import printable
+
+# A map that comes more often than this in an epoch would be learned by heart.
+MOST_REPEATS = 10
 
 
 @dataclass(frozen=True)
@@ -36,14 +41,35 @@ def memory_path(folder: Path, manifest: Manifest) -> Path:
 
 @dataclass(frozen=True)
 class KeptParts:
-    """Pictures that are gone, to train and to validate on."""
+    """Pictures that are gone, to train and to validate on; one to train on may come repeatedly."""
 
     train: tuple[Kept, ...] = ()
     val: tuple[Kept, ...] = ()
 
     def counts(self) -> dict[str, int]:
         """How many pictures of each class there are."""
-        return dict(Counter(one.class_name for one in (*self.train, *self.val)))
+        pictures = {one.picture: one.class_name for one in (*self.train, *self.val)}
+        return dict(Counter(pictures.values()))
+
+    def balanced(self, dataset: Dataset) -> KeptParts:
+        """Repeat what is trained on of a class until it has as many rows as those of `dataset`.
+
+        Otherwise a few maps of an old class would drown in the pictures of a new one.
+        """
+        present = Counter(picture.label for picture in dataset.train)
+        usual = sum(present.values()) / max(len(present), 1)
+        kept = Counter(one.label for one in self.train)
+        rows = [
+            one
+            for one in self.train
+            for _ in range(_times(usual - present[one.label], kept[one.label]))
+        ]
+        return replace(self, train=tuple(rows))
+
+
+def _times(missing: float, there: int) -> int:
+    """How often each of `there` rows comes so that about so many that are `missing` are made up."""
+    return min(max(round(missing / there), 1), MOST_REPEATS)
 
 
 def kept_parts(
@@ -55,15 +81,18 @@ def kept_parts(
 ) -> KeptParts:
     """Return the pictures in `memory` of these classes that are not `present`, by identity.
 
-    `renamed` is as for `begin_memory`.
+    `renamed` is as for `begin_memory`. The share `val_split` of each class validates, and pictures
+    of which the central crop alone is left come first: they are those that were never trained on.
     """
     found: dict[str, list[StoredMap]] = defaultdict(list)
     for stored in memory.maps():
         name = renamed.get(stored.class_name, stored.class_name)
-        if stored.picture not in present and name in class_names:
+        wanted = stored.picture not in present and name in class_names
+        # Those that are damaged are not in the copy that a resumed run finds.
+        if wanted and memory.sound(stored):
             found[stored.picture].append(replace(stored, class_name=str(name)))
     by_class: dict[str, list[Kept]] = defaultdict(list)
-    for picture in sorted(found, key=_hashed):
+    for picture in sorted(found, key=lambda one: (len(found[one]) > 1, _hashed(one))):
         maps = found[picture]
         name = maps[0].class_name
         kept = Kept(picture, tuple(m.view for m in maps), name, class_names.index(name))
@@ -98,33 +127,55 @@ def begin_memory(
 
 
 def keep_memory(
-    folder: Path, manifest: Manifest, cache: Path, class_names: tuple[str, ...], limit: int
+    folder: Path, manifest: Manifest, cache: Path, dataset: Dataset, limit: int
 ) -> None:
     """Let the run in `folder` remember at most `limit` bytes of maps; raises NoSpace.
 
-    They are those it began with and those in the file `cache`. With a limit of 0 there is no
-    memory.
+    They are those it began with, and those of the pictures of `dataset` in the file `cache`. Where
+    there are none, there is no memory.
     """
     path = memory_path(folder, manifest)
-    stores = []
     try:
-        if limit > 0:
-            stores = [FeatureStore(file, manifest) for file in (cache, path) if file.is_file()]
-            found: dict[tuple[str, int], tuple[FeatureStore, StoredMap]] = {}
-            for store in stores:
-                for stored in store.maps():
-                    if stored.class_name in class_names:
-                        found.setdefault((stored.picture, stored.view), (store, stored))
+        with contextlib.ExitStack() as opened:
+            stores = [
+                opened.enter_context(FeatureStore(file, manifest))
+                for file in (cache, path)
+                if file.is_file() and limit > 0
+            ]
+            found = _of_run(stores, cache, dataset)
             taken = chosen([stored for _, stored in found.values()], limit)
             rows = [(found[(one.picture, one.view)][0], one, one.class_name) for one in taken]
-            _write(path, manifest, rows)
-        elif path.exists():
+            if rows:
+                _write(path, manifest, rows)
+        if not rows and path.exists():
             path.unlink()
     except OSError as error:
         raise _cannot_keep(path, error) from error
-    finally:
-        for store in stores:
-            store.close()
+
+
+def _of_run(
+    stores: Collection[FeatureStore], cache: Path, dataset: Dataset
+) -> dict[tuple[str, int], tuple[FeatureStore, StoredMap]]:
+    """Return every map of the run by picture and view, with the class that the picture has now.
+
+    Others may use the same cache, and a picture may have moved to another class since it was read.
+    """
+    classes: dict[str, str] = {}
+    for store in stores:
+        for file in (*dataset.train, *dataset.val):
+            picture = store.picture_of(file)
+            if picture is not None:
+                classes[picture] = dataset.class_names[file.label]
+    found: dict[tuple[str, int], tuple[FeatureStore, StoredMap]] = {}
+    for store in stores:
+        for stored in store.maps():
+            name = classes.get(stored.picture)
+            if name is None and store.path != cache and stored.class_name in dataset.class_names:
+                name = stored.class_name
+            if name is not None:
+                now = replace(stored, class_name=name)
+                found.setdefault((stored.picture, stored.view), (store, now))
+    return found
 
 
 def chosen(maps: Collection[StoredMap], limit: int) -> list[StoredMap]:

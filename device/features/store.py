@@ -124,6 +124,10 @@ class FeatureStore:
             for view in sorted(views):
                 yield StoredMap(picture, view, self._classes[picture], *views[view])
 
+    def sound(self, stored: StoredMap) -> bool:
+        """Whether a map is still what was written."""
+        return self._data(stored.offset, stored.length) is not None
+
     def copy(self, stored: StoredMap, target: FeatureStore, class_name: str) -> None:
         """Append a map of this store to another one, unless it is damaged; raises NoSpace."""
         content = self._data(stored.offset, stored.length)
@@ -161,7 +165,7 @@ class FeatureStore:
         try:
             sound = 0
             for offset, length, found in self._records():
-                if (offset == 0) != (found == about):
+                if offset == 0 and found != about:
                     break
                 sound = offset + length
                 self._find(found, offset, length)

@@ -14,23 +14,23 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mobiletl.device.bundle.arrays import Floats, Labels
+from mobiletl.device.heads.search import least
 
-# Single precision in, double where sums are taken.
-Reals = NDArray[np.floating[Any]]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    # Single precision in, double where sums are taken. Python 3.8 cannot subscript `floating`.
+    Reals = NDArray[np.floating[Any]]
 
 # Penalties that are tried, as multiples of the mean eigenvalue.
 PENALTIES = np.logspace(-4, 3, 15)
 # Logits are an indicator's fit times a scale between these.
 SCALES = (0.1, 100.0)
-# Steps of golden-section search: the range shrinks to 1/2000 of itself.
-SEARCH_STEPS = 16
-GOLDEN = (math.sqrt(5) - 1) / 2
 # A picture's own share in its fit; where it is all of it, nothing is known without the picture.
 MOST_LEVERAGE = 1 - 1e-9
 
@@ -105,7 +105,8 @@ class _Problem:
         root = np.sqrt(weights).astype(np.float32)[:, None]
         x = embeddings.astype(np.float32)
         y = np.where(labels[:, None] == np.arange(classes), 1.0, -1.0).astype(np.float32)
-        mean_x = np.average(x, 0, weights).astype(np.float32)
+        # As a product: `np.average` would make a copy of x in double precision.
+        mean_x = (weights / weights.sum()).astype(np.float32) @ x
         mean_y = np.average(y, 0, weights).astype(np.float32)
         x -= mean_x
         x *= root
@@ -164,19 +165,8 @@ def _calibrated(fit: Reals, labels: Labels, weights: Reals) -> tuple[float, floa
     def loss(log_scale: float) -> float:
         return _smoothed_cross_entropy(fit * math.exp(log_scale), labels, weights, spread)
 
-    inner = [high - GOLDEN * (high - low), low + GOLDEN * (high - low)]
-    losses = [loss(place) for place in inner]
-    for _ in range(SEARCH_STEPS):
-        if losses[0] <= losses[1]:
-            high = inner[1]
-            inner = [high - GOLDEN * (high - low), inner[0]]
-            losses = [loss(inner[0]), losses[0]]
-        else:
-            low = inner[0]
-            inner = [inner[1], low + GOLDEN * (high - low)]
-            losses = [losses[1], loss(inner[1])]
-    least = min(range(2), key=losses.__getitem__)
-    return math.exp(inner[least]), losses[least]
+    log_scale, smallest = least(loss, low, high)
+    return math.exp(log_scale), smallest
 
 
 def _smoothed_cross_entropy(logits: Reals, labels: Labels, weights: Reals, spread: float) -> float:

@@ -19,10 +19,8 @@ import os
 from dataclasses import dataclass, replace
 from itertools import groupby
 from operator import attrgetter
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Sequence
-
-import numpy as np
 
 from mobiletl.device.bundle.decode import UnreadablePicture, check_header
 from mobiletl.device.errors import BadPictures
@@ -62,6 +60,8 @@ class Dataset:
     val: tuple[Picture, ...]
     skipped: tuple[Skipped, ...]
     notes: tuple[str, ...]
+    drawn: bool = False
+    """Whether the validation part was drawn from the class folders, and is no folder of its own."""
 
     def fingerprint(self) -> str:
         """Hash of which pictures are trained and validated on, by path, label and size.
@@ -127,7 +127,9 @@ def _open_classes(root: Path, below: str, val_split: float, seed: int, least: in
         if len(mine) == 1:
             name = names[label]
             notes.append(f"class {_quoted(name)} has one picture only; it is never validated")
-        chosen = validation_rows(len(mine), val_split, seed, label)
+        folder = (root / below / names[label]).relative_to(root)
+        inside = [str(PurePosixPath(picture.path).relative_to(folder)) for picture in mine]
+        chosen = validation_rows(inside, val_split, seed)
         for row, picture in enumerate(mine):
             (val if row in chosen else train).append(picture)
     if not val:
@@ -135,7 +137,7 @@ def _open_classes(root: Path, below: str, val_split: float, seed: int, least: in
             f"{_shown(root)} has one picture per class; two or more of a class are needed, "
             "one to train on and one to validate on"
         )
-    return Dataset(root, names, tuple(train), tuple(val), tuple(found.skipped), tuple(notes))
+    return Dataset(root, names, tuple(train), tuple(val), tuple(found.skipped), tuple(notes), True)
 
 
 def _open_split(root: Path, second: str, top: Sequence[str], least: int) -> Dataset:
@@ -153,17 +155,22 @@ def _open_split(root: Path, second: str, top: Sequence[str], least: int) -> Data
     return Dataset(root, names, tuple(train), tuple(val), tuple(found.skipped), tuple(notes))
 
 
-def validation_rows(count: int, share: float, seed: int, label: int) -> list[int]:
-    """Which of `count` pictures of class `label` validate: at least one, and never all.
+def validation_rows(paths: Sequence[str], share: float, seed: int) -> list[int]:
+    """Which of a class's pictures validate, by their `paths` in the class folder.
 
-    None of a single picture. The draw depends on seed and class alone, so that pictures added
-    to one class leave the others as they were.
+    At least one and never all, and none of a single picture. Each picture has a place that follows
+    from seed and path alone, and the first `share` validate. So pictures that are added move as few
+    others as possible: hardly one that was trained on validates later.
     """
-    if count < 2:
+    if len(paths) < 2:
         return []
-    size = min(max(round(count * share), 1), count - 1)
-    order = np.random.default_rng((seed, label)).permutation(count)
-    return [int(row) for row in order[:size]]
+    size = min(max(round(len(paths) * share), 1), len(paths) - 1)
+    return sorted(range(len(paths)), key=lambda row: _place(paths[row], seed))[:size]
+
+
+def _place(path: str, seed: int) -> bytes:
+    # A name on the disk need not be UTF-8.
+    return hashlib.sha256(f"{seed} {path}".encode("utf-8", "surrogatepass")).digest()
 
 
 class _Finder:

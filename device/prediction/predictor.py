@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Union
 
 import numpy as np
 
+from mobiletl.device.bundle.answers import Answers, Unknown
 from mobiletl.device.bundle.arrays import Floats, Pixels, Tensors
 from mobiletl.device.bundle.bundle import Bundle, open_bundle
 from mobiletl.device.bundle.frame import Frame, frame_of
@@ -16,10 +17,11 @@ from mobiletl.device.bundle.manifest import Manifest
 from mobiletl.device.bundle.prepare import prepare
 from mobiletl.device.bundle.state_file import load_state
 from mobiletl.device.errors import UsageError
+from mobiletl.device.heads.unknown import Familiar, score, strangeness
 from mobiletl.device.run.evaluation import log_softmax
 from mobiletl.device.run.start import Start
 from mobiletl.device.sessions.runtimes import open_session
-from mobiletl.device.sessions.session import Session
+from mobiletl.device.sessions.session import Embedded, Session
 
 # What a state can be given as: a file that training wrote, or a state with its class names.
 StateSource = Union[str, Path, Start]
@@ -33,10 +35,16 @@ class Prediction:
     """The frame's."""
     labels: tuple[str, ...]
     probabilities: tuple[float, ...]
+    """Of the classes, given that it is one of them; calibrated where the state says how."""
+    unknown: bool = False
+    """Whether it is of none of the classes: `score` is below `threshold`."""
+    score: float | None = None
+    """How much it looks like pictures of the classes; None where the state has no threshold."""
+    threshold: float | None = None
 
     @property
     def label(self) -> str:
-        """The likeliest label."""
+        """The likeliest label, also of an unknown picture."""
         return self.labels[0]
 
     @property
@@ -48,9 +56,21 @@ class Prediction:
 class Predictor:
     """A context manager; graphs are loaded with the first frame and stay loaded."""
 
-    def __init__(self, manifest: Manifest, session: Session, class_names: tuple[str, ...]) -> None:
-        """Take over an open session; `open_predictor` is how a program gets one."""
+    def __init__(
+        self,
+        manifest: Manifest,
+        session: Session,
+        class_names: tuple[str, ...],
+        answers: Answers | None = None,
+        unknown: bool = True,
+    ) -> None:
+        """Take over an open session; `open_predictor` is how a program gets one.
+
+        Without `answers` probabilities are not calibrated and no picture is unknown.
+        """
         self.class_names = class_names
+        self.answers = answers
+        self._tells_unknown = unknown
         self._manifest = manifest
         self._session = session
         side = manifest.input.resolution
@@ -59,19 +79,29 @@ class Predictor:
     def predict(self, picture: Frame | str | Path | bytes | Pixels) -> Prediction:
         """Name what `picture` shows, with every label in order of its probability.
 
-        `picture` is a frame, a file, an encoded picture, or RGB pixels uint8[H,W,3]. Raises
-        UnreadablePicture.
+        Of a picture that is of none of the classes `unknown` is true, where the state has a
+        threshold for that. `picture` is a frame, a file, an encoded picture, or RGB pixels
+        uint8[H,W,3]. Raises UnreadablePicture.
         """
         frame = frame_of(picture)
         prepare(frame, self._manifest.input, self._image[0])
-        logits = self._session.predict(self._session.features(self._image))
-        return _ranked(frame.name, logits, self.class_names)
+        found = self._session.embed(self._session.features(self._image))
+        answers = self.answers
+        temperature = 1.0 if answers is None else answers.temperature
+        prediction = _ranked(frame.name, found.logits / temperature, self.class_names)
+        if answers is None or answers.unknown is None or not self._tells_unknown:
+            return prediction
+        familiarity = _familiarity(found, temperature, answers.unknown)
+        threshold = answers.unknown.threshold
+        return replace(
+            prediction, unknown=familiarity < threshold, score=familiarity, threshold=threshold
+        )
 
     def load(self, state: StateSource) -> None:
         """Go on with another state of the same bundle and of as many classes; raises BadState."""
-        tensors, names = _state(state, self._manifest)
+        tensors, names, answers = _state(state, self._manifest)
         self._session.load(tensors)
-        self.class_names = names
+        self.class_names, self.answers = names, answers
 
     def close(self) -> None:
         """Free what the runtime holds."""
@@ -94,24 +124,36 @@ def open_predictor(
     state: StateSource,
     threads: int = 0,
     runtime: str | None = None,
+    unknown: bool = True,
 ) -> Predictor:
     """Open `bundle` with a trained state; `threads` = 0 takes every core.
 
-    Raises BadBundle, BadState, MissingDependency, UsageError.
+    With `unknown` false every picture is taken to be of one of the classes. Raises BadBundle,
+    BadState, MissingDependency, UsageError.
     """
     if threads < 0:
         raise UsageError(f"threads is {threads}, expected at least 0")
     opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
-    tensors, names = _state(state, opened.manifest)
+    tensors, names, answers = _state(state, opened.manifest)
     session = open_session(opened, len(names), tensors, threads, runtime)
-    return Predictor(opened.manifest, session, names)
+    return Predictor(opened.manifest, session, names, answers, unknown)
 
 
-def _state(state: StateSource, manifest: Manifest) -> tuple[Tensors, tuple[str, ...]]:
+def _state(
+    state: StateSource, manifest: Manifest
+) -> tuple[Tensors, tuple[str, ...], Answers | None]:
+    """Return tensors, class names and answers; nobody has fitted answers to a `Start`."""
     if isinstance(state, Start):
-        return state.for_classes(manifest, state.class_names), state.class_names
+        return state.for_classes(manifest, state.class_names), state.class_names, None
     tensors, info = load_state(state, manifest)
-    return tensors, info.class_names
+    return tensors, info.class_names, info.answers
+
+
+def _familiarity(found: Embedded, temperature: float, unknown: Unknown) -> float:
+    """Return the score of the one picture of `found`."""
+    familiar = Familiar(unknown.centre, unknown.directions)
+    strange = strangeness(found.embeddings, familiar)
+    return float(score(found.logits, strange, temperature, unknown.weight)[0])
 
 
 def _ranked(name: str, logits: Floats, class_names: tuple[str, ...]) -> Prediction:

@@ -10,12 +10,14 @@ skipped.txt         files that were left out, if any
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+import contextlib
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Mapping
 
 import numpy as np
 
+from mobiletl.device.bundle.answers import Answers
 from mobiletl.device.bundle.arrays import Tensors
 from mobiletl.device.bundle.manifest import Manifest
 from mobiletl.device.bundle.state_file import (
@@ -123,6 +125,14 @@ class RunFolder:
         states = (self.best, self.last)
         return any(state.exists() or previous_generation(state).exists() for state in states)
 
+    def discard(self) -> None:
+        """Remove the states and the records of a run that has trained nothing."""
+        states = (self.best, self.last)
+        files = [*states, *map(previous_generation, states), self.metrics, self.events, self.plot]
+        for file in files:
+            with contextlib.suppress(OSError):
+                file.unlink()
+
     def resumable(self) -> bool:
         """Whether there is a place to resume from."""
         return self.last.exists() or previous_generation(self.last).exists()
@@ -163,10 +173,19 @@ class Checkpoints:
         )
         save_state(path, tensors, info)
 
-    def best_state(self) -> StoredState:
-        """Open the best state, whose tensors are read one by one; raises BadState."""
-        stored, _ = open_state(self.folder.best, self._manifest)
+    def open(self, kind: str) -> StoredState:
+        """Open the `best` or the `last` state, whose tensors are read one by one.
+
+        Raises BadState.
+        """
+        stored, _ = open_state(self.folder.state(kind), self._manifest)
         return stored
+
+    def add_answers(self, tensors: Tensors, answers: Answers) -> None:
+        """Save the best state, which `tensors` are, once more, with `answers`; raises NoSpace."""
+        stored, info = open_state(self.folder.best, self._manifest)
+        stored.close()
+        save_state(self.folder.best, tensors, replace(info, answers=answers))
 
     def advice(self) -> str:
         """What to do about numbers that have left the range, and what is left of the run."""
@@ -190,9 +209,9 @@ class Checkpoint:
         found = [
             FLAGS[name]
             if name == "pictures"
-            else f"{FLAGS[name]} ({saved[name]} then, {value} now)"
-            for name, value in settings.items()
-            if name in FLAGS and saved[name] != value
+            else f"{FLAGS[name]} ({saved[name]} then, {settings[name]} now)"
+            for name in FLAGS
+            if name in settings and saved[name] != settings[name]
         ]
         return found + (["the class names"] if class_names != self.class_names else [])
 

@@ -6,7 +6,7 @@ Letters: P pictures, D numbers in an embedding, K classes.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Callable
+from typing import Callable, Sequence
 
 import numpy as np
 
@@ -14,10 +14,12 @@ from mobiletl.device.bundle.arrays import Floats, Labels, Tensors
 from mobiletl.device.bundle.manifest import Manifest
 from mobiletl.device.features.parts import Pictures
 from mobiletl.device.heads.ridge import Head, RidgeFit, fit_ridge
+from mobiletl.device.sessions.freed import return_freed
 from mobiletl.device.sessions.session import Session
 
-# So many pictures are enough to begin training from, and the sums stay small beside a step's.
-MOST_PICTURES = 512
+# So many pictures are enough to begin training from, and solving for them takes less memory than a
+# step: 7 MB for 256 pictures of 1280 numbers, 18 MB for 512.
+MOST_PICTURES = 256
 # Calibrated logits leave little to learn where all pictures are right already. Smaller ones say the
 # same, less surely, and training gains more (docs/defaults.md).
 START_SCALE = 0.1
@@ -37,40 +39,51 @@ class Embeddings:
 
 
 def embed(
-    session: Session, pictures: Pictures, rows: list[int], buffer: Floats, on_progress: OnProgress
+    session: Session,
+    size: int,
+    pictures: Pictures,
+    rows: list[int],
+    buffer: Floats,
+    on_progress: OnProgress,
 ) -> Embeddings:
-    """Embed the central crops of `rows`, in batches of `buffer` f32[N,C,h,w]."""
-    parts: list[Floats] = []
+    """Embed the central crops of `rows` in D = `size` numbers, in batches of `buffer`
+    f32[N,C,h,w].
+    """
+    values = np.empty((len(rows), size), np.float32)
     seen: list[int] = []
     for start in range(0, len(rows), len(buffer)):
         on_progress(start, len(rows))
         written = pictures.source.fill(rows[start : start + len(buffer)], 0, buffer)
         if written:
-            parts.append(session.embed(buffer[: len(written)]).embeddings)
+            found = session.embed(buffer[: len(written)]).embeddings
+            values[len(seen) : len(seen) + len(written)] = found
             seen += written
     on_progress(len(rows), len(rows))
-    return Embeddings(np.concatenate(parts), pictures.labels[seen], seen)
+    return Embeddings(values[: len(seen)], pictures.labels[seen], seen)
 
 
 def load_head(
     session: Session,
     manifest: Manifest,
     pictures: Pictures,
+    rows: list[int],
     classes: int,
-    seed: int,
     buffer: Floats,
     on_progress: OnProgress,
 ) -> RidgeFit | None:
-    """Give `session` a closed-form classifier to begin training from.
+    """Give `session` a closed-form classifier of the pictures `rows` to begin training from.
 
     Returns None, and changes nothing, for a network whose classifier has no bias.
     """
     if manifest.classifier is None:
         return None
-    rows = _balanced(pictures.labels, seed)
-    found = embed(session, pictures, rows, buffer, on_progress)
+    size = manifest.embedding.size
+    found = embed(session, size, pictures, rows, buffer, on_progress)
     fit = fit_ridge(found.values, found.labels, classes)
     session.load(with_head(session.state(), manifest, fit.head, START_SCALE))
+    # What solving took is free again, but scattered, and training comes on top of it.
+    del found
+    return_freed()
     return fit
 
 
@@ -82,13 +95,13 @@ def with_head(state: Tensors, manifest: Manifest, head: Head, scale: float = 1.0
     return {**state, weight: head.weight * factor, bias: head.bias * factor}
 
 
-def _balanced(labels: Labels, seed: int) -> list[int]:
-    """Return rows, sorted: all, or as many of each class as make up MOST_PICTURES in all."""
-    order = np.random.default_rng((_STREAM, seed)).permutation(len(labels))
-    # A picture's turn: how many of its class come before it.
-    turns = np.empty(len(labels), np.int64)
-    for label in np.unique(labels):
-        mine = order[labels[order] == label]
-        turns[mine] = np.arange(len(mine))
-    first = sorted(order.tolist(), key=lambda row: int(turns[row]))[:MOST_PICTURES]
-    return sorted(first)
+def balanced_rows(labels: Labels, rows: Sequence[int], seed: int, most: int) -> list[int]:
+    """Choose from `rows`, sorted: all, or as many of each class as make up `most` in all."""
+    shuffled = np.random.default_rng((_STREAM, seed)).permutation(np.array(rows)).tolist()
+    turns: dict[int, int] = {}
+    queued = []
+    for row in shuffled:
+        label = int(labels[row])
+        turns[label] = turns.get(label, 0) + 1
+        queued.append((turns[label], row))
+    return sorted(row for _, row in sorted(queued)[:most])

@@ -65,13 +65,22 @@ def evaluate(
     return Score(loss / total, _counts(correct), _counts(seen))
 
 
-def cross_entropy(logits: Floats, labels: Labels) -> Doubles:
+def score_of(logits: Floats | Doubles, labels: Labels, classes: int) -> Score:
+    """Score the answers `logits` [P,K] to pictures of `labels` [P]."""
+    right = labels[logits.argmax(axis=1) == labels]
+    loss = float(cross_entropy(logits, labels).mean())
+    counts = (np.bincount(part, minlength=classes) for part in (right, labels))
+    correct, seen = (_counts(count) for count in counts)
+    return Score(loss, correct, seen)
+
+
+def cross_entropy(logits: Floats | Doubles, labels: Labels) -> Doubles:
     """Cross-entropy of each row of `logits` [N,K]; not finite where a logit is not."""
     losses: Doubles = -log_softmax(logits)[np.arange(len(labels)), labels]
     return losses
 
 
-def log_softmax(logits: Floats) -> Doubles:
+def log_softmax(logits: Floats | Doubles) -> Doubles:
     """Logarithm of each row's probabilities [N,K], in double precision."""
     with np.errstate(invalid="ignore"):
         shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)

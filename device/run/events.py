@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Mapping, Union
 
+from mobiletl.device.bundle.answers import Answers
 from mobiletl.device.memory.plan import MemoryPlan
 from mobiletl.device.pictures.dataset import Dataset, Skipped
 from mobiletl.device.run.checkpoints import Position
@@ -77,6 +78,17 @@ class Part:
     name: str
     done: int
     total: int
+
+    def document(self) -> dict[str, Any]:
+        """Return what a line of JSON says of it."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Expected:
+    """How long the steps and evaluations that are left will take, timed on a batch of the run."""
+
+    seconds: float
 
     def document(self) -> dict[str, Any]:
         """Return what a line of JSON says of it."""
@@ -168,6 +180,8 @@ class Ended:
     position: Position
     skipped: tuple[Skipped, ...]
     """Files that were left out, those found damaged during training included."""
+    answers: Answers | None = None
+    """How sure the best state may be; None where the run did not finish, or nothing is known."""
 
     def document(self) -> dict[str, Any]:
         """Return what a line of JSON says of it."""
@@ -185,15 +199,17 @@ class Ended:
             "best_accuracy": best.score.accuracy if best else None,
             "last_accuracy": latest.accuracy if latest else None,
             "skipped": len(self.skipped),
+            "answers": None if self.answers is None else self.answers.document(),
         }
 
 
-Event = Union[Started, Note, Part, Step, Epoch, Saved, Ended]
+Event = Union[Started, Note, Part, Expected, Step, Epoch, Saved, Ended]
 # What a line of JSON calls each.
 NAMES: Mapping[type, str] = {
     Started: "started",
     Note: "note",
     Part: "part",
+    Expected: "expected",
     Step: "step",
     Epoch: "epoch",
     Saved: "saved",

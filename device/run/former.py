@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Mapping
 
 from mobiletl.device.bundle.bundle import Bundle
+from mobiletl.device.bundle.state_file import load_state
 from mobiletl.device.errors import BadState, UsageError
 from mobiletl.device.features.replay import memory_path
 from mobiletl.device.printable import printable
 from mobiletl.device.run.checkpoints import RunFolder
 from mobiletl.device.run.options import Former
-from mobiletl.device.run.start import Start, state_start
+from mobiletl.device.run.start import Start, start_of
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,8 @@ class FormerRun:
     renamed: Mapping[str, str | None]
     memory: Path | None
     """The file of what it kept of its pictures; None where it kept nothing."""
+    taught: bool
+    """Whether its classifier was solved for, and nothing trained."""
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -38,7 +41,8 @@ def open_former(former: Former, bundle: Bundle) -> FormerRun:
     folder = RunFolder(former.run)
     if not former.run.is_dir() or not folder.holds_run():
         raise BadState(f"{shown} holds no run to go on from; name the folder of one")
-    start = state_start(folder.best, bundle)
+    tensors, info = load_state(folder.best, bundle.manifest)
+    start = start_of(tensors, info, bundle, str(folder.best))
     for name in former.renamed:
         if name not in start.class_names:
             near = difflib.get_close_matches(name, start.class_names, 1)
@@ -53,6 +57,7 @@ def open_former(former: Former, bundle: Bundle) -> FormerRun:
         _renamed(start, former.renamed, bundle),
         former.renamed,
         memory if memory.is_file() else None,
+        info.step == 0,
     )
 
 

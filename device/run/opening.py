@@ -33,6 +33,11 @@ class Opened:
     former: FormerRun | None
     kept: KeptParts
 
+    @property
+    def replayed(self) -> KeptParts:
+        """The same, repeated as training wants it."""
+        return self.kept.balanced(self.dataset)
+
 
 def open_run(options: Options, bundle: Bundle) -> Opened:
     """Settle what is to be trained: named settings, else saved, else default.
@@ -44,8 +49,10 @@ def open_run(options: Options, bundle: Bundle) -> Opened:
     checkpoint = _checkpoint(options, folder, bundle)
     former = None if options.former is None else open_former(options.former, bundle)
     values, dataset = _settle(options, bundle, checkpoint, former)
-    kept = _kept(bundle, folder, dataset, former, values["val_split"])
-    pictures = len(dataset.train) + len(kept.train)
+    kept = KeptParts()
+    if former is not None or checkpoint is not None:
+        kept = _kept(bundle, folder, dataset, former, values["val_split"])
+    pictures = len(dataset.train) + len(kept.balanced(dataset).train)
     values.setdefault("epochs", default_epochs(steps_per_epoch(pictures, values["batch"])))
     return Opened(folder, Settings(**values), dataset, checkpoint, former, kept)
 
@@ -95,6 +102,24 @@ def _checkpoint(options: Options, folder: RunFolder, bundle: Bundle) -> Checkpoi
     return None
 
 
+def _check_classes(former: FormerRun, dataset: Dataset) -> None:
+    """Refuse a folder whose class is left out or has another name now, and a single class."""
+    filled = {dataset.class_names[picture.label] for picture in (*dataset.train, *dataset.val)}
+    for old, new in former.renamed.items():
+        if old in filled and old not in former.class_names:
+            what = "left out by --drop" if new is None else f"called '{printable(new)}' by --rename"
+            todo = "move it away" if new is None else f"rename it to '{printable(new)}'"
+            raise UsageError(
+                f"class '{printable(old)}' is {what}, but {printable(str(dataset.root))} still has "
+                f"a folder of that name; {todo}"
+            )
+    if len(dataset.class_names) < 2:
+        raise UsageError(
+            f"class '{printable(dataset.class_names[0])}' alone would be left; "
+            "keep two or more classes"
+        )
+
+
 def _settle(
     options: Options, bundle: Bundle, checkpoint: Checkpoint | None, former: FormerRun | None
 ) -> tuple[dict[str, Any], Dataset]:
@@ -125,6 +150,8 @@ def _settle(
     if former is not None:
         known = former.class_names
     dataset = open_dataset(options.data, values["val_split"], values["seed"], known)
+    if former is not None:
+        _check_classes(former, dataset)
     values["pictures"] = dataset.fingerprint()
     if checkpoint is not None:
         differences = checkpoint.differences(values, dataset.class_names)

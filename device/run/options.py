@@ -64,6 +64,8 @@ class Options:
     save_every: int = 200
     max_memory: int | None = None
     """Bytes; a run that is planned with more is refused."""
+    max_seconds: float | None = None
+    """A run that is expected to take longer is refused."""
     former: Former | None = None
     replay_bytes: int = REPLAY_BYTES
     """How much of its pictures the run may keep for the next one."""

@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Callable, TextIO
+from typing import Any, Callable, Sequence, TextIO
 
+from mobiletl.device.bundle.answers import Answers
 from mobiletl.device.memory.plan import table
+from mobiletl.device.pictures.dataset import Skipped
 from mobiletl.device.printable import aligned, printable
 from mobiletl.device.run.checkpoints import RunFolder
+from mobiletl.device.run.duration import duration
 from mobiletl.device.run.evaluation import Score
 from mobiletl.device.run.events import FINISHED, Ended, Event, Started
 from mobiletl.device.run.listener import Listener
-from mobiletl.device.run.terminal import duration
 
 CLASS_LIMIT = 20
 SKIPPED_LIMIT = 5
@@ -66,8 +68,9 @@ def report_text(started: Started, ended: Ended, predict_command: str) -> str:
     folder = RunFolder(Path(started.run))
     blocks = [
         "\n".join(_accuracy_lines(started, ended)),
+        answers_line(ended.answers),
         table(started.plan, ended.measured_peak_bytes),
-        "\n".join(_skipped_lines(ended, folder)),
+        "\n".join(skipped_lines(ended.skipped, folder)),
         "\n".join(_file_lines(folder)),
         f"{duration(ended.seconds)} in all; name a picture with\n  {predict_command}",
     ]
@@ -100,6 +103,7 @@ def report_json(started: Started, ended: Ended, predict_command: str) -> dict[st
             "planned_bytes": started.plan.total_bytes,
             "measured_peak_bytes": ended.measured_peak_bytes,
         },
+        "answers": None if ended.answers is None else ended.answers.document(),
         "skipped": [asdict(entry) for entry in ended.skipped],
         "notes": list(dataset.notes),
         "seconds": ended.seconds,
@@ -139,6 +143,19 @@ def _accuracy_lines(started: Started, ended: Ended) -> list[str]:
     return aligned(rows, right=range(1, len(columns) + 2))
 
 
+def answers_line(answers: Answers | None) -> str:
+    """Say what predictions are worth; nothing where nothing is known."""
+    if answers is None:
+        return ""
+    off = f"probabilities are {answers.calibration_error:.1%} off on average"
+    unknown = answers.unknown
+    if unknown is None:
+        answered = "too few to tell unknown pictures by"
+    else:
+        answered = f"{unknown.accepted:.1%} get an answer, the others count as unknown"
+    return f"of {answers.pictures} validation pictures {answered}; their {off}"
+
+
 def _share(correct: int, seen: int) -> str:
     return f"{correct / seen:.1%}" if seen else "-"
 
@@ -151,8 +168,8 @@ def _seen(scores: list[Score], label: int | None = None) -> str:
     return str(sum(counts) if label is None else counts[label])
 
 
-def _skipped_lines(ended: Ended, folder: RunFolder) -> list[str]:
-    entries = ended.skipped
+def skipped_lines(entries: Sequence[Skipped], folder: RunFolder) -> list[str]:
+    """Say how many files were left out, and the first few of them."""
     if not entries:
         return []
     place = printable(str(folder.skipped))

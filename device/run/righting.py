@@ -81,7 +81,7 @@ def go_back(
             f"{checkpoints.advice()}"
         )
     try:
-        with checkpoints.best_state() as stored:
+        with checkpoints.open("best") as stored:
             session.load(stored)
     except BadState as error:
         raise Diverged(f"{fact}, and there is no best state to go back to: {error}") from error

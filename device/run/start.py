@@ -15,7 +15,7 @@ import numpy as np
 from mobiletl.device.bundle.arrays import Floats, Tensors
 from mobiletl.device.bundle.bundle import Bundle
 from mobiletl.device.bundle.manifest import Manifest
-from mobiletl.device.bundle.state_file import load_state
+from mobiletl.device.bundle.state_file import StateInfo, load_state
 from mobiletl.device.errors import BadState
 
 BUNDLE = "bundle"
@@ -79,11 +79,16 @@ def state_start(path: str | Path, bundle: Bundle) -> Start:
     Raises BadState.
     """
     tensors, info = load_state(path, bundle.manifest)
+    return start_of(tensors, info, bundle, str(path))
+
+
+def start_of(tensors: Tensors, info: StateInfo, bundle: Bundle, origin: str) -> Start:
+    """Return a state that was read, with `info`, as a start with empty slots."""
     slots = {entry.name for entry in bundle.manifest.state if entry.role == "slot"}
     emptied = {
         name: np.zeros_like(tensor) if name in slots else tensor for name, tensor in tensors.items()
     }
-    return Start(emptied, info.class_names, str(path))
+    return Start(emptied, info.class_names, origin)
 
 
 def _taken(tensor: Floats, shape: tuple[int | str, ...], rows: Sequence[int]) -> Floats:

@@ -5,12 +5,23 @@ from __future__ import annotations
 import contextlib
 import shutil
 import time
+from pathlib import Path
 from typing import TextIO
 
 from mobiletl.device.memory.measured import resident_bytes
 from mobiletl.device.memory.plan import table
 from mobiletl.device.printable import printable
-from mobiletl.device.run.events import Epoch, EpochMetrics, Event, Note, Part, Started, Step
+from mobiletl.device.run.duration import duration
+from mobiletl.device.run.events import (
+    Epoch,
+    EpochMetrics,
+    Event,
+    Expected,
+    Note,
+    Part,
+    Started,
+    Step,
+)
 from mobiletl.device.run.listener import Listener
 
 # A slow serial console should not slow the training down.
@@ -40,6 +51,8 @@ class Terminal(Listener):
             self._note(event.text)
         elif isinstance(event, Part):
             self._show(f"{event.name} {event.done}/{event.total} pictures")
+        elif isinstance(event, Expected):
+            self._note(f"expected to take {duration(event.seconds)}, {self._epochs} epochs")
         elif isinstance(event, Step):
             self._step(event)
         elif isinstance(event, Epoch):
@@ -103,8 +116,6 @@ def epoch_line(row: EpochMetrics, epochs: int) -> str:
     return "  ".join(cells)
 
 
-def duration(seconds: float) -> str:
-    """Return minutes:seconds, with hours where there are any."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+def new_run_folder() -> Path:
+    """Name a folder for a run that a person has given none."""
+    return Path("runs") / time.strftime("%Y%m%d-%H%M%S")

@@ -19,7 +19,8 @@ from mobiletl.device.features.parts import Pictures
 from mobiletl.device.memory.measured import peak_bytes, resident_bytes
 from mobiletl.device.run.checkpoints import Best, Checkpoints, Position
 from mobiletl.device.run.evaluation import Score, evaluate
-from mobiletl.device.run.events import Epoch, EpochMetrics, Note, Part, Saved, Step
+from mobiletl.device.run.events import Epoch, EpochMetrics, Expected, Note, Part, Saved, Step
+from mobiletl.device.run.expected import Work, check_time, time_batch
 from mobiletl.device.run.listener import Listener
 from mobiletl.device.run.pace import Pace
 from mobiletl.device.run.righting import (
@@ -48,6 +49,10 @@ class Job:
     checkpoints: Checkpoints
     save_every: int
     """Steps between saves inside an epoch; every epoch ends with one anyway."""
+    passes: int
+    """How many pictures go through the frozen layers in the whole run, to train on."""
+    max_seconds: float | None = None
+    """A fresh run that is expected to take longer is refused."""
 
 
 class Trainer:
@@ -70,6 +75,8 @@ class Trainer:
         try:
             if self.position.before is None:
                 self._score_before()
+            if self.position.epoch < self._job.schedule.epochs:
+                self._expect()
             while self.position.epoch < self._job.schedule.epochs:
                 try:
                     self._train_epoch(self.position.epoch + 1)
@@ -103,6 +110,18 @@ class Trainer:
         )
         self._save("best", self.position)
         self._report(0, score, time.monotonic() - started)
+
+    def _expect(self) -> None:
+        """Tell how long what is left will take; raises TooLong if that is more than allowed."""
+        job, position = self._job, self.position
+        timing = time_batch(job.session, job.train, job.schedule, job.buffer)
+        with job.checkpoints.open("last") as stored:
+            job.session.load(stored)
+        work = Work(job.schedule, job.passes, len(job.val.labels))
+        left = 1 - position.step / job.schedule.steps
+        self._listener.hear(Expected(left * timing.seconds(work)))
+        if job.max_seconds is not None and not position.step:
+            check_time(job.max_seconds, timing, work)
 
     def _go_back(self, fact: str) -> None:
         """Go on from the best state at a lower rate; raises Diverged after enough cuts."""

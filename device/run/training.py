@@ -6,14 +6,15 @@ import contextlib
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Sequence
+from typing import Callable, Sequence
 
 import numpy as np
 
+from mobiletl.device.bundle.answers import Answers
 from mobiletl.device.bundle.arrays import Tensors
 from mobiletl.device.bundle.bundle import Bundle, open_bundle
-from mobiletl.device.errors import Interrupted, MobileTLError, NoSpace, UsageError
-from mobiletl.device.features.parts import Parts, SourcePlan, open_parts
+from mobiletl.device.errors import Interrupted, MobileTLError, NoSpace
+from mobiletl.device.features.parts import Parts, SourcePlan, open_parts, worth_keeping
 from mobiletl.device.features.replay import begin_memory, keep_memory, memory_path
 from mobiletl.device.features.store import store_path
 from mobiletl.device.features.views import views
@@ -22,19 +23,23 @@ from mobiletl.device.memory.measured import peak_bytes
 from mobiletl.device.memory.plan import MemoryPlan, plan
 from mobiletl.device.pictures.skipped import SkippedFiles
 from mobiletl.device.printable import printable
+from mobiletl.device.run.answers import fit_answers
+from mobiletl.device.run.beginning import Beginning, first_state
 from mobiletl.device.run.checkpoints import Checkpoints, Position, Settings
-from mobiletl.device.run.closed_form import load_head
+from mobiletl.device.run.closed_form import MOST_PICTURES, balanced_rows, load_head
 from mobiletl.device.run.events import FAILED, FINISHED, STOPPED, Ended, Note, Part, Started
 from mobiletl.device.run.events_file import EventsFile
-from mobiletl.device.run.limits import CLOSED_FORM, check_given
+from mobiletl.device.run.expected import TooLong
+from mobiletl.device.run.limits import RANDOM, check_given
 from mobiletl.device.run.listener import Listener, Listeners
 from mobiletl.device.run.metrics import MetricsFile
 from mobiletl.device.run.opening import Opened, make_folder, open_run
 from mobiletl.device.run.options import Options, Outcome
 from mobiletl.device.run.schedule import Schedule
-from mobiletl.device.run.start import Start, bundle_start
+from mobiletl.device.run.start import Start
 from mobiletl.device.run.stop import StopFlag, StopRequested
 from mobiletl.device.run.trainer import Job, Trainer
+from mobiletl.device.sessions.freed import return_freed
 from mobiletl.device.sessions.runtimes import open_session
 from mobiletl.device.sessions.session import Session
 
@@ -78,22 +83,12 @@ def train(
     del beginning, opened
     with session:
         flag = StopFlag() if stop is None else stop
-        position = run.train(session, position, needs_head, voice, flag)
+        position, answers = run.train(session, position, needs_head, voice, flag)
     run.leave_reports()
     run.keep_memory()
     run.remove_cache()
-    voice.hear(run.ended(FINISHED, "", 0, position))
+    voice.hear(run.ended(FINISHED, "", 0, position, answers))
     return run.outcome(position)
-
-
-@dataclass(frozen=True)
-class _Beginning:
-    """The state to go on or to begin from, and what its origin is called."""
-
-    tensors: Tensors
-    origin: str
-    needs_head: bool = False
-    """Whether its classifier is yet to be solved for."""
 
 
 @dataclass(frozen=True)
@@ -119,36 +114,14 @@ class _Run:
         """The same, with nothing of a state held any more."""
         return replace(self, opened=replace(self.opened, checkpoint=None, former=None))
 
-    def beginning(self, start: Start | None) -> _Beginning:
+    def beginning(self, start: Start | None) -> Beginning:
         """Return the state to go on or to begin from."""
-        checkpoint, former, names = self.opened.checkpoint, self.opened.former, self.class_names
-        manifest, settings = self.bundle.manifest, self.settings
-        if checkpoint is not None:
-            return _Beginning(checkpoint.tensors, RESUMED)
-        if former is not None and former.class_names != names:
-            self._require_pictures()
-            own = bundle_start(self.bundle, names, settings.seed).tensors
-            of_classes = {entry.name for entry in manifest.state if "K" in entry.shape}
-            trained = former.start.tensors
-            grown = {n: own[n] if n in of_classes else trained[n] for n in own}
-            return _Beginning(grown, former.start.origin, needs_head=True)
-        begin = start or (former.start if former is not None else None)
-        if begin is not None:
-            return _Beginning(begin.for_classes(manifest, names), begin.origin)
-        begin = bundle_start(self.bundle, names, settings.seed)
-        return _Beginning(dict(begin.tensors), begin.origin, settings.start == CLOSED_FORM)
-
-    def _require_pictures(self) -> None:
-        """Refuse a class that the classifier cannot be solved for."""
-        dataset, kept = self.opened.dataset, self.opened.kept
-        seen = {picture.label for picture in dataset.train} | {one.label for one in kept.train}
-        missing = [name for label, name in enumerate(self.class_names) if label not in seen]
-        if missing:
-            name = printable(missing[0])
-            raise UsageError(
-                f"of class '{name}' there is neither a picture nor a feature map that the former "
-                f"run kept; add pictures of it, or leave it out with --drop '{name}'"
-            )
+        if self.opened.checkpoint is not None:
+            return Beginning(self.opened.checkpoint.tensors, RESUMED)
+        begin = first_state(self.bundle, self.opened, start)
+        if start is None and self.settings.start == RANDOM and self.opened.former is None:
+            return replace(begin, needs_head=False)
+        return begin
 
     def notes(self) -> list[Note]:
         """Return what a person should know of how this run goes on."""
@@ -159,22 +132,24 @@ class _Run:
             notes.append(
                 f"this run goes on on {here}, where it was on {before}: the numbers round otherwise"
             )
-        if self.opened.former is not None:
+        if self.opened.former is not None or self.opened.kept.counts():
             notes.append(self._replayed())
         return [Note(text) for text in notes]
 
     def _replayed(self) -> str:
-        counts = self.opened.kept.counts()
-        if not counts:
-            return "no picture of the former run is gone, so none is replayed"
-        listed = ", ".join(f"{printable(name)} {count}" for name, count in counts.items())
-        total = sum(counts.values())
-        return f"{total} pictures that are gone are replayed from their feature maps: {listed}"
+        """Say what is trained on besides the pictures that are there."""
+        counts, former = self.opened.kept.counts(), self.opened.former
+        if counts:
+            listed = ", ".join(f"{count} of '{printable(name)}'" for name, count in counts.items())
+            return f"replayed are pictures that are gone, from feature maps that are kept: {listed}"
+        if former is not None and former.memory is None:
+            return "the former run kept no feature maps, so none of its pictures is replayed"
+        return "all pictures that the former run kept are still here, so none is replayed"
 
     def schedule(self) -> Schedule:
         """Return the order and the rates of the steps."""
         settings = self.settings
-        pictures = len(self.opened.dataset.train) + len(self.opened.kept.train)
+        pictures = len(self.opened.dataset.train) + len(self.opened.replayed.train)
         return Schedule(pictures, settings.batch, settings.epochs, settings.lr, settings.seed)
 
     def check_memory(self) -> None:
@@ -212,11 +187,19 @@ class _Run:
             plan=self.plan(),
         )
 
-    def ended(self, outcome: str, message: str, exit_code: int, position: Position) -> Ended:
+    def ended(
+        self,
+        outcome: str,
+        message: str,
+        exit_code: int,
+        position: Position,
+        answers: Answers | None = None,
+    ) -> Ended:
         """Return the last event."""
         seconds = time.monotonic() - self.started_at
         skipped = self.skipped.entries()
-        return Ended(outcome, message, exit_code, seconds, peak_bytes(), position, skipped)
+        peak = peak_bytes()
+        return Ended(outcome, message, exit_code, seconds, peak, position, skipped, answers)
 
     def outcome(self, position: Position) -> Outcome:
         """Return what the caller gets of a run that has finished."""
@@ -243,7 +226,7 @@ class _Run:
         needs_head: bool,
         voice: Listener,
         stop: StopFlag,
-    ) -> Position:
+    ) -> tuple[Position, Answers | None]:
         """Train to the end; a stop or an error is told and leaves the reports behind, too."""
         trainer: Trainer | None = None
         try:
@@ -252,10 +235,14 @@ class _Run:
                 if needs_head:
                     self._solve(job, voice, stop)
                 trainer = Trainer(job, position, voice, stop)
-                return trainer.run()
+                position = trainer.run()
+                return position, self._fit_answers(job, position, voice, stop)
         except (StopRequested, MobileTLError) as error:
             self.tell_end(error, trainer.position if trainer else position, voice)
-            self.leave_reports()
+            if isinstance(error, TooLong):
+                self.opened.folder.discard()
+            else:
+                self.leave_reports()
             raise
 
     def _sources(self, session: Session) -> SourcePlan:
@@ -268,7 +255,7 @@ class _Run:
             micro_batch=settings.micro_batch,
             cache=self._cache() if self.options.use_cache else None,
             memory=memory if memory.is_file() else None,
-            kept=self.opened.kept,
+            kept=self.opened.replayed,
         )
 
     def _job(self, session: Session, parts: Parts) -> Job:
@@ -284,17 +271,42 @@ class _Run:
                 self.opened.folder, manifest, dataset.class_names, self.settings
             ),
             save_every=self.options.save_every,
+            passes=self._passes(),
+            max_seconds=self.options.max_seconds,
         )
+
+    def _fit_answers(
+        self, job: Job, position: Position, voice: Listener, stop: StopFlag
+    ) -> Answers | None:
+        """Find out how sure the best state may be, and add that to it."""
+        # All that a step takes is in memory still, so what this takes has to be free first.
+        return_freed()
+        if position.best is None or position.best.epoch != position.epoch:
+            with job.checkpoints.open("best") as stored:
+                job.session.load(stored)
+        seed, show = self.settings.seed, _progress("calibrating", voice, stop)
+        size = self.bundle.manifest.embedding.size
+        answers = fit_answers(job.session, size, job.train, job.val, seed, job.buffer, show)
+        if answers is not None:
+            job.checkpoints.add_answers(job.session.state(), answers)
+        return answers
+
+    def _passes(self) -> int:
+        """How many maps of training pictures have to be computed, if none is there yet."""
+        settings = self.settings
+        kept = self.options.use_cache and worth_keeping(self.bundle.manifest) and settings.views
+        rounds = min(settings.views, settings.epochs) if kept else settings.epochs
+        return rounds * len(self.opened.dataset.train)
 
     def _solve(self, job: Job, voice: Listener, stop: StopFlag) -> None:
         """Begin from a classifier in closed form."""
-
-        def show(done: int, total: int) -> None:
-            stop.raise_if_requested()
-            voice.hear(Part("embedding", done, total))
-
+        show = _progress("embedding", voice, stop)
         manifest, seed = self.bundle.manifest, self.settings.seed
-        fit = load_head(job.session, manifest, job.train, job.classes, seed, job.buffer, show)
+        there = len(self.opened.dataset.train)
+        kept = [one.picture for one in self.opened.replayed.train]
+        rows = [*range(there), *(there + kept.index(picture) for picture in dict.fromkeys(kept))]
+        chosen = balanced_rows(job.train.labels, rows, seed, MOST_PICTURES)
+        fit = load_head(job.session, manifest, job.train, chosen, job.classes, job.buffer, show)
         if fit is None:
             text = "the classifier has no bias, so it is drawn at random and not solved for"
             voice.hear(Note(text))
@@ -330,10 +342,9 @@ class _Run:
 
     def keep_memory(self) -> None:
         """Keep maps of this run's pictures for the next one."""
-        manifest, names = self.bundle.manifest, self.class_names
+        folder, manifest = self.opened.folder.path, self.bundle.manifest
         cache = store_path(self._cache(), manifest)
-        limit = self.options.replay_bytes
-        keep_memory(self.opened.folder.path, manifest, cache, names, limit)
+        keep_memory(folder, manifest, cache, self.opened.dataset, self.options.replay_bytes)
 
     def remove_cache(self) -> None:
         """Free the disk: what the next run may use is in the memory."""
@@ -343,3 +354,13 @@ class _Run:
 
     def _cache(self) -> Path:
         return self.options.cache or self.opened.folder.path
+
+
+def _progress(name: str, voice: Listener, stop: StopFlag) -> Callable[[int, int], None]:
+    """Tell how far a part of the work is, and stop there once that is asked for."""
+
+    def show(done: int, total: int) -> None:
+        stop.raise_if_requested()
+        voice.hear(Part(name, done, total))
+
+    return show

@@ -112,6 +112,7 @@ def check_form(own: Tensors, state: Mapping[str, Floats]) -> None:
                 f"{name} is {found.dtype} {list(found.shape)}, "
                 f"not {tensor.dtype} {list(tensor.shape)}"
             )
+        del found  # or two of them would be in memory while the next one is read
     if problems:
         raise BadState(
             f"the state does not fit this session: {'; '.join(problems)}; give it a state of the "

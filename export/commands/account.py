@@ -10,10 +10,12 @@ from collections.abc import Sequence
 from mobiletl.core.accounting.account import Account, account
 from mobiletl.core.backbones import FAMILIES
 from mobiletl.core.errors import UsageError
-from mobiletl.core.methods import METHODS, find_method
+from mobiletl.core.methods import METHODS
 from mobiletl.core.saved import SAVED, find_saved
 from mobiletl.core.transfer import check_resolution
 from mobiletl.device.commands.parser import Parser
+from mobiletl.export.own_file import blamed
+from mobiletl.export.own_method import method_named
 from mobiletl.export.own_network import find_network
 
 MB = 1e6
@@ -45,15 +47,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         if value < least:
             raise UsageError(f"--{name} is {value}, expected {least} or more; try --{name} 8")
     check_resolution(flags.resolution)
-    it = account(
-        find_network(flags.model),
-        find_method(flags.method),
-        flags.blocks,
-        flags.classes,
-        flags.batch,
-        flags.resolution,
-        None if flags.saved is None else find_saved(flags.saved),
-    )
+    with blamed("counted", flags.model, flags.method):
+        it = account(
+            find_network(flags.model),
+            method_named(flags.method),
+            flags.blocks,
+            flags.classes,
+            flags.batch,
+            flags.resolution,
+            None if flags.saved is None else find_saved(flags.saved),
+        )
     if flags.json:
         print(json.dumps(_facts(it)))
         return 0
@@ -78,7 +81,11 @@ def _parser() -> argparse.ArgumentParser:
         default="mbv2",
         help=f"{families}, each also as mbv2-0.35, or FILE.py:FUNCTION (default mbv2)",
     )
-    add("--method", default="mobiletl", choices=[m.name for m in METHODS], help="default mobiletl")
+    add(
+        "--method",
+        default="mobiletl",
+        help=f"{', '.join(m.name for m in METHODS)}, or FILE.py:NAME (default mobiletl)",
+    )
     add("--blocks", type=int, help="how many top blocks are trained (default 3)")
     add(
         "--saved",

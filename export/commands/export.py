@@ -14,7 +14,7 @@ from mobiletl.core.methods import METHODS
 from mobiletl.core.optimizers import OPTIMIZERS
 from mobiletl.core.saved import SAVED
 from mobiletl.device.commands.parser import Parser
-from mobiletl.export.own_network import short_name
+from mobiletl.export.own_file import short_name
 from mobiletl.export.runtimes import DEFAULT_RUNTIMES, RUNTIMES
 from mobiletl.export.weights.loading import embedded_facts
 from mobiletl.export.writing.export_bundle import Request, export_bundle
@@ -27,6 +27,7 @@ to paste:
   mobiletl export --model mbv2 --weights mobilenet_v2.pth --method mobiletl --blocks 5
   mobiletl export --model mbv2-0.35 --weights none --resolution 96 --optimizer adam
   mobiletl export --model examples/own_network/mnasnet.py:build --weights mnasnet.safetensors
+  mobiletl export --model mbv2 --method examples/own_method/depthwise.py:depthwise --blocks 1
 """
 
 
@@ -64,8 +65,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--method",
         default="mobiletl",
-        choices=[m.name for m in METHODS],
-        help="what is trained, and how (default mobiletl)",
+        help=f"what is trained, and how: {', '.join(m.name for m in METHODS)}, or FILE.py:NAME for "
+        "a method of your own (default mobiletl)",
     )
     parser.add_argument("--blocks", type=int, help="how many top blocks to train (default 3)")
     parser.add_argument(

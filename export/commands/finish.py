@@ -22,6 +22,8 @@ to paste:
       --weights mobilenet_v2.pth
   mobiletl finish --bundle artifacts/mynet --state runs/first/state.safetensors --to onnx \\
       --model mynet.py:build
+  mobiletl finish --bundle artifacts/mbv2 --state runs/first/state.safetensors --to onnx \\
+      --method mymethod.py:mine
 """
 
 
@@ -66,6 +68,7 @@ def _order(flags: argparse.Namespace) -> Order:
         weights=flags.weights,
         out=flags.out,
         model=flags.model,
+        method=flags.method,
     )
 
 
@@ -100,6 +103,11 @@ def _parser() -> argparse.ArgumentParser:
         "--model",
         metavar="FILE.py:FUNCTION",
         help="where a network of your own is defined, as for mobiletl export",
+    )
+    add(
+        "--method",
+        metavar="FILE.py:NAME",
+        help="where a method of your own is defined, as for mobiletl export",
     )
     add("--out", type=Path, metavar="FILE", help="default: STATE's name with the format's suffix")
     add("--json", action="store_true", help="print one JSON object")

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import onnx
 
 from mobiletl.core.backbones import Backbone
 from mobiletl.core.errors import UsageError
+from mobiletl.core.methods import Method
+from mobiletl.core.table import Named
 from mobiletl.device.bundle.bundle import read_manifest
 from mobiletl.device.bundle.digest import file_digest
 from mobiletl.device.bundle.manifest import Manifest
 from mobiletl.device.errors import BadBundle
-from mobiletl.export.own_network import find_network, is_own
+from mobiletl.export.own_file import is_own
+from mobiletl.export.own_method import method_named
+from mobiletl.export.own_network import find_network
 
 # The runtime whose graphs hold the frozen tensors in a form that can be read back.
 RUNTIME = "onnxruntime"
+
+Row = TypeVar("Row", bound=Named)
 
 
 @dataclass(frozen=True)
@@ -26,6 +34,7 @@ class HostBundle:
     path: Path
     manifest: Manifest
     backbone: Backbone
+    method: Method
     features: onnx.ModelProto
     predict: onnx.ModelProto
 
@@ -35,21 +44,29 @@ class HostBundle:
         return self.manifest.id
 
     @property
+    def own(self) -> tuple[str, ...]:
+        """Network and method, where they are somebody's own."""
+        return tuple(n for n in (self.backbone.name, self.method.name) if is_own(n))
+
+    @property
     def remedy(self) -> str:
         """What to try where network and graphs are not of a kind."""
-        if is_own(self.backbone.name):
-            return f"use {self.backbone.name} as it was at the export"
+        if self.own:
+            return f"use {' and '.join(self.own)} as it was at the export"
         return f"use the release it was made by ({self.manifest.created_by})"
 
 
-def read_bundle(path: Path, model: str | None = None) -> HostBundle:
-    """`model` is `FILE.py:FUNCTION` for a network of somebody's own, whose code no bundle holds.
+def read_bundle(path: Path, model: str | None = None, method: str | None = None) -> HostBundle:
+    """`model` is `FILE.py:FUNCTION` for a network of somebody's own, whose code no bundle holds,
+    and `method` is `FILE.py:NAME` for such a method.
 
     Raises BadBundle for a folder that is no bundle, is changed, or serves no onnxruntime,
-    UsageError for a `model` that is missing or another one, and what `find_network` raises.
+    UsageError for a `model` or `method` that is missing or another one, and what `find_network` and
+    `method_named` raise.
     """
     manifest = read_manifest(path)
-    backbone = _backbone(path, manifest.model.name, model)
+    backbone = _chosen(path, "model", "network", manifest.model.name, model, find_network)
+    way = _chosen(path, "method", "method", manifest.method.name, method, method_named)
     runtimes = manifest.runtimes
     if RUNTIME not in runtimes:
         raise BadBundle(
@@ -58,22 +75,25 @@ def read_bundle(path: Path, model: str | None = None) -> HostBundle:
         )
     files = runtimes[RUNTIME].files
     graphs = {role: _graph(path, manifest, files[role]) for role in ("features", "predict")}
-    return HostBundle(path, manifest, backbone, **graphs)
+    return HostBundle(path, manifest, backbone, way, **graphs)
 
 
-def _backbone(path: Path, name: str, model: str | None) -> Backbone:
-    if model is None and is_own(name):
+def _chosen(
+    path: Path, flag: str, noun: str, name: str, typed: str | None, find: Callable[[str], Row]
+) -> Row:
+    """What the manifest calls `name`; the file of somebody's own is the one that was `typed`."""
+    if typed is None and is_own(name):
         raise UsageError(
-            f"{path} is of {name}, a network of somebody's own, whose code it does not hold; name "
-            f"the file: --model path/to/{name}"
+            f"{path} is of {name}, a {noun} of somebody's own, whose code it does not hold; name "
+            f"the file: --{flag} path/to/{name}"
         )
-    backbone = find_network(name if model is None else model)
-    if backbone.name != name:
+    found = find(name if typed is None else typed)
+    if found.name != name:
         raise UsageError(
-            f"--model {model}: {path} is of {name}; "
-            + (f"expected path/to/{name}" if is_own(name) else "leave --model out")
+            f"--{flag} {typed}: {path} is of {name}; "
+            + (f"expected path/to/{name}" if is_own(name) else f"leave --{flag} out")
         )
-    return backbone
+    return found
 
 
 def _graph(path: Path, manifest: Manifest, name: str) -> onnx.ModelProto:

@@ -6,19 +6,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from mobiletl.core.transfer import TransferTop
 from mobiletl.export.finish.bundle_reader import read_bundle
 from mobiletl.export.finish.files import require_writable, write_files
 from mobiletl.export.finish.finished import Finished, check_against_graphs
 from mobiletl.export.finish.formats import Format, find_format, render
-from mobiletl.export.finish.network import finished_tensors, inference_network, unfolded
-from mobiletl.export.finish.state_reader import read_state
+from mobiletl.export.finish.network import finished_network
+from mobiletl.export.finish.state_reader import calibrated, read_state
+from mobiletl.export.own_file import blamed
 
 
 @dataclass(frozen=True)
 class Order:
-    """What a person asked for. `data` is for int8; `out` None is named after the state; `model` is
-    where a network of one's own is defined.
+    """What a person asked for. `data` is for int8; `out` None is named after the state; `model` and
+    `method` are where a network and a method of one's own are defined.
     """
 
     bundle: Path
@@ -29,6 +29,7 @@ class Order:
     weights: str | None = None
     out: Path | None = None
     model: str | None = None
+    method: str | None = None
 
 
 @dataclass(frozen=True)
@@ -50,16 +51,12 @@ def finish(order: Order) -> Result:
     row = find_format(order.to, order.int8)
     out = order.out or _beside(order.state, row)
     require_writable(out, row.suffix)
-    bundle = read_bundle(order.bundle, order.model)
-    state = read_state(order.state, bundle)
-    tensors = finished_tensors(bundle, state)
-    if order.weights is not None:
-        tensors = unfolded(tensors, bundle, state, order.weights)
-    network = inference_network(bundle, state, tensors)
-    adds_layers = isinstance(network, TransferTop)
-    finished = Finished(network, tensors, adds_layers, state.class_names, bundle.manifest)
-    difference = check_against_graphs(finished, bundle, state)
-    contents, summary, skipped = _contents(row, finished, order)
+    bundle = read_bundle(order.bundle, order.model, order.method)
+    state = calibrated(read_state(order.state, bundle), bundle)
+    with blamed("finished", order.model or "", order.method or ""):
+        finished = finished_network(bundle, state, order.weights)
+        difference = check_against_graphs(finished, bundle, state)
+        contents, summary, skipped = _contents(row, finished, order)
     files = write_files(out, contents)
     return Result(files, state.class_names, finished.resolution, difference, summary, skipped)
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from dataclasses import asdict, dataclass
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from mobiletl.core.errors import UnsupportedModel
+from mobiletl.core.transfer import TransferTop
+from mobiletl.device.bundle.answers import Answers
 from mobiletl.device.bundle.manifest import Manifest
 from mobiletl.export.finish.bundle_reader import HostBundle
 from mobiletl.export.finish.state_reader import State
-from mobiletl.export.own_network import is_own
 
 METADATA = "mobiletl"
 # How much the frozen layers of the finished network may differ from the bundle's graphs.
@@ -22,7 +26,7 @@ _TOLERANCE = 1e-4
 @dataclass(frozen=True)
 class Finished:
     """`network` maps images [N,3,R,R] to logits [N,K]; `tensors` are the backbone's, by key, which
-    is not all of it where the method `adds_layers`.
+    is not all of it where the method `adds_layers`. The temperature of `answers` is in the logits.
     """
 
     network: nn.Module
@@ -30,15 +34,30 @@ class Finished:
     adds_layers: bool
     class_names: tuple[str, ...]
     manifest: Manifest
+    answers: Answers | None = None
 
     @property
     def resolution(self) -> int:
         """R, in pixels."""
         return self.manifest.input.resolution
 
+    @property
+    def tells_unknown(self) -> bool:
+        """Whether there is a threshold for pictures of none of the classes."""
+        return self.answers is not None and self.answers.unknown is not None
+
+    def outputs(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Images [N,3,R,R] to logits [N,K] and the embedding [N,D] that they are computed from."""
+        assert isinstance(self.network, nn.Sequential)
+        below, last = self.network[:-1](images), self.network[-1]
+        if isinstance(last, TransferTop):
+            embedding = last.embed(below)
+            return last.classify(embedding), embedding
+        return last(below), below
+
     def metadata(self) -> str:
         """JSON: classes in the order of the logits, and how a picture becomes a tensor."""
-        facts = {
+        facts: dict[str, Any] = {
             "format": "mobiletl-finished",
             "model": asdict(self.manifest.model),
             "method": self.manifest.method.name,
@@ -52,14 +71,29 @@ class Finished:
                 "crop": "short side to `resize`, then the centre square of `resolution`",
             },
         }
+        if self.answers is not None:
+            facts["answers"] = _answers_facts(self.answers)
         return json.dumps(facts, sort_keys=True)
+
+
+def _answers_facts(answers: Answers) -> dict[str, Any]:
+    """What calibration has found, with the arrays as base64 of little-endian f32[1+R,D]: the
+    centre, then the directions.
+    """
+    facts = answers.document()
+    if answers.unknown is not None:
+        rows = np.vstack([answers.unknown.centre, answers.unknown.directions]).astype("<f4")
+        facts["unknown"]["subspace"] = base64.b64encode(rows.tobytes()).decode("ascii")
+        facts["unknown"]["subspace_shape"] = list(rows.shape)
+    return facts
 
 
 def check_against_graphs(finished: Finished, bundle: HostBundle, state: State) -> float:
     """The largest difference of logits between the network and the bundle's own graphs, on noise.
 
-    The graphs are what the board runs. Raises UnsupportedModel where somebody's own network has
-    changed since the export; else more than the tolerance is a bug of ours and raises RuntimeError.
+    The graphs are what the board runs. Raises UnsupportedModel where somebody's own network or
+    method has changed since the export; else more than the tolerance is a bug of ours and raises
+    RuntimeError.
     """
     import onnxruntime
 
@@ -79,10 +113,10 @@ def check_against_graphs(finished: Finished, bundle: HostBundle, state: State) -
     difference = float((found - torch.from_numpy(values["logits"])).abs().max())
     scale = max(1.0, float(found.abs().max()))
     if not difference <= _TOLERANCE * scale:
-        if is_own(bundle.backbone.name):
+        if bundle.own:
             raise UnsupportedModel(
-                f"{bundle.backbone.name} does not compute what {bundle.path} does (logits differ "
-                f"by {difference:.2g}); {bundle.remedy}"
+                f"{' with '.join(bundle.own)} does not compute what {bundle.path} does (logits "
+                f"differ by {difference:.2g}); {bundle.remedy}"
             )
         raise RuntimeError(
             f"the finished network's logits differ from the bundle's by {difference:.2g}"

@@ -13,11 +13,30 @@ import torch
 from onnx import numpy_helper
 from torch import Tensor, nn
 
+from mobiletl.core.errors import UnsupportedModel
+from mobiletl.export.finish.bundle_reader import HostBundle
+
 _LAYERS = ("Conv", "Gemm")
 
 
-def prefix_layers(graph: onnx.GraphProto) -> list[dict[str, Tensor]]:
-    """`weight` and `bias` of each layer of a prefix, in the order they run."""
+def prefix_constants(
+    bundle: HostBundle, prefix: nn.Module
+) -> list[tuple[nn.Module, dict[str, Tensor]]]:
+    """The convolutions and linear layers of `prefix` in the order they run, each with the `weight`
+    and `bias` that the bundle has for it. Raises UnsupportedModel where they are not its layers.
+    """
+    layers = _layers_as_run(prefix, bundle.manifest.input.resolution)
+    found = _constants_as_run(bundle.features.graph)
+    wanted = [layer.get_parameter("weight").shape for layer in layers]
+    if [values["weight"].shape for values in found] != wanted:
+        raise UnsupportedModel(
+            f"{bundle.path} holds {len(found)} frozen layers that are not the {len(layers)} of "
+            f"{bundle.backbone.name}; {bundle.remedy}"
+        )
+    return list(zip(layers, found, strict=True))
+
+
+def _constants_as_run(graph: onnx.GraphProto) -> list[dict[str, Tensor]]:
     constants = named_constants(graph)
     return [
         {
@@ -29,13 +48,11 @@ def prefix_layers(graph: onnx.GraphProto) -> list[dict[str, Tensor]]:
     ]
 
 
-def layers_as_run(prefix: nn.Module, resolution: int) -> list[tuple[str, nn.Module]]:
-    """The convolutions and linear layers of `prefix` by name, in the order they run."""
-    names = {module: name for name, module in prefix.named_modules()}
-    order: list[tuple[str, nn.Module]] = []
+def _layers_as_run(prefix: nn.Module, resolution: int) -> list[nn.Module]:
+    order: list[nn.Module] = []
     hooks = [
-        module.register_forward_pre_hook(lambda found, _inputs: order.append((names[found], found)))
-        for module in names
+        module.register_forward_pre_hook(lambda found, _inputs: order.append(found))
+        for module in prefix.modules()
         if isinstance(module, nn.Conv2d | nn.Linear)
     ]
     with torch.no_grad():

@@ -14,17 +14,39 @@ import torch
 from torch import Tensor, nn
 
 from mobiletl.core.backbones.inverted_residual import IrbNetwork
-from mobiletl.core.errors import BadWeights, UnsupportedModel
-from mobiletl.core.methods import find_method
-from mobiletl.core.transfer import Transfer, TransferTop, split
+from mobiletl.core.errors import BadWeights, UnsupportedModel, UsageError
+from mobiletl.core.transfer import Transfer, split
+from mobiletl.export.finish.as_trained import adds_layers, as_trained
 from mobiletl.export.finish.bundle_reader import HostBundle
-from mobiletl.export.finish.frozen import layers_as_run, named_constants, prefix_layers
+from mobiletl.export.finish.finished import Finished
+from mobiletl.export.finish.frozen import named_constants, prefix_constants
 from mobiletl.export.finish.state_reader import State
 from mobiletl.export.weights.loading import weights_of
 
 Tensors = dict[str, Tensor]
 # Folding the original layers again repeats the same float32 operations on another PyTorch.
 _SAME_FOLD = 1e-5
+
+
+def finished_network(bundle: HostBundle, state: State, source: str | None) -> Finished:
+    """The network for the state's classes; the frozen layers get their norms back from the weights
+    `source`, where that is named. Raises UnsupportedModel, BadWeights or UsageError.
+    """
+    classes = len(state.class_names)
+    backbone, transfer = bundle.backbone.build(classes), _prepared(bundle, classes)
+    if adds_layers(transfer.top, backbone):
+        if source is not None:
+            raise UsageError(
+                f"--weights {source}: {bundle.method.name} has put layers beside the blocks, and "
+                "such a network keeps its norms folded; leave --weights out"
+            )
+        network = as_trained(bundle, transfer, _top_tensors(bundle, state))
+        return Finished(network, {}, True, state.class_names, bundle.manifest, state.answers)
+    tensors = finished_tensors(bundle, state)
+    if source is not None:
+        tensors = unfolded(tensors, bundle, state, source)
+    network = _inference_network(backbone, tensors)
+    return Finished(network, tensors, False, state.class_names, bundle.manifest, state.answers)
 
 
 def finished_tensors(bundle: HostBundle, state: State) -> Tensors:
@@ -71,6 +93,8 @@ def unfolded(tensors: Tensors, bundle: HostBundle, state: State, source: str) ->
         keys = [f"{norm_name}.{leaf}" for leaf in ("weight", "running_mean", "running_var")]
         if keys[1] in trained:
             continue
+        if f"{conv}.weight" in trained and (tensors[f"{norm_name}.weight"] == 1).all():
+            continue  # the scale is in a kernel that has been trained since: no weights have it
         if f"{conv}.weight" not in trained:
             keys += [f"{conv}.weight", f"{norm_name}.bias"]
         original = {**result, **{key: weights[key] for key in keys}}
@@ -86,42 +110,22 @@ def unfolded(tensors: Tensors, bundle: HostBundle, state: State, source: str) ->
     return result
 
 
-def inference_network(bundle: HostBundle, state: State, tensors: Tensors) -> nn.Module:
+def _inference_network(backbone: IrbNetwork, tensors: Tensors) -> nn.Module:
     """Images [N,3,R,R] to logits [N,K], every norm of the backbone folded into the convolution
-    before it; with what the method has put beside the blocks.
+    before it.
     """
-    model = bundle.backbone.build(len(state.class_names))
-    trained = _prepared(bundle, len(state.class_names)).top
-    if _adds_layers(trained, model):
-        return _filled(trained, _top_tensors(bundle, state)).eval().requires_grad_(False)
-    model.load_state_dict(tensors)
-    transfer = split(model, None)
+    backbone.load_state_dict(tensors)
+    transfer = split(backbone, None)
     linear = transfer.top.get_submodule(transfer.top.classes_layer)
     return nn.Sequential(transfer.prefix, nn.Flatten(), linear).eval().requires_grad_(False)
-
-
-def _adds_layers(top: TransferTop, backbone: IrbNetwork) -> bool:
-    """Whether a method has put layers into the top that the backbone's own code does not know."""
-    known = {name for name, _ in backbone.named_modules()}
-    return any(name.rpartition(".")[0] not in known for name, _ in top.named_parameters())
-
-
-def _filled(top: TransferTop, values: Tensors) -> TransferTop:
-    """`top` with its tensors from `values`; what the graph doesn't read need not be there."""
-    with torch.no_grad():
-        for name, tensor in [*top.named_parameters(), *top.named_buffers()]:
-            if name in values:
-                tensor.copy_(values[name])
-    return top
 
 
 def _prepared(bundle: HostBundle, classes: int) -> Transfer:
     """The network as it was cut and rewritten for the export, with other numbers in it."""
     manifest = bundle.manifest
-    method = find_method(manifest.method.name)
-    blocks = None if method.default_blocks is None else manifest.method.blocks
+    blocks = None if bundle.method.default_blocks is None else manifest.method.blocks
     model = bundle.backbone.build(classes)
-    return method.prepare(model, blocks, resolution=manifest.input.resolution)
+    return bundle.method.prepare(model, blocks, resolution=manifest.input.resolution)
 
 
 def _top_tensors(bundle: HostBundle, state: State) -> Tensors:
@@ -158,16 +162,10 @@ def _prefix_tensors(bundle: HostBundle, norms: Mapping[str, tuple[str, nn.BatchN
     """The frozen layers, a norm of its own behind each convolution that had one."""
     names = _backbone_names(bundle.backbone.build(2))
     prefix = _prepared(bundle, classes=2).prefix
-    layers = layers_as_run(prefix, bundle.manifest.input.resolution)
-    constants = prefix_layers(bundle.features.graph)
-    if [t["weight"].shape for t in constants] != [_weight(layer).shape for _, layer in layers]:
-        raise UnsupportedModel(
-            f"{bundle.path} holds {len(constants)} frozen layers that are not the {len(layers)} of "
-            f"{bundle.backbone.name}; {bundle.remedy}"
-        )
     found: Tensors = {}
-    for (name, _), values in zip(layers, constants, strict=True):
-        key = names[name]
+    places = {layer: name for name, layer in prefix.named_modules()}
+    for layer, values in prefix_constants(bundle, prefix):
+        key = names[places[layer]]
         found[f"{key}.weight"] = values["weight"]
         if key not in norms:
             found[f"{key}.bias"] = values["bias"]
@@ -211,7 +209,3 @@ def _folded(tensors: Tensors, conv: str, name: str, norm: nn.BatchNorm2d) -> tup
 
 def _close(found: Tensor, wanted: Tensor) -> bool:
     return bool((found - wanted).norm() <= _SAME_FOLD * wanted.norm().clamp_min(1e-12))
-
-
-def _weight(layer: nn.Module) -> Tensor:
-    return layer.get_parameter("weight")

@@ -18,10 +18,15 @@ def render(finished: Finished) -> Mapping[str, bytes]:
 
 
 def onnx_model(finished: Finished) -> onnx.ModelProto:
-    """`images` f32[N,3,R,R] -> `logits` f32[N,K]."""
+    """`images` f32[N,3,R,R] -> `logits` f32[N,K]; and `embedding` f32[N,D] where the state has a
+    threshold for pictures of none of the classes, which is a matter of both.
+    """
     side = finished.resolution
     images = Input("images", ("N", 3, side, side))
-    traced = trace(lambda x: (finished.network(x),), [images], ["logits"])
+    if finished.tells_unknown:
+        traced = trace(finished.outputs, [images], ["logits", "embedding"])
+    else:
+        traced = trace(lambda x: (finished.network(x),), [images], ["logits"])
     proto = ir.to_proto(lower_to_onnx(traced, "finished"))
     onnx.helper.set_model_props(proto, {METADATA: finished.metadata()})
     onnx.checker.check_model(proto, full_check=True)

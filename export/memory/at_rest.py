@@ -3,8 +3,9 @@
 Run as a module in a process of its own, because the exporter's holds PyTorch as well:
 `python -m mobiletl.export.memory.at_rest GRAPH ...` prints the bytes. Resident memory counts a
 library's code page by page as it is first run; so the process does once what a board does: decode
-a JPEG, draw random numbers, hash, write letters into a picture, load every function and run it on
-one picture. What all that needed for itself is free again when memory is read.
+a JPEG, draw random numbers, hash, write letters into a picture, solve for a classifier, load every
+function and run it on one picture. What all that needed for itself is free again when memory is
+read.
 """
 
 from __future__ import annotations
@@ -61,6 +62,16 @@ def _use_libraries() -> None:
         small = picture.convert("RGB").resize((48, 48), Image.Resampling.BILINEAR)
     ImageDraw.Draw(small).text((0, 0), "loss")
     small.save(io.BytesIO(), "PNG")
+    _solve()
+
+
+def _solve() -> None:
+    """Solve for a classifier, as a run does at its start.
+
+    The libraries of linear algebra keep a buffer for each thread from their first large product on.
+    """
+    embeddings = np.random.default_rng(0).normal(size=(256, 1280)).astype(np.float32)
+    np.linalg.eigh(embeddings @ embeddings.T)
 
 
 def _load(file: Path) -> Any:

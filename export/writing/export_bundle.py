@@ -9,7 +9,6 @@ import numpy.typing as npt
 import onnx
 import torch
 
-from mobiletl.core.methods import find_method
 from mobiletl.core.optimizers import find_optimizer
 from mobiletl.core.saved import find_saved
 from mobiletl.core.step import TrainingStep
@@ -17,6 +16,8 @@ from mobiletl.core.transfer import check_resolution
 from mobiletl.export.memory.at_rest import runtime_at_rest
 from mobiletl.export.memory.plan import GraphPlan, plan_graph
 from mobiletl.export.memory.verifier import verify_plan
+from mobiletl.export.own_file import blamed
+from mobiletl.export.own_method import method_named
 from mobiletl.export.own_network import find_network
 from mobiletl.export.parts import Parts, Request
 from mobiletl.export.runtimes import build_artifact, find_runtimes
@@ -40,18 +41,20 @@ def export_bundle(request: Request) -> Path:
     """
     require_free(request.out, request.force)  # before the work, not after it
     runtimes = find_runtimes(request.runtimes)
-    parts = _prepare(request)
-    graphs = stock_graphs(parts)
+    with blamed("exported", request.model, request.method):
+        parts = _prepare(request)
+        graphs = stock_graphs(parts)
+        artifacts = {row.name: build_artifact(row, parts, graphs) for row in runtimes}
     plans = {name: _plan(model) for name, model in graphs.by_name().items()}
     contents = {name: model.SerializeToString() for name, model in graphs.by_name().items()}
     at_rest = runtime_at_rest(contents, sum(plan.weights for plan in plans.values()))
-    artifacts = {row.name: build_artifact(row, parts, graphs) for row in runtimes}
     files = {
         path: artifact.files[role].content
         for name, artifact in artifacts.items()
         for role, path in artifact.paths(name).items()
     }
-    manifest = describe(parts, plans, artifacts, at_rest)
+    with blamed("described", request.model, request.method):
+        manifest = describe(parts, plans, artifacts, at_rest)
     state = {e.name: e.value.numpy() for e in parts.step.entries if initial(e) == "file"}
     write_bundle(request.out, manifest, files, _contiguous(state), request.force)
     return request.out
@@ -60,7 +63,7 @@ def export_bundle(request: Request) -> Path:
 def _prepare(request: Request) -> Parts:
     check_resolution(request.resolution)
     backbone = find_network(request.model)
-    method = find_method(request.method)
+    method = method_named(request.method)
     optimizer = find_optimizer(request.optimizer)
     with torch.random.fork_rng():
         torch.manual_seed(0)  # without weights the same export gives the same bundle, too

@@ -19,6 +19,7 @@ PUBLIC = {
     "Ended",
     "Epoch",
     "Event",
+    "Former",
     "Frame",
     "Listener",
     "MobileTLError",

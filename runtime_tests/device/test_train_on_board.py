@@ -22,12 +22,14 @@ from mobiletl.device.memory.at_rest import runtime_bytes
 from mobiletl.device.printable import printable
 from mobiletl.device.run import training
 from mobiletl.device.run.events_file import read_events
+from mobiletl.device.run.options import DEFAULTS
 from mobiletl.device.sessions.table import STOCK
 from runtime_tests.support.board.picture_folders import damage, write_pictures
 from runtime_tests.support.board.tiny_bundle import write_tiny_bundle
 
 Capture = pytest.CaptureFixture[str]
 DEVICE = Path(training.__file__).parents[1]
+RUINOUS = ("--lr", "1e38", "--start", "random")
 ODD_NAMES = ("it's", "Grün 日本", "two\nlines", "\x1b[31mred", "\udcff")
 
 
@@ -117,14 +119,15 @@ def test_defaults(bundle: Path, photos: Path, tmp_path: Path, monkeypatch: Any) 
     assert (options.threads, options.save_every, options.use_cache, options.cache) == (
         0, 200, True, None,
     )  # fmt: skip
-    assert dict(training.DEFAULTS) == {
-        "epochs": 10,
+    assert dict(DEFAULTS) == {
         "batch": 8,
         "seed": 0,
         "augment": True,
         "val_split": 0.2,
         "micro_batch": 1,
+        "start": "closed-form",
     }
+    assert (options.former, options.replay_bytes) == (None, 50_000_000)
 
 
 def test_odd_class_names_survive_everything(bundle: Path, tmp_path: Path, capsys: Capture) -> None:
@@ -180,7 +183,7 @@ def bad_inputs(bundle: Path, photos: Path, tmp_path: Path) -> dict[str, tuple[li
         "no bundle": (command(tmp_path / "empty", photos), 4),
         "no run": (command(bundle, photos, "--resume", str(tmp_path / "empty")), 5),
         "no folder": (command(bundle, photos, "--out", str(tmp_path / "file" / "run")), 6),
-        "rate": (command(bundle, photos, "--out", str(tmp_path / "run"), "--lr", "1e38"), 7),
+        "rate": (command(bundle, photos, "--out", str(tmp_path / "run"), *RUINOUS), 7),
     }
 
 

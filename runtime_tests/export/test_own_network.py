@@ -19,7 +19,8 @@ from mobiletl.core.methods import find_method
 from mobiletl.device.bundle.bundle import open_bundle
 from mobiletl.device.commands.table import main
 from mobiletl.device.sessions.runtimes import open_session
-from mobiletl.export.own_network import find_network, short_name
+from mobiletl.export.own_file import short_name
+from mobiletl.export.own_network import find_network
 from mobiletl.export.weights.loading import load_weights
 from runtime_tests.export import test_methods_on_backbones as table
 from runtime_tests.support.board.shared_files import REPOSITORY
@@ -255,6 +256,10 @@ class Loose(nn.Module):
     def forward(self, x):
         return self.act(self.bn(self.conv(x)))
 
+class Branches(Loose):
+    def forward(self, x):
+        return self.conv(x) if x.sum() > 0 else x
+
 class Stem(Loose):
     def __init__(self):
         super().__init__()
@@ -292,7 +297,13 @@ REFUSALS = (
     ),
     ("build = network(row(nn.ReLU()), channels=9)", "", 9, "a picture of 224 px does not pass"),
     ("build = lambda classes: network(row(nn.ReLU()))(7)", "", 9, r"\[1, 7\], expected \[1,K\]"),
-    (GOOD, "--blocks 2", 9, "2 blocks to train, but Mine has 1"),
+    (
+        "build = network(Branches())",
+        "--method ft-blocks --blocks 1",
+        9,
+        r"own.py:build can't be exported: own.py line \d+: GuardOnDataDependent",
+    ),
+    (GOOD, "--blocks 2", 9, "2 blocks to train, but Mine has 1; try --blocks 1"),
     (GOOD, "--method ft-last --blocks 1", 9, "leave --blocks out"),
     (GOOD, "--weights demo", 2, "--weights demo is for --model mbv2-0.35, not own.py:build"),
     ("build = lambda classes: nn.Linear(3, classes)", "", 9, "returned Linear, expected an IrbNet"),

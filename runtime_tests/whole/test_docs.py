@@ -21,7 +21,7 @@ FOLDERS = sorted(
 PACKAGES = [folder for folder in FOLDERS if (REPOSITORY / folder / "py.typed").is_file()]
 SOURCES = ("py", "md", "toml", "sh", "c", "cc", "cpp", "h", "txt", "yml")
 # Files that pages name and that no checkout has: a bundle's, and a reader's own.
-ELSEWHERE = {"requirements.txt", "mynet.py"}
+ELSEWHERE = {"requirements.txt", "mynet.py", "mymethod.py"}
 # `[text](target)`, the target up to its `#section`.
 LINK = re.compile(r"\]\(([^)#\s]*)[^)]*\)")
 # Not inside a longer path or an address: `mbv2/device/predict.py` is a path of a bundle.

@@ -61,6 +61,7 @@ def test_help_lists_every_target_and_is_the_default() -> None:
         ("", "--out artifacts/mbv2"),
         ("MODEL=mbv2-0.5", "--out artifacts/mbv2-0.5 --model mbv2-0.5"),
         ("MODEL=nets/own.py:build", "--out artifacts/own --model nets/own.py:build"),
+        ("METHOD=own.py:mine", "--out artifacts/mbv2 --method own.py:mine"),
         ("WEIGHTS=demo", "--out artifacts/mbv2-0.35 --weights demo"),
         (
             "MODEL=mbv2 WEIGHTS=none METHOD=ft-last BLOCKS=0 RESOLUTION=96 OPTIMIZER=adam OUT=x",
@@ -68,7 +69,7 @@ def test_help_lists_every_target_and_is_the_default() -> None:
             "--optimizer adam",
         ),
     ],
-    ids=["none", "model", "own", "demo", "all"],
+    ids=["none", "model", "own", "method", "demo", "all"],
 )
 def test_export_passes_on_what_was_given(variables: str, flags: str) -> None:
     given = variables.split()

@@ -34,7 +34,7 @@ def normalised(image: Image.Image) -> np.ndarray:
 
 def test_training_writes_a_normalised_crop() -> None:
     out = np.full((3, 32, 32), np.nan, np.float32)
-    augmented(Image.new("RGB", (50, 40), (255, 0, 51)), SIZE, random_stream(0, 1, 2), out)
+    augmented(Image.new("RGB", (50, 40), (255, 0, 51)), SIZE, random_stream(1, 2), out)
     for channel, value in enumerate((1.0, 0.0, 0.2)):
         expected = (value - SIZE.mean[channel]) / SIZE.std[channel]
         np.testing.assert_allclose(out[channel], expected, rtol=1e-5)
@@ -45,8 +45,8 @@ def test_training_crop_is_resized_and_flipped() -> None:
     flips = 0
     for index in range(40):
         out = np.empty((3, 32, 32), np.float32)
-        augmented(image, SIZE, random_stream(0, 1, index), out)
-        left, top, width, height = crop_box(50, 40, random_stream(0, 1, index))
+        augmented(image, SIZE, random_stream(1, index), out)
+        left, top, width, height = crop_box(50, 40, random_stream(1, index))
         patch = image.crop((left, top, left + width, top + height))
         expected = normalised(patch.resize((32, 32), Image.Resampling.BILINEAR))
         flipped = not np.allclose(out, expected, rtol=0, atol=1e-5)
@@ -55,15 +55,15 @@ def test_training_crop_is_resized_and_flipped() -> None:
     assert 10 <= flips <= 30
 
 
-def test_streams_depend_on_seed_epoch_and_picture_alone() -> None:
-    first = random_stream(1, 2, 3).random(4)
-    np.testing.assert_array_equal(first, random_stream(1, 2, 3).random(4))
-    for other in ((0, 2, 3), (1, 0, 3), (1, 2, 0), (2, 1, 3)):
+def test_streams_depend_on_picture_and_view_alone() -> None:
+    first = random_stream(2**64 - 1, 3).random(4)
+    np.testing.assert_array_equal(first, random_stream(2**64 - 1, 3).random(4))
+    for other in ((2**64 - 1, 2), (2**64 - 2, 3), (3, 2**64 - 1)):
         assert (random_stream(*other).random(4) != first).all()
 
 
 def test_crops_are_spread_over_area_ratio_and_place() -> None:
-    boxes = [crop_box(200, 200, random_stream(0, 0, index)) for index in range(2000)]
+    boxes = [crop_box(200, 200, random_stream(0, index)) for index in range(2000)]
     areas = np.array([width * height for _, _, width, height in boxes]) / 200**2
     ratios = np.array([width / height for _, _, width, height in boxes])
     assert AREA[0] * 0.98 < areas.min() < 0.25
@@ -81,13 +81,13 @@ def test_crops_are_spread_over_area_ratio_and_place() -> None:
     ("size", "box"), [((5, 1000), (0, 496, 5, 7)), ((900, 9), (444, 0, 12, 9))]
 )
 def test_long_pictures_get_the_largest_central_crop(size: object, box: object) -> None:
-    assert crop_box(*size, random_stream(0, 0, 0)) == box  # type: ignore[misc]
+    assert crop_box(*size, random_stream(0, 0)) == box  # type: ignore[misc]
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 2), (2, 1), (3, 50)])
 def test_tiny_pictures_have_crops(size: tuple[int, int]) -> None:
     for index in range(50):
-        left, top, width, height = crop_box(*size, random_stream(0, 0, index))
+        left, top, width, height = crop_box(*size, random_stream(0, index))
         assert 0 <= left < left + width <= size[0]
         assert 0 <= top < top + height <= size[1]
 

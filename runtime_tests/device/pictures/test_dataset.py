@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -45,9 +46,55 @@ def test_split_of_one_class_does_not_depend_on_another(tmp_path: Path) -> None:
     [(1, 0.2, 0), (2, 0.2, 1), (2, 0.99, 1), (3, 0.01, 1), (10, 0.2, 2), (10, 0.99, 9)],
 )
 def test_each_part_gets_one_where_two_are(count: int, share: float, size: int) -> None:
-    rows = validation_rows(count, share, seed=3, label=1)
+    rows = validation_rows([f"{index}.png" for index in range(count)], share, seed=3)
     assert len(rows) == len(set(rows)) == size
     assert all(0 <= row < count for row in rows)
+
+
+def validated(names: Sequence[str], seed: int = 0) -> set[str]:
+    return {names[row] for row in validation_rows(names, 0.2, seed)}
+
+
+def test_split_does_not_depend_on_the_order_of_the_pictures() -> None:
+    names = [f"{index}.png" for index in range(30)]
+    assert validated(names) == validated(names[::-1])
+    assert validated(names) != validated(names, seed=1)
+
+
+def test_added_pictures_move_few_that_were_trained_on() -> None:
+    """16 of 20 are trained on; 10 more come. A new draw of 6 in 30 takes 3.2 of the 16."""
+    moved = 0
+    for seed in range(50):
+        before = [f"{index}.png" for index in range(20)]
+        after = validated([*before, *(f"new{index}.png" for index in range(10))], seed)
+        assert len(after) == 6
+        moved += len(after & set(before) - validated(before, seed))
+    assert moved <= 50 * 0.6
+
+
+def test_a_picture_that_goes_moves_at_most_one() -> None:
+    names = [f"{index}.png" for index in range(20)]
+    for name in names:
+        left = validated([other for other in names if other != name])
+        assert len(left - validated(names)) == (name in validated(names))
+
+
+def test_split_goes_by_the_path_inside_the_class_folder(tmp_path: Path) -> None:
+    """A class folder that is renamed, or lies in train/, splits as before."""
+    first = open_dataset(write_pictures(tmp_path / "one", {"a": 20, "b": 5, "c": 9}), 0.2, 0)
+    write_pictures(tmp_path / "two" / "train", {"b": 5, "z": 20})
+    second = open_dataset(tmp_path / "two", 0.2, 0)
+    assert [path.path[2:] for path in first.val if path.label == 0] == [
+        path.path[len("train/z/") :] for path in second.val if path.label == 1
+    ]
+
+
+def test_classes_that_need_no_folder(tmp_path: Path) -> None:
+    found = open_dataset(write_pictures(tmp_path, {"b": 5}), 0.2, 0, ("c", "a", "b"))
+    assert found.class_names == ("a", "b", "c")
+    assert {picture.label for picture in found.train + found.val} == {1}
+    with pytest.raises(BadPictures, match="needs two or more class folders and has only 'b'"):
+        open_dataset(tmp_path, 0.2, 0)
 
 
 def test_single_picture_trains_and_is_noted(tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ def test_a_state_loaded_later_may_call_its_classes_otherwise(trained: Trained) -
     path = trained.photos / "ant" / "000.png"
     start = state_start(trained.state, trained.bundle)
     renamed = Start(start.tensors, ("x", "y", "z"), "a test")
-    with open_predictor(trained.bundle, trained.state) as predictor:
+    with open_predictor(trained.bundle, start) as predictor:
         former = predictor.predict(path)
         predictor.load(renamed)
         found = predictor.predict(path)

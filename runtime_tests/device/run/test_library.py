@@ -13,8 +13,8 @@ from mobiletl.device.run.events import Ended, Event, Started, Step
 from mobiletl.device.run.library import Named, train
 from mobiletl.device.run.limits import KNOWN
 from mobiletl.device.run.listener import Listener
+from mobiletl.device.run.options import Former, Options
 from mobiletl.device.run.stop import StopFlag, StopRequested
-from mobiletl.device.run.training import Options
 from runtime_tests.support.board.picture_folders import write_pictures
 from runtime_tests.support.board.tiny_bundle import write_tiny_bundle
 
@@ -88,6 +88,10 @@ def test_it_trains_in_another_thread(places: tuple[Path, Path, Path]) -> None:
         ({"val_split": 1.0}, "val_split is 1.0"),
         ({"micro_batch": 0, "threads": -1}, "micro_batch is 0.*threads is -1"),
         ({"epoch": 3}, "epoch is unknown"),
+        ({"views": -1}, "views is -1, expected at least 0"),
+        ({"views": 3, "augment": False}, "views is 3, but without augmentation"),
+        ({"start": "warm"}, "start is 'warm', expected closed-form or random"),
+        ({"resume": True, "former": Former(Path("x"))}, "resumed has a state already"),
     ],
 )
 def test_wrong_settings_are_refused_before_anything_is_written(
@@ -108,6 +112,7 @@ def test_errors_are_raised_not_printed(
 
 
 def test_what_may_be_named_is_what_a_run_knows() -> None:
-    resources = {"threads", "save_every", "cache", "use_cache"}
-    assert set(Named.__annotations__) == {*KNOWN, *resources}
+    resources = {"threads", "save_every", "cache", "use_cache", "former", "replay_bytes"}
+    # `start` is a keyword of its own, which takes a state as well.
+    assert set(Named.__annotations__) == {*KNOWN, *resources} - {"start"}
     assert resources <= set(Options.__annotations__)

@@ -14,7 +14,7 @@ from mobiletl.device.errors import Diverged
 from mobiletl.device.run.evaluation import Score
 from mobiletl.device.run.events import Event, Note
 from mobiletl.device.run.listener import Listener
-from mobiletl.device.run.righting import CUT, MOST_CUTS, cut_rate, far_below
+from mobiletl.device.run.righting import CUT, MOST_CUTS, clearly_below, cut_rate, far_below
 from mobiletl.device.run.start import state_start
 from mobiletl.device.sessions.session import StepResult
 from runtime_tests.support.board.training_workshop import (
@@ -245,6 +245,28 @@ def test_far_is_more_than_so_few_pictures_explain(
         return Score(1.0, (round(accuracy * pictures),), (pictures,))
 
     assert far_below(score(latest), score(best)) is far
+
+
+@pytest.mark.parametrize(
+    ("top", "accuracy", "pictures", "below"),
+    [
+        (0.9, 0.87, 100, False),  # one standard error is 3 points
+        (0.9, 0.86, 100, True),
+        (0.9, 0.89, 10_000, True),
+        (0.5, 0.46, 100, False),  # and 5 points here
+        (0.5, 0.44, 100, True),
+        (1.0, 1.0, 200, False),
+        (1.0, 0.995, 200, True),  # all right: 0.35 points, and one picture is 0.5
+        (1.0, 0.9, 10, True),
+        (0.5, 0.9, 100, False),
+        (0.75, 0.75, 4, False),
+    ],
+)
+def test_clearly_below_is_more_than_a_standard_error(
+    top: float, accuracy: float, pictures: int, below: bool
+) -> None:
+    right = round(accuracy * pictures)
+    assert clearly_below(Score(1.0, (right,), (pictures,)), top) is below
 
 
 def test_no_picture_is_no_fall() -> None:

@@ -6,6 +6,7 @@ import math
 
 import pytest
 
+from mobiletl.device.run.options import default_epochs
 from mobiletl.device.run.schedule import Schedule
 
 
@@ -47,10 +48,31 @@ def test_the_picture_left_over_changes() -> None:
     assert len(left) > 3
 
 
-def test_rate_is_half_a_cosine_to_zero() -> None:
-    schedule = Schedule(16, 8, 4, 0.4, 0)
-    assert schedule.rate(0) == 0.4
-    assert math.isclose(schedule.rate(4), 0.2)
-    assert math.isclose(schedule.rate(8), 0.0, abs_tol=1e-12)
-    rates = [schedule.rate(step) for step in range(9)]
-    assert rates == sorted(rates, reverse=True)
+def test_rate_rises_along_a_line_and_falls_along_half_a_cosine() -> None:
+    schedule = Schedule(40, 8, 8, 0.4, 0)
+    assert schedule.steps == 40
+    rates = [schedule.rate(step) for step in range(40)]
+    assert rates[:5] == [0.4 / 4, 0.4 * 2 / 4, 0.4 * 3 / 4, 0.4, 0.4]
+    assert rates[4:] == [0.4 * 0.5 * (1 + math.cos(math.pi * step / 36)) for step in range(36)]
+    assert math.isclose(schedule.rate(22), 0.2)
+    assert math.isclose(schedule.rate(40), 0.0, abs_tol=1e-12)
+    assert rates[4:] == sorted(rates[4:], reverse=True)
+
+
+@pytest.mark.parametrize(("epochs", "rise"), [(1, 0), (4, 0), (5, 1), (9, 1), (10, 2)])
+def test_a_tenth_of_the_steps_rises(epochs: int, rise: int) -> None:
+    """Two steps an epoch; a run of less than ten steps begins with its full rate."""
+    schedule = Schedule(16, 8, epochs, 0.4, 0)
+    assert schedule.rate(rise) == 0.4
+    assert [schedule.rate(step) for step in range(rise)] == [
+        0.4 * (step + 1) / rise for step in range(rise)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("steps", "epochs"), [(0, 300), (1, 300), (7, 43), (29, 11), (30, 10), (31, 10), (1000, 10)]
+)
+def test_a_run_that_is_told_nothing_has_10_epochs_and_300_steps_at_least(
+    steps: int, epochs: int
+) -> None:
+    assert default_epochs(steps) == epochs

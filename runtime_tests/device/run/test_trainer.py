@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import weakref
 from dataclasses import replace
@@ -17,8 +18,6 @@ from mobiletl.device.bundle.bundle import Bundle
 from mobiletl.device.bundle.decode import decode
 from mobiletl.device.bundle.state_file import load_state
 from mobiletl.device.errors import BadPictures, NoSpace, UsageError
-from mobiletl.device.run.evaluation import Score
-from mobiletl.device.run.trainer import rank
 from runtime_tests.support.board.picture_folders import damage, write_pictures
 from runtime_tests.support.board.training_workshop import COUNTS, STEPS, Workshop
 
@@ -29,7 +28,8 @@ def workshop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workshop:
 
 
 def test_learns_and_reports(workshop: Workshop) -> None:
-    outcome = workshop.train(workshop.options("run", epochs=8, augment=False))
+    given = {"epochs": 8, "augment": False, "start": "random"}
+    outcome = workshop.train(workshop.options("run", **given))
     position = outcome.position
     assert position.epoch == 8
     assert position.step == 8 * STEPS
@@ -64,22 +64,21 @@ def test_best_state_is_kept_apart_from_the_last(workshop: Workshop) -> None:
     outcome = workshop.train(workshop.options("run", epochs=6, lr=30.0))
     manifest = workshop.bundle.manifest
     _, best = load_state(outcome.folder.best, manifest)
-    ranks = [(row["val_accuracy"], -row["val_loss"]) for row in workshop.metrics("run")]
-    assert best.epoch == ranks.index(max(ranks))
-    assert best.best_accuracy == max(ranks)[0]
+    accuracies = [row["val_accuracy"] for row in workshop.metrics("run")]
+    # Of four pictures, one that is wrong more is one standard error and an eighth at most.
+    top, expected = 0.0, 0
+    for epoch, accuracy in enumerate(accuracies):
+        top = max(top, accuracy)
+        error = math.sqrt(max(top * (1 - top), 1 / 8) / 4)
+        expected = epoch if accuracy >= top - error else expected
+    assert best.epoch == expected
+    assert best.best_accuracy == accuracies[expected]
     assert outcome.position.best is not None
     assert outcome.position.best.epoch == best.epoch
+    assert outcome.position.best.top == max(accuracies)
     _, last = load_state(outcome.folder.last, manifest)
     assert last.epoch == 6
     assert last.class_names == ("ant", "bee", "cat")
-
-
-def test_of_equal_accuracies_the_lower_loss_is_the_better() -> None:
-    def score(correct: int, loss: float) -> Score:
-        return Score(loss, (correct,), (4,))
-
-    order = [score(2, 0.1), score(3, 0.9), score(3, 0.5), score(4, 9.0)]
-    assert sorted(order, key=rank) == order
 
 
 @pytest.mark.parametrize("augment", [True, False])
@@ -164,8 +163,10 @@ def test_one_decoded_picture_at_a_time(
         return image
 
     monkeypatch.setattr(frame, "decode", watched)
+    # The head is solved on central crops; 4 of 17 pictures see theirs again in epoch 1.
     workshop.train(workshop.options("run", epochs=1, augment=augment))
-    assert len(counts) == 21
+    assert workshop.session is not None
+    assert len(counts) == workshop.session.calls["features"] == 21 + (13 if augment else 0)
     assert max(counts) == 0
 
 

@@ -1,4 +1,4 @@
-"""Whole runs: resumed bit for bit from any step, with and without a feature cache."""
+"""Whole runs: resumed bit for bit from any step, with and without a cache of feature maps."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import pytest
 from mobiletl.device.bundle import state_file
 from mobiletl.device.bundle.state_file import load_state
 from mobiletl.device.errors import BadState, UsageError
-from mobiletl.device.run import training
+from mobiletl.device.features.store import FeatureStore, store_path
+from mobiletl.device.run import opening
 from mobiletl.device.run.events_file import read_events
 from runtime_tests.support.board.picture_folders import damage
 from runtime_tests.support.board.tiny_bundle import write_tiny_bundle
@@ -35,13 +36,13 @@ def test_resume_from_any_step(workshop: Workshop, step: int, augment: bool) -> N
     assert_same_run(workshop, "whole", "stopped")
 
 
-# One evaluation is one call of `embed` here (4 pictures, batches of 5): before training and
-# after each epoch. Stopped in it, the run evaluates again when resumed.
+# An evaluation is two calls of `embed` here (4 pictures, batches of 2): before training and after
+# each epoch. Stopped in it, the run evaluates again when resumed. Solving for the head takes nine.
 @pytest.mark.parametrize("evaluation", [1, 2, 4])
 def test_resume_from_an_evaluation(workshop: Workshop, evaluation: int) -> None:
     workshop.train(workshop.options("whole", batch=2))
     options = workshop.options("stopped", batch=2)
-    workshop.interrupt(options, "embed", 2 * evaluation - 1)
+    workshop.interrupt(options, "embed", 9 + 2 * evaluation - 1)
     workshop.train(replace(options, resume=True, given={}))
     assert_same_run(workshop, "whole", "stopped")
 
@@ -91,8 +92,9 @@ def test_crash_between_the_metrics_and_the_save(workshop: Workshop) -> None:
     options = replace(workshop.options("stopped"), save_every=3)
 
     def crash(name: str, number: int) -> None:
-        # Saved before: the start as last and as best, step 3, and epoch 1 as the best.
-        if (name, number) == ("state", 5):
+        # Asked for before: to put the head in, and to save the start as last and as best, step 3,
+        # and epoch 1 as the best.
+        if (name, number) == ("state", 6):
             raise RuntimeError("power cut")
 
     workshop.on_call = crash
@@ -119,36 +121,71 @@ def test_cache_or_none_ends_in_the_same_bits(workshop: Workshop) -> None:
     assert workshop.session is not None
     # Every picture goes through the prefix once, 17 to train on and 4 to validate on.
     assert workshop.session.calls["features"] == 21
-    assert not list((workshop.folder / "cached").glob("*.cache"))
+    assert not list((workshop.folder / "cached").glob("maps-*"))
     workshop.train(replace(workshop.options("live", augment=False), use_cache=False))
-    assert workshop.session.calls["features"] == 3 * 17 + 4 * 4
+    # To solve for the head, in three epochs, and in four evaluations.
+    assert workshop.session.calls["features"] == 17 + 3 * 17 + 4 * 4
     assert_same_run(workshop, "cached", "live")
-    assert not list((workshop.folder / "live").glob("*.cache"))
+    assert not list((workshop.folder / "live").glob("*.store"))
+
+
+@pytest.mark.parametrize("views", [0, 2, 6])
+def test_cache_or_none_ends_in_the_same_bits_whatever_the_views(
+    workshop: Workshop, views: int
+) -> None:
+    workshop.train(workshop.options("cached", views=views, epochs=7))
+    workshop.train(replace(workshop.options("live", views=views, epochs=7), use_cache=False))
+    assert_same_run(workshop, "cached", "live")
 
 
 def test_a_cache_of_ones_own_is_kept_and_used_again(workshop: Workshop) -> None:
     kept = workshop.folder / "cache"
     workshop.train(replace(workshop.options("one", augment=False), cache=kept))
-    assert len(list(kept.iterdir())) == 2
+    assert [file.name for file in kept.iterdir()] == [store_path(kept, workshop.manifest).name]
     workshop.train(replace(workshop.options("two", augment=False), cache=kept))
     assert workshop.session is not None
     assert "features" not in workshop.session.calls
     assert_same_run(workshop, "one", "two")
 
 
-def test_augmented_runs_cache_the_validation_alone(workshop: Workshop) -> None:
-    workshop.train(replace(workshop.options("run", epochs=2), cache=workshop.folder / "cache"))
+def test_every_view_of_a_picture_is_computed_once(workshop: Workshop) -> None:
+    """17 pictures in three views and 4 in the central one, however many epochs there are."""
+    workshop.train(workshop.options("run", views=3, epochs=9))
     assert workshop.session is not None
-    assert workshop.session.calls["features"] == 4 + 2 * 17
-    assert len(list((workshop.folder / "cache").iterdir())) == 1
+    assert workshop.session.calls["features"] == 3 * 17 + 4
 
 
-def test_stop_while_the_cache_is_built(workshop: Workshop) -> None:
+def test_fresh_crops_are_kept_nowhere(workshop: Workshop) -> None:
+    kept = workshop.folder / "cache"
+    workshop.train(replace(workshop.options("run", views=0, epochs=2), cache=kept))
+    assert workshop.session is not None
+    # The head is solved for on central crops.
+    assert workshop.session.calls["features"] == 17 + 2 * 17 + 4
+    with FeatureStore(store_path(kept, workshop.manifest), workshop.manifest) as store:
+        assert sorted(stored.view for stored in store.maps()) == [0] * 4
+
+
+def test_another_seed_sees_the_same_views(workshop: Workshop) -> None:
+    """Only the split is drawn otherwise: a picture that validated before has one view so far."""
+    kept = workshop.folder / "cache"
+    first = workshop.train(replace(workshop.options("one", views=2, epochs=2), cache=kept))
+    given = {"views": 2, "epochs": 2, "seed": 7}
+    second = workshop.train(replace(workshop.options("two", **given), cache=kept))
+    assert workshop.session is not None
+    moved = {p.path for p in first.dataset.val} - {p.path for p in second.dataset.val}
+    assert 0 < workshop.session.calls["features"] == len(moved)
+
+
+def test_stop_while_the_head_is_solved_for_loses_no_map(workshop: Workshop) -> None:
     options = workshop.options("run", augment=False)
     workshop.interrupt(options, "features", 3)
+    store = store_path(workshop.folder / "run", workshop.manifest)
     kept = {file.name for file in (workshop.folder / "run").iterdir()}
-    assert kept == {"events.jsonl", "metrics.jsonl"}  # told, not trained
+    assert kept == {"events.jsonl", "metrics.jsonl", store.name}  # told, not trained
     workshop.train(options)
+    assert workshop.session is not None
+    # The batch of five under way was still computed.
+    assert workshop.session.calls["features"] == 21 - 5
 
 
 def test_late_failures_end_in_the_same_bits_however_found(workshop: Workshop) -> None:
@@ -252,7 +289,7 @@ def test_a_static_batch_is_made_up_by_repetition(workshop: Workshop) -> None:
 def test_a_batch_the_runtime_does_not_take(
     workshop: Workshop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training, "static_batch", lambda bundle, row: 4)
+    monkeypatch.setattr(opening, "static_batch", lambda bundle, row: 4)
     with pytest.raises(UsageError, match=r"exported for batches of 4 on fake, not 5; .*--batch 5"):
         workshop.train(workshop.options("run"))
     options = workshop.options("run")

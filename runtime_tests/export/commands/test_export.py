@@ -73,6 +73,7 @@ def test_flags_reach_the_bundle(tmp_path: Path) -> None:
         ("--weights none --method ft-last --blocks 1", 9, "ft-last reaches the classifier alone"),
         ("--weights none --method ft-all --blocks 3", 9, "ft-all .*3 blocks .*leave --blocks out"),
         ("--weights none --resolution 100", 9, "resolution 100 does not fit .*try 96"),
+        ("--weights none --method lora", 9, "no method is called 'lora', .*or FILE.py:NAME"),
         ("--weights none --model resnet18", 9, "no model is called 'resnet18'"),
         ("--weights none --model mbv2-99", 9, "expected 0.1 to 4"),
         ("--weights missing.safetensors", 10, "missing.safetensors: no such file"),
@@ -108,7 +109,6 @@ def test_refusals_are_one_line(
 @pytest.mark.parametrize(
     ("flags", "text"),
     [
-        ("--method lora", "invalid choice: 'lora'"),
         ("--optimizer lion", "invalid choice: 'lion'"),
         ("--blocks many", "invalid int value: 'many'"),
         ("--bundle x", "unrecognized arguments"),

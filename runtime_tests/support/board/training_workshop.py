@@ -13,12 +13,14 @@ from mobiletl.device.bundle import state_file
 from mobiletl.device.bundle.arrays import Floats, Labels, Tensors
 from mobiletl.device.bundle.bundle import open_bundle
 from mobiletl.device.bundle.state_file import load_state
-from mobiletl.device.run import training
+from mobiletl.device.run import trainer, training
+from mobiletl.device.run.expected import Timing
 from mobiletl.device.run.listener import Listener
 from mobiletl.device.run.metrics import MetricsFile
+from mobiletl.device.run.options import Options, Outcome
 from mobiletl.device.run.start import Start
 from mobiletl.device.run.stop import StopFlag, StopRequested
-from mobiletl.device.run.training import Options, Outcome, train
+from mobiletl.device.run.training import train
 from mobiletl.device.sessions.runtimes import open_session
 from mobiletl.device.sessions.session import Embedded, Session, StepResult
 from runtime_tests.support.board.picture_folders import write_pictures
@@ -39,6 +41,7 @@ class Watched(Session):
         self._workshop = workshop
         self.calls: dict[str, int] = {}
         self.batches: list[int] = []
+        self.embeddings: list[Floats] = []
 
     def _count(self, name: str) -> int:
         self.calls[name] = self.calls.get(name, 0) + 1
@@ -56,7 +59,9 @@ class Watched(Session):
 
     def embed(self, h: Floats) -> Embedded:
         self._count("embed")
-        return self._inner.embed(h)
+        found = self._inner.embed(h)
+        self.embeddings.append(found.embeddings)
+        return found
 
     def state(self) -> Tensors:
         self._count("state")
@@ -75,6 +80,7 @@ class Workshop:
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, graphs: bool = False) -> None:
         self.folder = folder
         self.bundle = open_bundle(write_tiny_bundle(folder / "bundle", graphs=graphs))
+        self.manifest = self.bundle.manifest
         self.photos = write_pictures(folder / "photos", COUNTS)
         self.stop = StopFlag()
         self.listeners: list[Listener] = []
@@ -84,6 +90,8 @@ class Workshop:
         self.session: Watched | None = None
         self.static_batch: int | None = None
         monkeypatch.setattr(training, "open_session", self._open)
+        # Calls are counted, and those that only time a batch would count as the run's.
+        monkeypatch.setattr(trainer, "time_batch", lambda *_: Timing(0.0, 0.0, 0.0))
 
     def _open(self, *arguments: Any) -> Session:
         self.session = Watched(open_session(*arguments), self)

@@ -1,0 +1,78 @@
+"""`python -m bench.defaults`: see the package."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from bench.defaults.cells import Results, cells, find_sets
+from bench.defaults.runs import Bench, run
+from bench.defaults.table import table_lines
+from mobiletl.device.bundle.bundle import Bundle, open_bundle
+from mobiletl.device.commands.table import guarded
+from mobiletl.export.parts import Request
+from mobiletl.export.writing.export_bundle import export_bundle
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run what is not yet in OUT/results.jsonl, and print the table."""
+    return guarded(lambda: _compare(_parser().parse_args(argv)))
+
+
+def _compare(flags: argparse.Namespace) -> int:
+    flags.out.mkdir(parents=True, exist_ok=True)
+    results = Results(flags.out / "results.jsonl")
+    sets = [one for one in find_sets(flags.data) if not flags.sets or one.name in flags.sets]
+    by_name = {one.name: one for one in sets}
+    blocks = [int(word) for word in flags.blocks.split(",")]
+    per_class = [int(word) for word in flags.per_class.split(",")]
+    for cell in cells(sets, blocks, per_class, flags.seeds, flags.train):
+        if not results.has(cell):
+            bundle = _bundle(flags, cell.blocks)
+            bench = Bench(bundle, flags.out / "scratch", flags.limit, flags.threads)
+            figures = run(bench, by_name[cell.set], cell)
+            results.add(cell, figures)
+            gain = figures["trained"]["accuracy"] - figures["closed_form"]["accuracy"]
+            print(f"{cell}: {figures['trained']['accuracy']:.1%}, {100 * gain:+.1f}", flush=True)
+    rows = [row for row in results.rows if row["cell"]["train"] == flags.train]
+    print("\n".join(table_lines(rows)))
+    return 0
+
+
+def _bundle(flags: argparse.Namespace, blocks: int) -> Bundle:
+    out = flags.out / f"{flags.model}-{blocks}"
+    if not out.exists():
+        request = Request(
+            flags.model, flags.weights, flags.method, blocks, flags.resolution, flags.optimizer, out
+        )
+        export_bundle(request)
+    return open_bundle(out)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.defaults",
+        description="Teach and train with nothing but defaults, and score on pictures of their "
+        "own. What is in OUT/results.jsonl is not repeated.",
+    )
+    add = parser.add_argument
+    add("--data", type=Path, required=True, help="folder of sets with train/ and test/ each")
+    add("--sets", nargs="*", default=[], help="some of them (default: all)")
+    add("--weights", default="imagenet", help="as for mobiletl export")
+    add("--model", default="mbv2")
+    add("--method", default="mobiletl")
+    add("--resolution", type=int, default=224)
+    add("--blocks", default="1,3,5")
+    add("--optimizer", default="adam")
+    add("--train", default="", metavar="FLAGS", help="of mobiletl train, instead of its defaults")
+    add("--per-class", default="5,20,0", help="pictures of each class, 0 for all")
+    add("--limit", type=int, default=120, help="how many of a class are all")
+    add("--seeds", type=int, default=3)
+    add("--threads", type=int, default=2)
+    add("--out", type=Path, default=Path("artifacts/defaults"))
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

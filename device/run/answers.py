@@ -1,0 +1,114 @@
+"""The end of a run: how sure the best state may be, and what it has seen nothing like of.
+
+Both are fitted on validation pictures, which the state was chosen by but not trained on. The maths
+are in heads/calibration.py and heads/unknown.py. Everything is done in batches and sums stay below
+those of the closed-form head that the run began with, so the peak of the process does not move.
+
+Letters: P pictures, D numbers in an embedding, K classes.
+"""
+
+from __future__ import annotations
+
+from typing import Callable
+
+import numpy as np
+
+from mobiletl.device.bundle.answers import Answers, Unknown
+from mobiletl.device.bundle.arrays import Floats, Labels
+from mobiletl.device.features.parts import Pictures
+from mobiletl.device.heads.calibration import Reals, calibration_error, fit_temperature
+from mobiletl.device.heads.unknown import (
+    ACCEPTANCE,
+    WEIGHT,
+    Familiar,
+    fit_familiar,
+    fit_threshold,
+    score,
+    strangeness,
+)
+from mobiletl.device.run.closed_form import balanced_rows, embed
+from mobiletl.device.sessions.session import Session
+
+# The principal directions of more pictures score no better (docs/honest.md).
+MOST_PICTURES = 256
+
+# Called with pictures done and in all; may raise to stop.
+OnProgress = Callable[[int, int], None]
+
+
+def fit_answers(
+    session: Session,
+    size: int,
+    train: Pictures,
+    val: Pictures,
+    seed: int,
+    buffer: Floats,
+    on_progress: OnProgress,
+) -> Answers | None:
+    """Fit the answers of the state that `session` has; None if no picture of a part is readable.
+
+    `size` is D. `buffer` f32[N,C,h,w] is overwritten.
+    """
+    rows = balanced_rows(train.labels, range(len(train.labels)), seed, MOST_PICTURES)
+    total = len(rows) + len(val.labels)
+    found = embed(session, size, train, rows, buffer, lambda done, _: on_progress(done, total))
+    if not found.rows:
+        return None
+    familiar = fit_familiar(found.values)
+    del found  # as large as a batch of pictures; the validation pictures need the room
+    logits, strange, labels = _held_out(
+        session, val, familiar, buffer, lambda done: on_progress(len(rows) + done, total)
+    )
+    if not len(labels):
+        return None
+    temperature = fit_temperature(logits, labels)
+    scores = score(logits, strange, temperature)
+    return Answers(
+        temperature=temperature,
+        pictures=len(labels),
+        calibration_error=calibration_error(logits / temperature, labels),
+        unknown=_unknown(scores, familiar),
+    )
+
+
+def _held_out(
+    session: Session,
+    val: Pictures,
+    familiar: Familiar,
+    buffer: Floats,
+    on_progress: Callable[[int], None],
+) -> tuple[Reals, Reals, Labels]:
+    """Return logits [P,K], strangeness [P] and labels [P] of what is readable of `val`.
+
+    Of embeddings, which are many numbers, no more than a batch is held.
+    """
+    logits: list[Reals] = []
+    strange: list[Reals] = []
+    seen: list[int] = []
+    for start in range(0, len(val.labels), len(buffer)):
+        on_progress(start)
+        rows = range(start, min(start + len(buffer), len(val.labels)))
+        written = val.source.fill(rows, 0, buffer)
+        if written:
+            embedded = session.embed(buffer[: len(written)])
+            logits.append(embedded.logits.astype(np.float64))
+            strange.append(strangeness(embedded.embeddings, familiar))
+            seen += written
+    on_progress(len(val.labels))
+    if not seen:
+        return np.zeros((0, 0)), np.zeros(0), val.labels[:0]
+    return np.concatenate(logits), np.concatenate(strange), val.labels[seen]
+
+
+def _unknown(scores: Reals, familiar: Familiar) -> Unknown | None:
+    threshold = fit_threshold(scores)
+    if threshold is None:
+        return None
+    return Unknown(
+        threshold=threshold,
+        acceptance=ACCEPTANCE,
+        accepted=float((scores >= threshold).mean()),
+        weight=WEIGHT,
+        centre=familiar.centre,
+        directions=familiar.directions,
+    )
