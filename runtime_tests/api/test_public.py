@@ -35,6 +35,7 @@ PUBLIC = {
     "Step",
     "StopFlag",
     "StopRequested",
+    "Teacher",
     "UnreadablePicture",
     "load_state",
     "open_bundle",

@@ -171,7 +171,7 @@ def test_a_run_that_keeps_nothing(workshop: Workshop, heard: Heard) -> None:
     assert not list((workshop.folder / "second").glob("*.store"))
     remove(workshop, "ant")
     second = Former(workshop.folder / "second")
-    words = r"of class 'ant' there is neither a picture nor .*'ant=NEW', or .*--drop 'ant'"
+    words = r"of class 'ant' there is neither a picture here nor .*'ant=NEW', or .*--drop 'ant'"
     with pytest.raises(UsageError, match=words):
         workshop.train(replace(following(workshop, "third"), former=second))
     assert not (workshop.folder / "third").exists()
