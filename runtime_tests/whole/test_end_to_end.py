@@ -82,7 +82,8 @@ def assert_same_bits(run: Path, other: Path) -> None:
 def test_learns_digits_from_the_copied_folder(learned: Path) -> None:
     lines = [json.loads(line) for line in (learned / "metrics.jsonl").read_text().splitlines()]
     assert [line["epoch"] for line in lines] == list(range(17))
-    assert lines[0]["val_accuracy"] < 0.6
+    # The classifier is solved for before anything is trained.
+    assert 0.6 < lines[0]["val_accuracy"] < lines[-1]["val_accuracy"]
     assert lines[-1]["val_accuracy"] > 0.85
     assert (learned / "plot.png").stat().st_size > 1000
 

@@ -53,15 +53,14 @@ def test_an_unknown_command_names_the_nearest(capsys: Any) -> None:
 
 def test_an_unknown_command_lists_the_known_ones(capsys: Any) -> None:
     assert commands.main(["fly"]) == 2
-    assert (
-        "'fly'; the commands are export, train, teach, predict, inspect" in capsys.readouterr().err
-    )
+    assert "'fly'; the commands are export, train, teach, predict" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", [row.name for row in commands.COMMANDS if not row.needs_host])
 def test_every_help_ends_with_lines_to_paste(name: str, capsys: Any) -> None:
     assert commands.main([name, "--help"]) == 0
-    assert f"mobiletl {name}" in capsys.readouterr().out.strip().splitlines()[-1]
+    last = capsys.readouterr().out.split("to paste:")[1].strip()
+    assert f"mobiletl {name} " in last
 
 
 def test_export_without_its_libraries_prints_the_install_hint(

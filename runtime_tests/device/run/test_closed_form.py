@@ -13,7 +13,7 @@ import pytest
 from mobiletl.device.bundle.arrays import Tensors
 from mobiletl.device.bundle.state_file import load_state
 from mobiletl.device.heads.ridge import fit_ridge
-from mobiletl.device.run.closed_form import MOST_PICTURES, START_SCALE, balanced_rows, load_head
+from mobiletl.device.run.closed_form import START_SCALE, balanced_rows, load_head
 from mobiletl.device.run.start import bundle_start
 from mobiletl.device.sessions.session import Session
 from runtime_tests.support.board.tiny_bundle import BIAS, WEIGHT
@@ -88,16 +88,12 @@ def test_a_classifier_without_a_bias_is_left_alone(workshop: Workshop) -> None:
 
 def test_of_many_pictures_every_class_gives_as_many() -> None:
     labels = np.repeat([0, 1, 2], [1000, 400, 20])
-
-    def chosen(seed: int) -> list[int]:
-        return balanced_rows(labels, range(len(labels)), seed, MOST_PICTURES)
-
-    rows = chosen(0)
+    rows = balanced_rows(labels, range(1420), 0, 512)
     assert rows == sorted(set(rows))
-    assert len(rows) == MOST_PICTURES
-    assert Counter(labels[rows].tolist()) == {0: 118, 1: 118, 2: 20}
-    assert rows == chosen(0) != chosen(1)
+    assert Counter(labels[rows].tolist()) == {0: 246, 1: 246, 2: 20}
+    assert rows == balanced_rows(labels, range(1420), 0, 512)
+    assert rows != balanced_rows(labels, range(1420), 1, 512)
 
 
 def test_of_few_pictures_all_are_taken() -> None:
-    assert balanced_rows(np.array([1, 0, 1, 2]), [0, 1, 3], 5, 9) == [0, 1, 3]
+    assert balanced_rows(np.array([1, 0, 1, 2, 2]), [0, 1, 2, 3], 5, 9) == [0, 1, 2, 3]
