@@ -35,6 +35,7 @@ to paste:
   mobiletl teach --bundle artifacts/mbv2 --data photos/ --out runs/taught
   mobiletl teach --bundle artifacts/mbv2 --data more/ --from runs/taught --out runs/more
   mobiletl train --bundle artifacts/mbv2 --data photos/ --from runs/taught --out runs/trained
+  mobiletl teach --bundle artifacts/mbv2 --data photos/ --json
 """
 SETTINGS = ("seed", "runtime", "micro_batch")
 

@@ -63,7 +63,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def _train(flags: argparse.Namespace) -> int:
     options = _options(flags)
-    listeners = [Terminal(sys.stderr), Report(sys.stdout, _predict_command, flags.json)]
+    listeners = [
+        Terminal(sys.stderr),
+        Report(sys.stdout, _predict_command, flags.json, _review_command),
+    ]
     with StopFlag() as stop:
         try:
             train(options, listeners, stop)
@@ -78,6 +81,11 @@ def _predict_command(started: Started) -> str:
     picture = started.dataset.root / started.dataset.val[0].path
     arguments = ["--bundle", started.bundle, "--state", str(state), str(picture)]
     return command_line("predict", arguments)
+
+
+def _review_command(started: Started) -> str:
+    """Return the command that writes a page on the run."""
+    return command_line("review", [started.run])
 
 
 def _options(flags: argparse.Namespace) -> Options:

@@ -55,7 +55,8 @@ def mahalanobis(known: Known, seen: Seen) -> Reals:
     """Lee et al., NeurIPS 2018: the nearest class mean, one covariance, shrunk (Ledoit, Wolf)."""
     means = _means(known)
     precision = _precision(known.embeddings - means[known.labels])
-    return -_distances(seen.embeddings, means, precision).min(axis=1)
+    result: Reals = -_distances(seen.embeddings, means, precision).min(axis=1)
+    return result
 
 
 def relative_mahalanobis(known: Known, seen: Seen) -> Reals:

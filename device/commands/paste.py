@@ -9,7 +9,7 @@ from typing import Sequence
 
 from mobiletl.device.printable import printable
 
-SCRIPTS = {"train": "train_on_board.py", "predict": "predict.py"}
+SCRIPTS = {"train": "train_on_board.py", "predict": "predict.py", "review": "review.py"}
 
 
 def command_line(command: str, arguments: Sequence[str]) -> str:

@@ -43,6 +43,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("teach", "mobiletl.device.teach", "learn a picture folder in one look, untrained"),
     Command("predict", "mobiletl.device.predict", "name what is in pictures"),
     Command("inspect", "mobiletl.device.inspect_bundle", "show what is in a bundle"),
+    Command("review", "mobiletl.device.review", "write a page on what a run gets wrong"),
     Command(
         "finish",
         "mobiletl.export.commands.finish",

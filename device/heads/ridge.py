@@ -75,6 +75,11 @@ def fit_ridge(embeddings: Floats, labels: Labels, classes: int) -> RidgeFit:
     return RidgeFit(head, penalty, scale, problem.held_out(penalty) * scale)
 
 
+def solve_ridge(embeddings: Floats, labels: Labels, classes: int, penalty: float) -> Head:
+    """Fit a head with a known penalty and logits between -1 and 1, as `fit_ridge` does else."""
+    return _Problem.of(embeddings, labels, classes).head(penalty, 1.0)
+
+
 @dataclass(frozen=True)
 class _Problem:
     """Centred and weighted pictures, and what `eigh` makes of their products."""

@@ -44,6 +44,7 @@ class Started:
         return {
             "run": self.run,
             "bundle": self.bundle,
+            "data": str(dataset.root),
             "bundle_id": self.bundle_id,
             "origin": self.origin,
             "classes": list(dataset.class_names),

@@ -24,15 +24,20 @@ SKIPPED_LIMIT = 5
 class Report(Listener):
     """Writes to `stream` once a run has finished; a stopped or failed one has an error to tell.
 
-    `predict` makes the command to paste next of the run's start.
+    `predict` and `review` make the commands to paste next of the run's start.
     """
 
     def __init__(
-        self, stream: TextIO, predict: Callable[[Started], str], as_json: bool = False
+        self,
+        stream: TextIO,
+        predict: Callable[[Started], str],
+        as_json: bool = False,
+        review: Callable[[Started], str] | None = None,
     ) -> None:
         """Write nothing yet."""
         self._stream = stream
         self._predict = predict
+        self._review = review
         self._as_json = as_json
         self._started: Started | None = None
 
@@ -45,10 +50,14 @@ class Report(Listener):
 
     def _write(self, started: Started, ended: Ended) -> None:
         predict = self._predict(started)
+        review = "" if self._review is None else self._review(started)
         if self._as_json:
-            text = json.dumps(report_json(started, ended, predict))
+            document = report_json(started, ended, predict)
+            text = json.dumps({**document, "review": review} if review else document)
         else:
             lines = report_text(started, ended, predict).splitlines()
+            # Before the last block, which has two lines.
+            lines[-2:-2] = ["see what it gets wrong with", f"  {review}", ""] if review else []
             text = "\n".join(printable(line, self._stream.encoding) for line in lines)
         self._stream.write(f"{text}\n")
         self._stream.flush()

@@ -1,0 +1,83 @@
+"""Held-out answers: what a head fitted without a picture says of it, and planted wrong labels."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mobiletl.device.heads.ridge import fit_ridge, solve_ridge
+from mobiletl.device.reviewing import evidence
+from mobiletl.device.reviewing.evidence import contradicted, held_out, spread
+from mobiletl.device.reviewing.kernel import LEAST_EIGENVALUE, fit_kernel, rooted
+
+CLASSES = 4
+
+
+def clusters(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    draws = np.random.default_rng(seed)
+    labels = np.arange(count) % CLASSES
+    centres = draws.normal(size=(CLASSES, 12))
+    values = centres[labels] + draws.normal(scale=0.4, size=(count, 12))
+    return np.maximum(values, 0).astype(np.float32), labels
+
+
+def test_products_of_features_are_the_kernel() -> None:
+    x, _ = clusters(40)
+    kernel = fit_kernel(x)
+    roots = np.sqrt(x.astype(np.float64))
+    squared = ((roots[:, None] - roots) ** 2).sum(axis=2)
+    expected = np.exp(-squared / kernel.scale)
+    found = kernel.features(x)
+    np.testing.assert_allclose(found @ found.T, expected, atol=50 * LEAST_EIGENVALUE)
+    # At the median distance the kernel is exp(-sharpness).
+    between = np.median(squared[np.triu_indices(40, 1)])
+    assert kernel.scale * 2.0 == pytest.approx(between, rel=1e-4)
+
+
+def test_roots_keep_signs() -> None:
+    np.testing.assert_array_equal(rooted(np.array([[4.0, -9.0, 0.0]], np.float32)), [[2, -3, 0]])
+
+
+def test_pictures_that_are_all_the_same_are_answered() -> None:
+    found = held_out(np.ones((6, 3), np.float32), np.array([0, 1, 0, 1, 0, 1]), 2)
+    assert np.isfinite(found.probabilities).all()
+
+
+def test_a_class_without_pictures_is_hardly_likely() -> None:
+    x, labels = clusters(40)
+    found = held_out(x, labels, CLASSES + 1)
+    assert np.isfinite(found.probabilities).all()
+    assert (found.probabilities.argmax(axis=1) != CLASSES).all()
+
+
+def test_a_known_penalty_gives_the_head_that_was_chosen() -> None:
+    x, labels = clusters(60)
+    fit = fit_ridge(x, labels, CLASSES)
+    head = solve_ridge(x, labels, CLASSES, fit.penalty)
+    np.testing.assert_allclose(head.weight * fit.scale, fit.head.weight, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(head.bias * fit.scale, fit.head.bias, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("most", [1024, 50])
+def test_planted_wrong_labels_come_first(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where most pictures are held out by not being fitted at all."""
+    monkeypatch.setattr(evidence, "MOST_FITTED", most)
+    x, truth = clusters(160, seed=3)
+    wrong = np.array([5, 30, 77, 99, 120, 143])
+    labels = truth.copy()
+    labels[wrong] = (truth[wrong] + 1) % CLASSES
+    found = held_out(x, labels, CLASSES)
+    ranked = contradicted(found.probabilities, labels)
+    assert sorted(ranked) == list(range(160))
+    assert set(ranked[:8]) >= set(wrong.tolist())
+    assert len(found.rows) == min(most, 160)
+
+
+def test_every_class_is_spread_over() -> None:
+    labels = np.array([0] * 50 + [1] * 5 + [2])
+    rows = spread(labels, 15, 0)
+    assert len(rows) == 15
+    assert rows == sorted(set(rows))
+    assert np.bincount(labels[rows]).tolist() == [9, 5, 1]
+    # No class is left out, even if there are more of them than rows.
+    assert set(labels[spread(labels, 1, 0)]) == {0, 1, 2}
