@@ -102,11 +102,18 @@ class OnnxRuntimeSession(Session):
 
     def embed(self, h: Floats) -> Embedded:
         """See Session."""
-        logits = np.empty((len(h), self._classes), np.float32)
         embeddings = np.empty((len(h), self._embedding_size), np.float32)
+        return Embedded(self._predict(h, {"embedding": embeddings}), embeddings)
+
+    def predict(self, h: Floats) -> Floats:
+        """See Session; what is not asked for takes no memory."""
+        return self._predict(h, {})
+
+    def _predict(self, h: Floats, others: Arrays) -> Floats:
+        logits = np.empty((len(h), self._classes), np.float32)
         inputs = {**self._state, "h": _own(h, np.float32)}
-        self._function("predict").run(inputs, {"logits": logits, "embedding": embeddings})
-        return Embedded(logits, embeddings)
+        self._function("predict").run(inputs, {"logits": logits, **others})
+        return logits
 
     def state(self) -> Tensors:
         """See Session."""
@@ -157,6 +164,8 @@ class _Function:
         try:
             for name in self._inputs:
                 self._binding.bind_input(*_memory(name, inputs[name]))
+            # An output of the call before would be written to memory that is no longer ours.
+            self._binding.clear_binding_outputs()
             for name, array in outputs.items():
                 self._binding.bind_output(*_memory(name, array))
             self._session.run_with_iobinding(self._binding)

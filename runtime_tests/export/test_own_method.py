@@ -18,6 +18,7 @@ from mobiletl.core.accounting.account import account
 from mobiletl.core.backbones import find_backbone
 from mobiletl.core.methods import find_method
 from mobiletl.device.bundle.bundle import open_bundle
+from mobiletl.device.bundle.state_file import load_state
 from mobiletl.device.commands.table import main
 from mobiletl.device.sessions.runtimes import open_session
 from mobiletl.export.own_method import method_named
@@ -170,7 +171,17 @@ def trained(tmp_path_factory: pytest.TempPathFactory, others: Path) -> Callable[
             flags = ["--weights", "demo", "--method", method, "--blocks", "1"]
             export(place / "bundle", *flags)
             flags = ["--bundle", str(place / "bundle"), "--data", str(folder / "digits")]
-            flags += ["--no-augment", "--threads", "1", "--lr", "0.1", "--epochs", "6"]
+            flags += [
+                "--start",
+                "random",
+                "--no-augment",
+                "--threads",
+                "1",
+                "--lr",
+                "0.1",
+                "--epochs",
+                "6",
+            ]
             assert main(["train", *flags, "--out", str(place / "run")]) == 0
         return place
 
@@ -207,13 +218,16 @@ def finish(place: Path, out: Path, *flags: str) -> int:
 
 
 def on_board(place: Path) -> Array:
-    state = {k: v.numpy() for k, v in load_file(place / "run/state.safetensors").items()}
-    with open_session(open_bundle(place / "bundle"), CLASSES, state, 1) as session:
-        return np.asarray(session.predict(session.features(PICTURES)))
+    """The logits that a finished file has: those of the state over its temperature."""
+    bundle = open_bundle(place / "bundle")
+    state, info = load_state(place / "run/state.safetensors", bundle.manifest)
+    temperature = 1.0 if info.answers is None else info.answers.temperature
+    with open_session(bundle, CLASSES, state, 1) as session:
+        return np.asarray(session.predict(session.features(PICTURES))) / temperature
 
 
 def in_onnx(path: Path) -> Array:
-    (logits,) = onnxruntime.InferenceSession(path).run(None, {"images": PICTURES})
+    logits = onnxruntime.InferenceSession(path).run(["logits"], {"images": PICTURES})[0]
     return np.asarray(logits)
 
 
