@@ -31,6 +31,9 @@ from mobiletl.device.sessions.session import Session
 
 # The principal directions of more pictures score no better (docs/honest.md).
 MOST_PICTURES = 256
+# Parts in which pictures without a validation part are judged.
+FOLDS = 5
+_STREAM = 0x666F6C64
 
 # Called with pictures done and in all; may raise to stop.
 OnProgress = Callable[[int, int], None]
@@ -67,6 +70,31 @@ def fit_answers(
         temperature=temperature,
         pictures=len(labels),
         calibration_error=calibration_error(logits / temperature, labels),
+        unknown=_unknown(scores, familiar),
+    )
+
+
+def answers_in_turn(embeddings: Floats, labels: Labels, held_out: Reals, seed: int) -> Answers:
+    """Fit the answers of a classifier that was solved for, whose held-out logits are [P,K].
+
+    There is no validation part. Pictures are strange or not to the directions of the others: in
+    FOLDS parts, each is judged by the rest, at most MOST_PICTURES of them.
+    """
+    parts = np.random.default_rng((_STREAM, seed)).permutation(len(labels)) % FOLDS
+    strange = np.zeros(len(labels))
+    for part in range(FOLDS):
+        mine = parts == part
+        if mine.any() and not mine.all():
+            rest = embeddings[~mine][:MOST_PICTURES]
+            strange[mine] = strangeness(embeddings[mine], fit_familiar(rest))
+    chosen = balanced_rows(labels, range(len(labels)), seed, MOST_PICTURES)
+    familiar = fit_familiar(embeddings[chosen])
+    # Solving has chosen the scale of the logits on these very answers.
+    scores = score(held_out, strange, temperature=1.0)
+    return Answers(
+        temperature=1.0,
+        pictures=len(labels),
+        calibration_error=calibration_error(held_out, labels),
         unknown=_unknown(scores, familiar),
     )
 

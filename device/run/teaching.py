@@ -14,6 +14,7 @@ from typing import Sequence
 
 import numpy as np
 
+from mobiletl.device.bundle.answers import Answers
 from mobiletl.device.bundle.arrays import Floats
 from mobiletl.device.bundle.bundle import Bundle, open_bundle
 from mobiletl.device.bundle.state_file import StateInfo, save_state
@@ -25,6 +26,7 @@ from mobiletl.device.features.views import ONLY_CENTRAL
 from mobiletl.device.heads.ridge import fit_ridge
 from mobiletl.device.memory.measured import peak_bytes
 from mobiletl.device.pictures.skipped import SkippedFiles
+from mobiletl.device.run.answers import answers_in_turn
 from mobiletl.device.run.beginning import first_state
 from mobiletl.device.run.checkpoints import RunFolder
 from mobiletl.device.run.closed_form import Embeddings, embed, with_head
@@ -122,7 +124,8 @@ class _Teaching:
             looked_at = [parts.train, parts.val] if dataset.drawn else [parts.train]
             found = [self._embed(part, buffer) for part in looked_at]
             labels = np.concatenate([one.labels for one in found])
-            fit = fit_ridge(np.concatenate([one.values for one in found]), labels, classes)
+            values = np.concatenate([one.values for one in found])
+            fit = fit_ridge(values, labels, classes)
             self.session.load(with_head(self.session.state(), manifest, fit.head))
             if not dataset.drawn:
                 score = partial(self._show, "validating")
@@ -131,7 +134,8 @@ class _Teaching:
                     self.session, part.source, part.labels, classes, buffer, score
                 )
         held_out = score_of(fit.held_out, labels, classes)
-        self._save(held_out)
+        answers = answers_in_turn(values, labels, fit.held_out, self.opened.settings.seed)
+        self._save(held_out, answers)
         return len(labels), held_out, validation
 
     def _embed(self, part: Pictures, buffer: Floats) -> Embeddings:
@@ -157,7 +161,7 @@ class _Teaching:
             kept=self.opened.kept,
         )
 
-    def _save(self, held_out: Score) -> None:
+    def _save(self, held_out: Score, answers: Answers) -> None:
         info = StateInfo(
             fit=self.bundle.manifest.fit,
             class_names=self.opened.dataset.class_names,
@@ -166,6 +170,7 @@ class _Teaching:
             seed=self.opened.settings.seed,
             best_accuracy=held_out.accuracy,
             settings={"taught": asdict(self.opened.settings)},
+            answers=answers,
         )
         save_state(self.opened.folder.best, self.session.state(), info)
 
