@@ -29,7 +29,7 @@ from mobiletl.device.run.training import train
 
 EXAMPLES = """\
 to paste:
-  mobiletl train --bundle artifacts/mbv2 --data photos/ --epochs 10
+  mobiletl train --bundle artifacts/mbv2 --data photos/
   python artifacts/mbv2/device/train_on_board.py --data photos/
   mobiletl train --bundle artifacts/mbv2 --data photos/ --out runs/first
   mobiletl train --bundle artifacts/mbv2 --data photos/ --resume runs/first

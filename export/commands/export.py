@@ -150,7 +150,7 @@ def _report(out: Path, manifest: dict[str, object]) -> None:
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
     print(f"wrote {out} ({size / 1e6:.1f} MB). See what is in it, then train on a board:")
     print(f"  mobiletl inspect --bundle {out}")
-    print(f"  python {out}/device/train_on_board.py --data photos/ --epochs 10")
+    print(f"  python {out}/device/train_on_board.py --data photos/")
 
 
 if __name__ == "__main__":
