@@ -36,6 +36,9 @@ def main(folder: Path) -> None:
     train: list[Any] = ["train", "--bundle", folder / "bundle", "--data", folder / "photos"]
     train += ["--threads", "1", "--json"]
     fresh: list[Any] = ["--epochs", EPOCHS, "--batch", "8", "--lr", LEARNING_RATE]
+    # Losses are compared with those of another processor, whose last bit may be another: in maps of
+    # 8 bits, and in the search for a scale, that would become more.
+    fresh += ["--start", "random", "--views", 0]
 
     inspected = json.loads(call("inspect", "--bundle", folder / "bundle", "--json"))
     whole, cut = folder / "whole", folder / "cut"

@@ -135,7 +135,8 @@ def test_other_process_writes_the_same_bundle(tmp_path: Path) -> None:
     request = replace(case.request(tmp_path / "here"), runtimes=DEFAULT_RUNTIMES)
     here, out = export_bundle(request), tmp_path / "there"
     command = Path(sys.executable).parent / "mobiletl"
-    flags = ["--weights", "demo", "--method", case.method, "--blocks", "1", "--out", str(out)]
+    flags = ["--weights", "demo", "--method", case.method, "--blocks", "1"]
+    flags += ["--optimizer", case.optimizer, "--out", str(out)]
     environment = {**os.environ, "PYTHONHASHSEED": "7"}
     subprocess.run([command, "export", *flags], env=environment, check=True, capture_output=True)
     ours, theirs = (json.loads((p / "manifest.json").read_text("utf-8")) for p in (here, out))
