@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from mobiletl.device.run.options import Former, Outcome
     from mobiletl.device.run.start import Start, state_start
     from mobiletl.device.run.stop import StopFlag, StopRequested
-    from mobiletl.device.run.teacher import Teacher
+    from mobiletl.device.teaching.teacher import Teacher
 
 __all__ = [
     "Bundle",
@@ -80,7 +80,7 @@ _HOMES = {
     "mobiletl.device.run.options": ("Former", "Outcome"),
     "mobiletl.device.run.start": ("Start", "state_start"),
     "mobiletl.device.run.stop": ("StopFlag", "StopRequested"),
-    "mobiletl.device.run.teacher": ("Teacher",),
+    "mobiletl.device.teaching.teacher": ("Teacher",),
 }
 
 

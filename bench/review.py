@@ -24,10 +24,10 @@ from mobiletl.device.bundle.bundle import Bundle, open_bundle
 from mobiletl.device.bundle.frame import Frame
 from mobiletl.device.bundle.prepare import prepare
 from mobiletl.device.heads.ridge import fit_ridge
+from mobiletl.device.heads.softmax import softmax
 from mobiletl.device.pictures.dataset import open_dataset
 from mobiletl.device.reviewing.duplicates import candidates, confirmed, grey_copy
 from mobiletl.device.reviewing.evidence import held_out
-from mobiletl.device.reviewing.scores import softmax
 from mobiletl.device.run.start import bundle_start
 from mobiletl.device.sessions.runtimes import open_session
 from mobiletl.device.sessions.session import Session

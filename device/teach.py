@@ -27,8 +27,8 @@ from mobiletl.device.run.evaluation import Score
 from mobiletl.device.run.options import Options
 from mobiletl.device.run.report import skipped_lines
 from mobiletl.device.run.stop import StopFlag, StopRequested
-from mobiletl.device.run.teaching import Taught, teach
 from mobiletl.device.run.terminal import Terminal, new_run_folder
+from mobiletl.device.teaching.folder import Taught, teach
 
 EXAMPLES = """\
 to paste:

@@ -23,7 +23,7 @@ from mobiletl.device.bundle.bundle import Bundle
 from mobiletl.device.bundle.frame import frame_of
 from mobiletl.device.bundle.prepare import prepare
 from mobiletl.device.bundle.state_file import load_state
-from mobiletl.device.run.evaluation import log_softmax
+from mobiletl.device.heads.softmax import log_softmax
 from mobiletl.device.sessions.runtimes import open_session
 
 Floats = npt.NDArray[np.float32]

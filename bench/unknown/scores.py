@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from mobiletl.device.bundle.arrays import Floats, Labels
-from mobiletl.device.heads.calibration import Reals, log_probabilities
+from mobiletl.device.heads.calibration import Reals
+from mobiletl.device.heads.softmax import log_softmax
 from mobiletl.device.heads.unknown import fit_familiar, score, strangeness
 
 
@@ -34,7 +35,7 @@ class Seen:
 
 def maximum_probability(known: Known, seen: Seen) -> Reals:
     """Hendrycks and Gimpel, ICLR 2017."""
-    result: Reals = log_probabilities(seen.logits / known.temperature).max(axis=1)
+    result: Reals = log_softmax(seen.logits / known.temperature).max(axis=1)
     return result
 
 

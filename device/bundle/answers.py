@@ -1,6 +1,6 @@
 """What a state knows of its own answers: how sure they are, and what it has never seen.
 
-Training fits it on validation pictures when it ends (run/answers.py). Letters: D numbers in an
+Training fits it on validation pictures when it ends (solving/answers.py). Letters: D numbers in an
 embedding, R directions, K classes.
 """
 

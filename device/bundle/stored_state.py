@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from types import TracebackType
 from typing import Iterator, Mapping, Tuple
 
 import numpy as np
 from safetensors import safe_open
 
 from mobiletl.device.bundle.arrays import Floats, Tensors
+from mobiletl.device.bundle.closing import Closing
 from mobiletl.device.bundle.digest import tensors_digest
 
 _LENGTH_BYTES = 8
@@ -23,7 +23,7 @@ PIECE_BYTES = 1 << 16
 _Place = Tuple[Tuple[int, ...], int]
 
 
-class StoredState(Mapping[str, Floats]):
+class StoredState(Closing, Mapping[str, Floats]):
     """A mapping from a name to a newly read f32 array; a context manager."""
 
     def __init__(self, path: Path) -> None:
@@ -96,14 +96,3 @@ class StoredState(Mapping[str, Floats]):
     def close(self) -> None:
         """Close the file."""
         self._file.close()
-
-    def __enter__(self) -> StoredState:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()

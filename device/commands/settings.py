@@ -7,7 +7,7 @@ from typing import Any
 
 from mobiletl.device.memory.limit import parse_bytes
 from mobiletl.device.run.expected import parse_seconds
-from mobiletl.device.run.limits import STARTS, problems_of
+from mobiletl.device.run.limits import KNOWN, STARTS, problems_of
 from mobiletl.device.run.options import (
     DEFAULTS,
     LEAST_EPOCHS,
@@ -18,18 +18,7 @@ from mobiletl.device.run.options import (
 from mobiletl.device.sessions.table import RUNTIMES
 
 # A resumed run keeps these; each is None unless it was named.
-SETTINGS = (
-    "epochs",
-    "batch",
-    "lr",
-    "seed",
-    "augment",
-    "views",
-    "start",
-    "val_split",
-    "micro_batch",
-    "runtime",
-)
+SETTINGS = KNOWN
 # These may change when a run is resumed.
 RESOURCES = ("cache", "no_cache", "threads", "save_every", "max_memory", "max_time", "replay_mb")
 

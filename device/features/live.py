@@ -38,7 +38,7 @@ class FeatureSource(ABC):
 
 
 @dataclass(frozen=True)
-class Looked:
+class KnownPicture:
     """A picture as it is looked at: what it is known by, how to get it, its class and its views."""
 
     identity: str
@@ -59,7 +59,7 @@ class LiveFeatures(FeatureSource):
         self,
         session: Session,
         size: Input,
-        pictures: Callable[[int], Looked],
+        pictures: Callable[[int], KnownPicture],
         on_unreadable: OnUnreadable,
         micro_batch: int = 1,
         codec: Codec | None = None,
@@ -100,10 +100,10 @@ class LiveFeatures(FeatureSource):
         self._run(waiting, out)
         return written
 
-    def _stored(self, picture: Looked, view: int, out: Floats) -> bool:
+    def _stored(self, picture: KnownPicture, view: int, out: Floats) -> bool:
         return self._codec is not None and self._maps.read(picture.identity, view, out)
 
-    def _prepare(self, picture: Looked, view: int, image: Floats) -> None:
+    def _prepare(self, picture: KnownPicture, view: int, image: Floats) -> None:
         if picture.frame is None:
             raise UnreadablePicture(picture.identity, "is gone, and its feature map is damaged")
         write_view(picture.frame, self._size, picture.identity, view, image)
@@ -129,6 +129,6 @@ class LiveFeatures(FeatureSource):
 class _Waiting:
     """A picture in the micro-batch, and the row of the result that its map goes to."""
 
-    picture: Looked
+    picture: KnownPicture
     view: int
     place: int

@@ -15,7 +15,7 @@ from mobiletl.device.bundle.decode import UnreadablePicture
 from mobiletl.device.bundle.frame import Frame
 from mobiletl.device.bundle.manifest import Manifest
 from mobiletl.device.errors import NoSpace
-from mobiletl.device.features.live import FeatureSource, LiveFeatures, Looked, OnUnreadable
+from mobiletl.device.features.live import FeatureSource, KnownPicture, LiveFeatures, OnUnreadable
 from mobiletl.device.features.maps import Maps
 from mobiletl.device.features.quantised import Codec
 from mobiletl.device.features.replay import Kept, KeptParts, kept_parts
@@ -134,13 +134,13 @@ class _Rows:
         on_unreadable: OnUnreadable,
         kept: Sequence[Kept],
     ) -> Pictures:
-        def look(row: int) -> Looked:
+        def look(row: int) -> KnownPicture:
             if row >= len(pictures):
                 one = kept[row - len(pictures)]
-                return Looked(one.picture, None, one.class_name, Views(one.views))
+                return KnownPicture(one.picture, None, one.class_name, Views(one.views))
             picture = pictures[row]
             name = self._dataset.class_names[picture.label]
-            return Looked(self.identity(picture), self._frame(picture), name, views)
+            return KnownPicture(self.identity(picture), self._frame(picture), name, views)
 
         def note(row: int, reason: str) -> None:
             # Of a picture that is gone there is no file to name.

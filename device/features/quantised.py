@@ -42,10 +42,12 @@ class Codec:
         # The last group is made up with copies of the last value, which change no range.
         rows = np.pad(flat, (0, self._groups * self._group - self._values), "edge")
         rows = rows.reshape(self._groups, self._group)
-        lowest = rows.min(axis=1).astype(_FLOAT)
-        step = ((rows.max(axis=1) - lowest) / np.float32(LEVELS)).astype(_FLOAT)
-        scaled = (rows - lowest[:, None]) / np.where(step > 0, step, np.float32(1))[:, None]
-        levels = np.clip(np.rint(scaled), 0, LEVELS).astype(np.uint8)
+        # A map that is not finite comes back so: the loss that it makes is noticed.
+        with np.errstate(invalid="ignore"):
+            lowest = rows.min(axis=1).astype(_FLOAT)
+            step = ((rows.max(axis=1) - lowest) / np.float32(LEVELS)).astype(_FLOAT)
+            scaled = (rows - lowest[:, None]) / np.where(step > 0, step, np.float32(1))[:, None]
+            levels = np.clip(np.rint(scaled), 0, LEVELS).astype(np.uint8)
         return b"".join(part.tobytes() for part in (lowest, step, levels))
 
     def decode(self, content: bytes, out: Floats) -> None:
@@ -55,6 +57,7 @@ class Codec:
         step = np.frombuffer(content, _FLOAT, self._groups, side)
         levels = np.frombuffer(content, np.uint8, offset=2 * side)
         rows = levels.reshape(self._groups, self._group).astype(np.float32)
-        rows *= step[:, None]
-        rows += lowest[:, None]
+        with np.errstate(invalid="ignore"):
+            rows *= step[:, None]
+            rows += lowest[:, None]
         out[...] = rows.reshape(-1)[: self._values].reshape(self._shape)

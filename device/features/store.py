@@ -26,10 +26,10 @@ import struct
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, BinaryIO, Iterator, Tuple
 
 from mobiletl.device.bundle.arrays import Floats
+from mobiletl.device.bundle.closing import Closing
 from mobiletl.device.bundle.manifest import Manifest
 from mobiletl.device.errors import NoSpace
 from mobiletl.device.features.quantised import Codec
@@ -61,7 +61,7 @@ def store_path(folder: Path, manifest: Manifest) -> Path:
     return folder / f"maps-{manifest.fit[:16]}.store"
 
 
-class FeatureStore:
+class FeatureStore(Closing):
     """Maps that were computed before; a context manager."""
 
     def __init__(self, path: Path, manifest: Manifest) -> None:
@@ -148,17 +148,6 @@ class FeatureStore:
     def close(self) -> None:
         """Close the file; it stays."""
         self._file.close()
-
-    def __enter__(self) -> FeatureStore:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _open(self, about: dict[str, Any]) -> None:
         """Find the records; begin afresh where the file is of other maps."""

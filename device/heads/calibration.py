@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from mobiletl.device.bundle.arrays import Labels
 from mobiletl.device.heads.search import least
+from mobiletl.device.heads.softmax import log_softmax, softmax
 
 # Python 3.8 cannot evaluate `np.floating[Any]`.
 Reals = NDArray[Any]
@@ -37,18 +38,11 @@ def fit_temperature(logits: Reals, labels: Labels) -> float:
 
     def loss(log_temperature: float) -> float:
         scaled = logits / math.exp(log_temperature)
-        of_labels = log_probabilities(scaled)[np.arange(len(labels)), labels]
+        of_labels = log_softmax(scaled)[np.arange(len(labels)), labels]
         return -float(of_labels.sum()) + 0.5 * (log_temperature / PRIOR_WIDTH) ** 2
 
     place, _ = least(loss, math.log(TEMPERATURES[0]), math.log(TEMPERATURES[1]))
     return math.exp(place)
-
-
-def log_probabilities(logits: Reals) -> Reals:
-    """Logarithm of the softmax of each row of `logits` [P,K], in double precision."""
-    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
-    result: Reals = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-    return result
 
 
 def calibration_error(logits: Reals, labels: Labels, bins: int = BINS) -> float:
@@ -58,7 +52,7 @@ def calibration_error(logits: Reals, labels: Labels, bins: int = BINS) -> float:
     mean probability is compared with the share that is right. Of P pictures it is some
     0.5 * sqrt(bins in use / P) even where every probability is true.
     """
-    shares = np.exp(log_probabilities(logits))
+    shares = softmax(logits)
     sure = shares.max(axis=1)
     right = shares.argmax(axis=1) == labels
     places = np.minimum((sure * bins).astype(np.int64), bins - 1)

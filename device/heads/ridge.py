@@ -20,6 +20,7 @@ import numpy as np
 
 from mobiletl.device.bundle.arrays import Floats, Labels
 from mobiletl.device.heads.search import least
+from mobiletl.device.heads.softmax import log_softmax
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -170,8 +171,7 @@ def _calibrated(fit: Reals, labels: Labels, weights: Reals) -> tuple[float, floa
 
 
 def _smoothed_cross_entropy(logits: Reals, labels: Labels, weights: Reals, spread: float) -> float:
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    log_shares = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    log_shares = log_softmax(logits)
     of_label = log_shares[np.arange(len(labels)), labels]
     return -float(
         np.average((1 - spread) * of_label + spread * log_shares.mean(axis=1), weights=weights)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import TracebackType
 from typing import Union
 
 import numpy as np
@@ -12,13 +11,14 @@ import numpy as np
 from mobiletl.device.bundle.answers import Answers, Unknown
 from mobiletl.device.bundle.arrays import Floats, Pixels, Tensors
 from mobiletl.device.bundle.bundle import Bundle, open_bundle
+from mobiletl.device.bundle.closing import Closing
 from mobiletl.device.bundle.frame import Frame, frame_of
 from mobiletl.device.bundle.manifest import Manifest
 from mobiletl.device.bundle.prepare import prepare
 from mobiletl.device.bundle.state_file import load_state
 from mobiletl.device.errors import UsageError
+from mobiletl.device.heads.softmax import softmax
 from mobiletl.device.heads.unknown import Familiar, score, strangeness
-from mobiletl.device.run.evaluation import log_softmax
 from mobiletl.device.run.start import Start
 from mobiletl.device.sessions.runtimes import open_session
 from mobiletl.device.sessions.session import Embedded, Session
@@ -53,7 +53,7 @@ class Prediction:
         return self.probabilities[0]
 
 
-class Predictor:
+class Predictor(Closing):
     """A context manager; graphs are loaded with the first frame and stay loaded."""
 
     def __init__(
@@ -107,17 +107,6 @@ class Predictor:
         """Free what the runtime holds."""
         self._session.close()
 
-    def __enter__(self) -> Predictor:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
 
 def open_predictor(
     bundle: str | Path | Bundle,
@@ -158,7 +147,7 @@ def _familiarity(found: Embedded, temperature: float, unknown: Unknown) -> float
 
 def _ranked(name: str, logits: Floats, class_names: tuple[str, ...]) -> Prediction:
     """Labels by falling probability; equal ones come in the order of the classes."""
-    shares = np.exp(log_softmax(logits)[0])
+    shares = softmax(logits)[0]
     order = np.argsort(-shares, kind="stable")
     return Prediction(
         name,

@@ -16,13 +16,13 @@ import numpy as np
 
 from mobiletl.device.bundle.arrays import Floats, Labels
 from mobiletl.device.heads.ridge import RidgeFit, fit_ridge
+from mobiletl.device.heads.softmax import softmax
+from mobiletl.device.pictures.balanced import balanced_rows
 from mobiletl.device.reviewing.kernel import Kernel, fit_kernel
-from mobiletl.device.reviewing.scores import softmax
 
 # Heads are fitted to so many pictures at most; the rest are held out by that. It bounds memory (a
 # few arrays of 1024 x 1024 numbers) and time.
 MOST_FITTED = 1024
-_STREAM = 0x72766577
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Evidence:
 
 def held_out(embeddings: Floats, labels: Labels, classes: int, seed: int = 0) -> Evidence:
     """Answer each of `embeddings` [P,D] by a head fitted without it; every class has a picture."""
-    rows = spread(labels, MOST_FITTED, seed)
+    rows = balanced_rows(labels, range(len(labels)), seed, MOST_FITTED)
     kernel = fit_kernel(embeddings[rows])
     fit = fit_ridge(kernel.features(embeddings[rows]), labels[rows], classes)
     logits = np.empty((len(labels), classes), np.float32)
@@ -48,19 +48,7 @@ def held_out(embeddings: Floats, labels: Labels, classes: int, seed: int = 0) ->
     for start in range(0, len(rest), MOST_FITTED):
         some = rest[start : start + MOST_FITTED]
         logits[some] = kernel.features(embeddings[some]) @ fit.head.weight.T + fit.head.bias
-    return Evidence(softmax(logits), kernel, fit, rows)
-
-
-def spread(labels: Labels, most: int, seed: int) -> list[int]:
-    """Return at most about `most` rows, sorted: of every class as many, as far as it has them."""
-    order = np.random.default_rng((_STREAM, seed)).permutation(len(labels))
-    # A picture's turn: how many of its class come before it.
-    turns = np.empty(len(labels), np.int64)
-    for label in np.unique(labels):
-        mine = order[labels[order] == label]
-        turns[mine] = np.arange(len(mine))
-    taken = order[np.argsort(turns[order], kind="stable")][: max(most, len(np.unique(labels)))]
-    return sorted(int(row) for row in taken)
+    return Evidence(softmax(logits).astype(np.float32), kernel, fit, rows)
 
 
 def contradicted(probabilities: Floats, labels: Labels) -> list[int]:

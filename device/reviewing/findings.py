@@ -13,13 +13,14 @@ from typing import Any, Sequence
 import numpy as np
 
 from mobiletl.device.bundle.arrays import Floats, Labels, Pixels
+from mobiletl.device.heads.softmax import softmax
 from mobiletl.device.pictures.dataset import Picture, Skipped
 from mobiletl.device.reviewing.curve import Curve, learning_curve, sentence
 from mobiletl.device.reviewing.duplicates import ALIKE, Pair, candidates, confirmed
 from mobiletl.device.reviewing.evidence import contradicted, held_out
 from mobiletl.device.reviewing.looking import Looked
 from mobiletl.device.reviewing.opened import Opened
-from mobiletl.device.reviewing.scores import Share, confusion, shares, softmax, worst
+from mobiletl.device.reviewing.scores import Share, confusion, shares, worst
 from mobiletl.device.reviewing.thumbnails import grey_of
 
 TRAIN, VAL = "train", "val"
@@ -156,7 +157,7 @@ def find(opened: Opened, looked: Looked) -> Findings:
     classes = len(names)
     evidence = held_out(looked.embeddings, labels, classes)
     validating = np.arange(looked.training, len(labels))
-    said = softmax(looked.logits)
+    said = softmax(looked.logits).astype(np.float32)
     counts = confusion(labels[validating], said[validating].argmax(axis=1), classes)
     best, of_class = shares(counts)
     by_head = confusion(labels, evidence.probabilities.argmax(axis=1), classes)

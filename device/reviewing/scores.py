@@ -67,13 +67,6 @@ def shares(counts: Labels) -> tuple[Share, list[Share]]:
     return Share(int(np.trace(counts)), int(counts.sum())), of_class
 
 
-def softmax(logits: Floats) -> Floats:
-    """Return each row's probabilities [P,K]."""
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    result: Floats = (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
-    return result
-
-
 def worst(probabilities: Floats, labels: Labels) -> list[int]:
     """Return rows of [P,K] that are wrong, the least probable label first."""
     own = probabilities[np.arange(len(labels)), labels]

@@ -181,6 +181,12 @@ class Checkpoints:
         stored, _ = open_state(self.folder.state(kind), self._manifest)
         return stored
 
+    def answers(self) -> Answers | None:
+        """Return what the best state knows of its answers; None until the run has ended."""
+        stored, info = open_state(self.folder.best, self._manifest)
+        stored.close()
+        return info.answers
+
     def add_answers(self, tensors: Tensors, answers: Answers) -> None:
         """Save the best state, which `tensors` are, once more, with `answers`; raises NoSpace."""
         stored, info = open_state(self.folder.best, self._manifest)

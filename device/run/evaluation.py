@@ -6,13 +6,11 @@ from dataclasses import dataclass
 from typing import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mobiletl.device.bundle.arrays import Floats, Labels
 from mobiletl.device.features.live import FeatureSource
+from mobiletl.device.heads.softmax import Doubles, log_softmax
 from mobiletl.device.sessions.session import Session
-
-Doubles = NDArray[np.float64]
 
 # Called before each batch with pictures done and in all; may raise to stop.
 OnProgress = Callable[[int, int], None]
@@ -78,14 +76,6 @@ def cross_entropy(logits: Floats | Doubles, labels: Labels) -> Doubles:
     """Cross-entropy of each row of `logits` [N,K]; not finite where a logit is not."""
     losses: Doubles = -log_softmax(logits)[np.arange(len(labels)), labels]
     return losses
-
-
-def log_softmax(logits: Floats | Doubles) -> Doubles:
-    """Logarithm of each row's probabilities [N,K], in double precision."""
-    with np.errstate(invalid="ignore"):
-        shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
-        result: Doubles = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-    return result
 
 
 def _counts(values: Labels) -> tuple[int, ...]:

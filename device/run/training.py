@@ -21,12 +21,11 @@ from mobiletl.device.features.views import views
 from mobiletl.device.memory.limit import check_limit
 from mobiletl.device.memory.measured import peak_bytes
 from mobiletl.device.memory.plan import MemoryPlan, plan
+from mobiletl.device.pictures.balanced import balanced_rows
 from mobiletl.device.pictures.skipped import SkippedFiles
 from mobiletl.device.printable import printable
-from mobiletl.device.run.answers import fit_answers
 from mobiletl.device.run.beginning import Beginning, first_state
 from mobiletl.device.run.checkpoints import Checkpoints, Position, Settings
-from mobiletl.device.run.closed_form import MOST_PICTURES, balanced_rows, load_head
 from mobiletl.device.run.events import FAILED, FINISHED, STOPPED, Ended, Note, Part, Started
 from mobiletl.device.run.events_file import EventsFile
 from mobiletl.device.run.expected import TooLong
@@ -42,6 +41,8 @@ from mobiletl.device.run.trainer import Job, Trainer
 from mobiletl.device.sessions.freed import return_freed
 from mobiletl.device.sessions.runtimes import open_session
 from mobiletl.device.sessions.session import Session
+from mobiletl.device.solving.answers import fit_answers
+from mobiletl.device.solving.closed_form import MOST_PICTURES, load_head
 
 RESUMED = "resume"
 
@@ -278,7 +279,10 @@ class _Run:
     def _fit_answers(
         self, job: Job, position: Position, voice: Listener, stop: StopFlag
     ) -> Answers | None:
-        """Find out how sure the best state may be, and add that to it."""
+        """Find out how sure the best state may be, and add that to it, unless it is known."""
+        known = job.checkpoints.answers()
+        if known is not None:
+            return known
         # All that a step takes is in memory still, so what this takes has to be free first.
         return_freed()
         if position.best is None or position.best.epoch != position.epoch:
@@ -303,8 +307,11 @@ class _Run:
         show = _progress("embedding", voice, stop)
         manifest, seed = self.bundle.manifest, self.settings.seed
         there = len(self.opened.dataset.train)
-        kept = [one.picture for one in self.opened.replayed.train]
-        rows = [*range(there), *(there + kept.index(picture) for picture in dict.fromkeys(kept))]
+        # Of a picture that comes repeatedly, the first row.
+        kept: dict[str, int] = {}
+        for row, one in enumerate(self.opened.replayed.train, there):
+            kept.setdefault(one.picture, row)
+        rows = [*range(there), *kept.values()]
         chosen = balanced_rows(job.train.labels, rows, seed, MOST_PICTURES)
         fit = load_head(job.session, manifest, job.train, chosen, job.classes, job.buffer, show)
         if fit is None:

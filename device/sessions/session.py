@@ -6,15 +6,13 @@ C x h x w the feature map, D the width of the embedding.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Mapping, TypeVar
+from typing import Mapping
 
 from mobiletl.device.bundle.arrays import Floats, Labels, Tensors
+from mobiletl.device.bundle.closing import Closing
 from mobiletl.device.errors import BadState
-
-SessionType = TypeVar("SessionType", bound="Session")
 
 
 @dataclass(frozen=True)
@@ -37,7 +35,7 @@ class Embedded:
     """f32[N,D], what the last linear layer reads to give the logits."""
 
 
-class Session(ABC):
+class Session(Closing):
     """A loaded bundle with its own copy of the state; a context manager."""
 
     batch: int | None = None
@@ -79,17 +77,6 @@ class Session(ABC):
     @abstractmethod
     def close(self) -> None:
         """Free what the runtime holds; the session cannot be used afterwards."""
-
-    def __enter__(self: SessionType) -> SessionType:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def overwrite(own: Tensors, state: Mapping[str, Floats]) -> None:

@@ -14,7 +14,7 @@ from mobiletl.device.bundle.frame import Frame, frame_of
 from mobiletl.device.bundle.manifest import Manifest
 from mobiletl.device.errors import NoSpace
 from mobiletl.device.features import parts
-from mobiletl.device.features.live import LiveFeatures, Looked
+from mobiletl.device.features.live import KnownPicture, LiveFeatures
 from mobiletl.device.features.maps import Maps
 from mobiletl.device.features.parts import Parts, SourcePlan, open_parts, worth_keeping
 from mobiletl.device.features.quantised import Codec
@@ -55,9 +55,9 @@ class Setting:
         return frame_of(self.root / self.pictures[row].path)
 
     def live(self, turns: Views = ONLY_CENTRAL, micro_batch: int = 1, **kept: Any) -> LiveFeatures:
-        def look(row: int) -> Looked:
+        def look(row: int) -> KnownPicture:
             frame = self.frame(row)
-            return Looked(frame.identity(), frame, "ab"[row // 4], turns)
+            return KnownPicture(frame.identity(), frame, "ab"[row // 4], turns)
 
         def note(row: int, reason: str) -> None:
             self.unreadable.append(row)
@@ -161,7 +161,7 @@ def test_a_picture_that_is_gone_is_read_from_the_memory_alone(
         gone = LiveFeatures(
             setting.session,
             setting.manifest.input,
-            lambda row: Looked(identities[row], None, "a", Views((0,))),
+            lambda row: KnownPicture(identities[row], None, "a", Views((0,))),
             lambda row, reason: said.append((row, reason)),
             codec=codec,
             maps=Maps(memory=store),

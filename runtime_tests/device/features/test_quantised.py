@@ -44,3 +44,13 @@ def test_what_was_decoded_is_encoded_to_the_same_map_again():
 def test_an_8_bit_map_is_at_most_a_third_of_a_float_one():
     for shape in ((160, 7, 7), (96, 14, 14), (1280, 1, 1)):
         assert Codec(shape).size < 4 * np.prod(shape) / 3
+
+
+@pytest.mark.parametrize("broken", [np.nan, np.inf, -np.inf])
+def test_a_map_that_is_not_finite_comes_back_so(broken):
+    h = np.ones((4, 6, 6), np.float32)
+    h[2, 3, 3] = broken
+    back = np.empty_like(h)
+    Codec(h.shape).decode(Codec(h.shape).encode(h), back)
+    assert not np.isfinite(back[2]).all()
+    np.testing.assert_array_equal(back[[0, 1, 3]], h[[0, 1, 3]])

@@ -13,9 +13,9 @@ from mobiletl.device.heads.calibration import (
     Reals,
     calibration_error,
     fit_temperature,
-    log_probabilities,
 )
 from mobiletl.device.heads.search import least
+from mobiletl.device.heads.softmax import softmax
 
 
 def drawn(pictures: int, classes: int, temperature: float, seed: int = 0) -> tuple[Reals, Reals]:
@@ -53,7 +53,7 @@ def test_no_label_changes(seed: int, pictures: int, classes: int) -> None:
 def test_the_error_is_the_mean_gap_of_scikit_learns_curve() -> None:
     calibration = pytest.importorskip("sklearn.calibration")
     logits, labels = drawn(3000, 2, 2.5)
-    shares = np.exp(log_probabilities(logits))
+    shares = softmax(logits)
     sure, right = shares.max(axis=1), shares.argmax(axis=1) == labels
     true, said = calibration.calibration_curve(right, sure, n_bins=15, strategy="uniform")
     counts = np.histogram(sure, np.linspace(0, 1, 16))[0]

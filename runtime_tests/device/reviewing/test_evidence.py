@@ -7,7 +7,7 @@ import pytest
 
 from mobiletl.device.heads.ridge import fit_ridge, solve_ridge
 from mobiletl.device.reviewing import evidence
-from mobiletl.device.reviewing.evidence import contradicted, held_out, spread
+from mobiletl.device.reviewing.evidence import contradicted, held_out
 from mobiletl.device.reviewing.kernel import LEAST_EIGENVALUE, fit_kernel, rooted
 
 CLASSES = 4
@@ -71,13 +71,3 @@ def test_planted_wrong_labels_come_first(most: int, monkeypatch: pytest.MonkeyPa
     assert sorted(ranked) == list(range(160))
     assert set(ranked[:8]) >= set(wrong.tolist())
     assert len(found.rows) == min(most, 160)
-
-
-def test_every_class_is_spread_over() -> None:
-    labels = np.array([0] * 50 + [1] * 5 + [2])
-    rows = spread(labels, 15, 0)
-    assert len(rows) == 15
-    assert rows == sorted(set(rows))
-    assert np.bincount(labels[rows]).tolist() == [9, 5, 1]
-    # No class is left out, even if there are more of them than rows.
-    assert set(labels[spread(labels, 1, 0)]) == {0, 1, 2}

@@ -7,7 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from mobiletl.device.reviewing.scores import Z95, Share, confusion, shares, softmax, wilson, worst
+from mobiletl.device.heads.softmax import softmax
+from mobiletl.device.reviewing.scores import Z95, Share, confusion, shares, wilson, worst
 
 
 @pytest.mark.parametrize(("right", "total"), [(0, 5), (5, 5), (1, 5), (7, 20), (999, 1000)])

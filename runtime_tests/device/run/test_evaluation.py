@@ -9,7 +9,8 @@ import pytest
 
 from mobiletl.device.bundle.arrays import Floats, Labels, Tensors
 from mobiletl.device.features.live import FeatureSource
-from mobiletl.device.run.evaluation import Score, cross_entropy, evaluate, log_softmax
+from mobiletl.device.heads.softmax import log_softmax
+from mobiletl.device.run.evaluation import Score, cross_entropy, evaluate
 from mobiletl.device.sessions.session import Embedded, Session, StepResult
 
 

@@ -295,3 +295,12 @@ def test_a_batch_the_runtime_does_not_take(
     options = workshop.options("run")
     unnamed = {name: value for name, value in options.given.items() if name != "batch"}
     assert workshop.train(replace(options, given=unnamed)).settings.batch == 4
+
+
+def test_a_finished_run_that_is_resumed_looks_at_nothing(workshop: Workshop) -> None:
+    workshop.train(workshop.options("run"))
+    before = workshop.files("run")
+    workshop.train(replace(workshop.options("run"), resume=True))
+    assert workshop.session is not None
+    assert not {"features", "embed", "train_step"} & set(workshop.session.calls)
+    assert workshop.files("run") == before

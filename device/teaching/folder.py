@@ -26,10 +26,8 @@ from mobiletl.device.features.views import ONLY_CENTRAL
 from mobiletl.device.heads.ridge import fit_ridge
 from mobiletl.device.memory.measured import peak_bytes
 from mobiletl.device.pictures.skipped import SkippedFiles
-from mobiletl.device.run.answers import answers_in_turn
 from mobiletl.device.run.beginning import first_state
 from mobiletl.device.run.checkpoints import RunFolder
-from mobiletl.device.run.closed_form import Embeddings, embed, with_head
 from mobiletl.device.run.evaluation import Score, evaluate, score_of
 from mobiletl.device.run.events import Part
 from mobiletl.device.run.listener import Listener, Listeners
@@ -38,6 +36,8 @@ from mobiletl.device.run.options import Options
 from mobiletl.device.run.stop import StopFlag
 from mobiletl.device.sessions.runtimes import open_session
 from mobiletl.device.sessions.session import Session
+from mobiletl.device.solving.answers import answers_in_turn
+from mobiletl.device.solving.closed_form import Embeddings, embed, with_head
 
 # One at a time: it takes no longer, and no memory for a batch.
 _BATCH = 1

@@ -26,8 +26,9 @@ from mobiletl.device.heads.unknown import (
     score,
     strangeness,
 )
-from mobiletl.device.run.closed_form import balanced_rows, embed
+from mobiletl.device.pictures.balanced import balanced_rows
 from mobiletl.device.sessions.session import Session
+from mobiletl.device.solving.closed_form import embed
 
 # The principal directions of more pictures score no better (docs/honest.md).
 MOST_PICTURES = 256

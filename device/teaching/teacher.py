@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 
 from mobiletl.device.bundle.arrays import Floats, Pixels
 from mobiletl.device.bundle.bundle import Bundle, open_bundle
+from mobiletl.device.bundle.closing import Closing
 from mobiletl.device.bundle.frame import Frame, frame_of
 from mobiletl.device.bundle.prepare import prepare
 from mobiletl.device.errors import BadBundle, BadPictures
 from mobiletl.device.heads.ridge import fit_ridge
-from mobiletl.device.run.closed_form import with_head
 from mobiletl.device.run.start import Start
 from mobiletl.device.sessions.runtimes import open_session
+from mobiletl.device.solving.closed_form import with_head
 
 TAUGHT = "taught"
 # Embeddings do not depend on the classifier: any number of classes will do.
 _CLASSES = 2
 
 
-class Teacher:
+class Teacher(Closing):
     """Learns from pictures as they come; a context manager.
 
     Each picture goes through the network once, when it is added. What is kept of it is its
@@ -89,14 +89,3 @@ class Teacher:
     def close(self) -> None:
         """Free what the runtime holds."""
         self._session.close()
-
-    def __enter__(self) -> Teacher:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -13,9 +12,9 @@ import pytest
 from mobiletl.device.bundle.arrays import Tensors
 from mobiletl.device.bundle.state_file import load_state
 from mobiletl.device.heads.ridge import fit_ridge
-from mobiletl.device.run.closed_form import START_SCALE, balanced_rows, load_head
 from mobiletl.device.run.start import bundle_start
 from mobiletl.device.sessions.session import Session
+from mobiletl.device.solving.closed_form import START_SCALE, load_head
 from runtime_tests.support.board.tiny_bundle import BIAS, WEIGHT
 from runtime_tests.support.board.training_workshop import Workshop
 
@@ -84,16 +83,3 @@ def test_a_classifier_without_a_bias_is_left_alone(workshop: Workshop) -> None:
     nothing = cast(Any, None)
     session = cast(Session, None)
     assert load_head(session, manifest, nothing, 3, 0, nothing, nothing) is None
-
-
-def test_of_many_pictures_every_class_gives_as_many() -> None:
-    labels = np.repeat([0, 1, 2], [1000, 400, 20])
-    rows = balanced_rows(labels, range(1420), 0, 512)
-    assert rows == sorted(set(rows))
-    assert Counter(labels[rows].tolist()) == {0: 246, 1: 246, 2: 20}
-    assert rows == balanced_rows(labels, range(1420), 0, 512)
-    assert rows != balanced_rows(labels, range(1420), 1, 512)
-
-
-def test_of_few_pictures_all_are_taken() -> None:
-    assert balanced_rows(np.array([1, 0, 1, 2, 2]), [0, 1, 2, 3], 5, 9) == [0, 1, 2, 3]

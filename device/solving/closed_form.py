@@ -6,7 +6,7 @@ Letters: P pictures, D numbers in an embedding, K classes.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Callable, Sequence
+from typing import Callable
 
 import numpy as np
 
@@ -23,7 +23,6 @@ MOST_PICTURES = 256
 # Calibrated logits leave little to learn where all pictures are right already. Smaller ones say the
 # same, less surely, and training gains more (docs/defaults.md).
 START_SCALE = 0.1
-_STREAM = 0x68656164
 
 # Called with pictures done and in all; may raise to stop.
 OnProgress = Callable[[int, int], None]
@@ -93,15 +92,3 @@ def with_head(state: Tensors, manifest: Manifest, head: Head, scale: float = 1.0
     weight, bias = manifest.classifier
     factor = np.float32(scale)
     return {**state, weight: head.weight * factor, bias: head.bias * factor}
-
-
-def balanced_rows(labels: Labels, rows: Sequence[int], seed: int, most: int) -> list[int]:
-    """Choose from `rows`, sorted: all, or as many of each class as make up `most` in all."""
-    shuffled = np.random.default_rng((_STREAM, seed)).permutation(np.array(rows)).tolist()
-    turns: dict[int, int] = {}
-    queued = []
-    for row in shuffled:
-        label = int(labels[row])
-        turns[label] = turns.get(label, 0) + 1
-        queued.append((turns[label], row))
-    return sorted(row for _, row in sorted(queued)[:most])

@@ -1,0 +1,1 @@
+"""Learning pictures in one look, without training: a folder of them, or one after another."""
