@@ -10,6 +10,7 @@
     |-- Diverged             7  yours: a smaller learning rate
     |-- MissingDependency    8  yours: one `pip install`
     |-- NotReady            12  the board's: `mobiletl doctor` has said what to type
+    |-- NoCamera            13  yours: another camera, or what its line says to type
     `-- Interrupted        130  nobody's: stopped with Ctrl-C, the state is saved
 
 A message says what was found, what was expected and what to try, on one line. `exit_code` is the
@@ -71,6 +72,12 @@ class MissingDependency(MobileTLError):
     """A package this command needs is not installed."""
 
     exit_code = 8
+
+
+class NoCamera(MobileTLError):
+    """No camera is there, or it is busy, silent, or not for this user."""
+
+    exit_code = 13
 
 
 class NotReady(MobileTLError):
