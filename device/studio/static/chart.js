@@ -17,10 +17,8 @@ export function historyChart() {
   const legend = make(
     "p",
     { class: "legend soft small" },
-    make("span", { class: "key train" }),
-    "pictures trained on",
-    make("span", { class: "key val" }),
-    "pictures kept back"
+    make("span", {}, make("span", { class: "key train" }), "pictures trained on"),
+    make("span", {}, make("span", { class: "key val" }), "pictures kept back")
   );
   const element = make("div", { class: "charts" }, accuracy.element, losses.element, legend);
   let drawn = "";
