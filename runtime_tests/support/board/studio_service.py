@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator
+from typing import Any, Callable, Iterator
 
 import httpx
 
@@ -48,14 +48,14 @@ class Client(httpx.Client):
         """Upload a picture."""
         return self.post("/api/pictures", params={"class": class_name}, content=content)
 
-    def state(self) -> Dict[str, Any]:
+    def state(self) -> dict[str, Any]:
         """Return the state."""
         answer = self.get("/api/state")
         assert answer.status_code == 200, answer.text
-        found: Dict[str, Any] = answer.json()
+        found: dict[str, Any] = answer.json()
         return found
 
-    def wait(self, met: Callable[[Dict[str, Any]], bool], seconds: float = PATIENCE) -> Any:
+    def wait(self, met: Callable[[dict[str, Any]], bool], seconds: float = PATIENCE) -> Any:
         """Return the state once it has come so far."""
         until = time.monotonic() + seconds
         while True:
@@ -65,13 +65,13 @@ class Client(httpx.Client):
             assert time.monotonic() < until, found
             time.sleep(0.05)
 
-    def teach(self, folder: Path) -> Dict[str, Any]:
+    def teach(self, folder: Path) -> dict[str, Any]:
         """Upload the pictures of a folder by class, and wait until they are learned."""
         for path in sorted(folder.glob("*/*")):
             if path.parent.name not in {one["name"] for one in self.state()["classes"]}:
                 self.ask("classes", name=path.parent.name)
             assert self.add(path.parent.name, path.read_bytes()).status_code in (200, 201)
-        found: Dict[str, Any] = self.wait(lambda state: state["teaching"]["state"] == "ready")
+        found: dict[str, Any] = self.wait(lambda state: state["teaching"]["state"] == "ready")
         return found
 
 
