@@ -10,6 +10,7 @@ import asyncio
 from collections import Counter
 from typing import Any
 
+import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 HEAD_SECONDS = 10.0
@@ -55,6 +56,12 @@ class ImpatientProtocol(H11Protocol):
         if self._is_serving() and self._clock is not None:
             self._clock.cancel()
             self._clock = None
+
+    def on_response_complete(self) -> None:
+        """An answer is out; a client that still sends what nobody reads may not do so for long."""
+        super().on_response_complete()
+        if self._clock is None and self.conn.their_state is h11.SEND_BODY:
+            self._clock = self.loop.call_later(HEAD_SECONDS, self._too_slow)
 
     def pause_writing(self) -> None:
         """Begin to wait for a client that does not read."""

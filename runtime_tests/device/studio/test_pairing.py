@@ -84,7 +84,9 @@ def test_ten_thousand_guesses_get_nowhere(server: StudioServer) -> None:
             if f"{number:08}" != right
         ]
         assert statuses[:3] == [403, 403, 403]
-        assert set(statuses[6:]) == {429}
+        # Each wrong one doubles the wait, which begins with 2 s.
+        assert statuses.count(403) <= 8
+        assert statuses.count(429) >= 490
         late = client.post("/pair", json={"code": right})
         assert late.status_code == 429
         assert int(late.headers["retry-after"]) >= 1
@@ -92,9 +94,8 @@ def test_ten_thousand_guesses_get_nowhere(server: StudioServer) -> None:
     pairing = Pairing(clock)
     looked_at = 0
     for number in range(10_000):
-        found = pairing.attempt(
-            f"{number:07}x", f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}"
-        )
+        address = f"10.0.{number >> 8}.{number & 255}"
+        found = pairing.attempt(f"{number:07}x", address)
         looked_at += not isinstance(found, TooMany)
         clock.now += 0.01
     # A hundred seconds of guessing.
