@@ -86,16 +86,7 @@ class Predictor(Closing):
         frame = frame_of(picture)
         prepare(frame, self._manifest.input, self._image[0])
         found = self._session.embed(self._session.features(self._image))
-        answers = self.answers
-        temperature = 1.0 if answers is None else answers.temperature
-        prediction = _ranked(frame.name, found.logits / temperature, self.class_names)
-        if answers is None or answers.unknown is None or not self._tells_unknown:
-            return prediction
-        familiarity = _familiarity(found, temperature, answers.unknown)
-        threshold = answers.unknown.threshold
-        return replace(
-            prediction, unknown=familiarity < threshold, score=familiarity, threshold=threshold
-        )
+        return prediction_of(frame.name, found, self.class_names, self.answers, self._tells_unknown)
 
     def load(self, state: StateSource) -> None:
         """Go on with another state of the same bundle and of as many classes; raises BadState."""
@@ -131,11 +122,31 @@ def open_predictor(
 def _state(
     state: StateSource, manifest: Manifest
 ) -> tuple[Tensors, tuple[str, ...], Answers | None]:
-    """Return tensors, class names and answers; nobody has fitted answers to a `Start`."""
+    """Return tensors, class names and answers."""
     if isinstance(state, Start):
-        return state.for_classes(manifest, state.class_names), state.class_names, None
+        tensors = state.for_classes(manifest, state.class_names)
+        return tensors, state.class_names, state.answers
     tensors, info = load_state(state, manifest)
     return tensors, info.class_names, info.answers
+
+
+def prediction_of(
+    name: str,
+    found: Embedded,
+    class_names: tuple[str, ...],
+    answers: Answers | None,
+    tells_unknown: bool = True,
+) -> Prediction:
+    """Return what a network said, `found`, of the one frame called `name`."""
+    temperature = 1.0 if answers is None else answers.temperature
+    prediction = _ranked(name, found.logits / temperature, class_names)
+    if answers is None or answers.unknown is None or not tells_unknown:
+        return prediction
+    familiarity = _familiarity(found, temperature, answers.unknown)
+    threshold = answers.unknown.threshold
+    return replace(
+        prediction, unknown=familiarity < threshold, score=familiarity, threshold=threshold
+    )
 
 
 def _familiarity(found: Embedded, temperature: float, unknown: Unknown) -> float:

@@ -12,6 +12,7 @@ from typing import Sequence
 
 import numpy as np
 
+from mobiletl.device.bundle.answers import Answers
 from mobiletl.device.bundle.arrays import Floats, Tensors
 from mobiletl.device.bundle.bundle import Bundle
 from mobiletl.device.bundle.manifest import Manifest
@@ -25,12 +26,14 @@ BUNDLE = "bundle"
 class Start:
     """Every entry of a state by name, with one row per class where a shape has K.
 
-    `origin` is what the run's first event calls it.
+    `origin` is what the run's first event calls it. `answers` says how sure its answers are, where
+    somebody has fitted that; a run that starts from it fits its own.
     """
 
     tensors: Tensors
     class_names: tuple[str, ...]
     origin: str
+    answers: Answers | None = None
 
     def for_classes(self, manifest: Manifest, class_names: tuple[str, ...]) -> Tensors:
         """Return the state with its classes in the order of `class_names`.
@@ -64,7 +67,7 @@ class Start:
             entry.name: _taken(self.tensors[entry.name], entry.shape, rows)
             for entry in manifest.state
         }
-        return replace(self, tensors=tensors, class_names=class_names)
+        return replace(self, tensors=tensors, class_names=class_names, answers=None)
 
 
 def bundle_start(bundle: Bundle, class_names: tuple[str, ...], seed: int) -> Start:

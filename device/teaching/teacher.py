@@ -11,11 +11,11 @@ from mobiletl.device.bundle.bundle import Bundle, open_bundle
 from mobiletl.device.bundle.closing import Closing
 from mobiletl.device.bundle.frame import Frame, frame_of
 from mobiletl.device.bundle.prepare import prepare
-from mobiletl.device.errors import BadBundle, BadPictures
-from mobiletl.device.heads.ridge import fit_ridge
+from mobiletl.device.errors import BadBundle
 from mobiletl.device.run.start import Start
 from mobiletl.device.sessions.runtimes import open_session
 from mobiletl.device.solving.closed_form import with_head
+from mobiletl.device.solving.taught import solve_for
 
 TAUGHT = "taught"
 # Embeddings do not depend on the classifier: any number of classes will do.
@@ -73,18 +73,14 @@ class Teacher(Closing):
     def solve(self) -> Start:
         """Return the state with a classifier of all pictures: `open_predictor` and `train` take it.
 
+        It knows how sure it may be and, of enough pictures, which ones are of none of the classes.
         Raises BadPictures for fewer than two classes.
         """
-        names = tuple(self.counts())
-        if len(names) < 2:
-            raise BadPictures(
-                f"pictures of {len(names)} class(es) are known, and a classifier needs two or more"
-            )
-        labels = np.array([names.index(name) for name, _ in self._known.values()], np.int64)
-        embeddings = np.stack([embedding for _, embedding in self._known.values()])
-        fit = fit_ridge(embeddings, labels, len(names))
-        state = self._bundle.initial_state(len(names), 0)
-        return Start(with_head(state, self._bundle.manifest, fit.head), names, TAUGHT)
+        names = [name for name, _ in self._known.values()]
+        solved = solve_for([embedding for _, embedding in self._known.values()], names)
+        state = self._bundle.initial_state(len(solved.class_names), 0)
+        tensors = with_head(state, self._bundle.manifest, solved.head)
+        return Start(tensors, solved.class_names, TAUGHT, solved.answers)
 
     def close(self) -> None:
         """Free what the runtime holds."""

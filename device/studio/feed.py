@@ -1,0 +1,200 @@
+"""The board's camera, read by a thread of its own, which keeps the newest frame.
+
+A camera that stalls must hold up neither teaching nor the page. The stream connects again by
+itself for a while; where it gives up, the feed waits and opens it anew, for as long as it runs.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass
+from typing import Callable
+
+import numpy as np
+
+from mobiletl.device.bundle.arrays import Pixels
+from mobiletl.device.bundle.closing import Closing
+from mobiletl.device.bundle.view import View
+from mobiletl.device.cameras.base import CameraEnded, Wanted
+from mobiletl.device.cameras.stream import CameraStream, open_stream
+from mobiletl.device.errors import MobileTLError
+from mobiletl.device.printable import one_line, printable
+from mobiletl.device.studio.uploads import jpeg
+
+LIVE, WAITING, PAUSED, NONE = "live", "waiting", "paused", "none"
+# Seconds between attempts to open a camera that is not there.
+WAITS = (1.0, 2.0, 4.0, 8.0, 15.0)
+# What goes to the page; it is shown smaller than that.
+STREAM_SIDE = 640
+STREAM_QUALITY = 75
+RATE_OVER = 3.0
+_CLOSING = 3.0
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class Shot:
+    """A frame in its view: RGB uint8[H,W,3], counted from 1."""
+
+    number: int
+    pixels: Pixels
+
+
+class Feed(Closing):
+    """A context manager; the thread runs from `start` on."""
+
+    def __init__(self, source: str | None, wanted: Wanted, view: View) -> None:
+        """Open nothing yet; a source of None is a studio without a camera."""
+        self.source, self._wanted, self._view = source, wanted, view
+        self.message = ""
+        self._state = WAITING if source is not None else NONE
+        self._changed = threading.Condition()
+        self._newest: Shot | None = None
+        self._encoded: tuple[int, bytes] = (0, b"")
+        self._encoding = threading.Lock()
+        self._on, self._closed, self._held = True, False, ""
+        self._pause = 0.0
+        self._times: deque[float] = deque(maxlen=100)
+        self._told: Callable[[], None] = lambda: None
+        self._thread = threading.Thread(target=self._run, name="camera", daemon=True)
+
+    def start(self, told: Callable[[], None] = lambda: None) -> None:
+        """Begin to read; `told` is called in the thread of the camera with every frame."""
+        self._told = told
+        if self.source is not None:
+            self._thread.start()
+
+    @property
+    def state(self) -> str:
+        """One of LIVE, WAITING, PAUSED, NONE."""
+        if self.source is None:
+            return NONE
+        return self._state if self._on and not self._held else PAUSED
+
+    @property
+    def view(self) -> View:
+        """What is cut out of each frame."""
+        return self._view
+
+    def look(self, view: View) -> None:
+        """Cut something else out of the frames from now on."""
+        with self._changed:
+            self._view = view
+            self._changed.notify_all()
+
+    def switch(self, on: bool) -> None:
+        """Free the camera, or have it again."""
+        with self._changed:
+            self._on = on
+            self._changed.notify_all()
+
+    def hold(self, why: str) -> None:
+        """Free the camera for the reason `why`, which the page shows; an empty one ends that."""
+        with self._changed:
+            self._held = why
+            self._changed.notify_all()
+
+    def slow(self, seconds: float) -> None:
+        """Leave so much time between frames; 0 is as fast as the camera gives them."""
+        self._pause = seconds
+
+    def said(self) -> str:
+        """Return what a person should know of the camera, one line or none."""
+        return self._held or (self.message if self._on else "")
+
+    def rate(self) -> float:
+        """Return the frames per second of the last seconds."""
+        since = time.monotonic() - RATE_OVER
+        return sum(at > since for at in list(self._times)) / RATE_OVER
+
+    def newest(self) -> Shot | None:
+        """Return the newest frame, if the camera gives any now."""
+        return self._newest if self.state == LIVE else None
+
+    def wait_newer(self, number: int, seconds: float) -> Shot | None:
+        """Return a frame later than `number`, or None if there was none for so long."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._is_newer(number), seconds)
+            return self._newest if self._is_newer(number) else None
+
+    def jpeg(self, shot: Shot) -> bytes:
+        """Return a frame for the page, encoded once for all who look."""
+        with self._encoding:
+            if self._encoded[0] != shot.number:
+                self._encoded = (shot.number, jpeg(shot.pixels, STREAM_QUALITY, STREAM_SIDE))
+            return self._encoded[1]
+
+    def close(self) -> None:
+        """Free the camera; one that does not answer is left to the end of the process."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        if self._thread.is_alive():
+            self._thread.join(_CLOSING)
+
+    def _is_newer(self, number: int) -> bool:
+        return self._newest is not None and self._newest.number > number
+
+    def _wants(self) -> bool:
+        return self._on and not self._held and not self._closed
+
+    def _run(self) -> None:
+        failures = 0
+        while not self._closed:
+            if not self._wants():
+                with self._changed:
+                    self._changed.wait_for(lambda: self._closed or self._wants(), 1.0)
+                continue
+            self._state = WAITING
+            seen = self._newest.number if self._newest else 0
+            try:
+                self._play()
+            except MobileTLError as error:
+                self.message = printable(str(error))
+            # A driver may raise anything; the studio goes on without a camera.
+            except Exception as error:
+                logger.exception("the camera failed")
+                self.message = f"the camera failed ({printable(one_line(error))})"
+            now = self._newest.number if self._newest else 0
+            failures = 0 if now > seen else failures + 1
+            if self._wants() and failures:
+                self._state = WAITING
+                self._wait(WAITS[min(failures, len(WAITS)) - 1])
+
+    def _play(self) -> None:
+        """Read frames until the camera ends, is lost, or is not wanted any more."""
+        assert self.source is not None
+        with open_stream(self.source, self._wanted, self._view, self._tell) as stream:
+            try:
+                while self._wants():
+                    if stream.view != self._view:
+                        return  # it is opened again with the other view
+                    self._publish(stream)
+                    if self._pause:
+                        self._wait(self._pause)
+            except CameraEnded:
+                # A video or a folder is played again.
+                self.message = ""
+
+    def _publish(self, stream: CameraStream) -> None:
+        frame = stream.read()
+        pixels = frame.content
+        assert isinstance(pixels, np.ndarray)
+        with self._changed:
+            number = self._newest.number + 1 if self._newest else 1
+            self._newest = Shot(number, pixels)
+            self._state, self.message = LIVE, ""
+            self._times.append(time.monotonic())
+            self._changed.notify_all()
+        self._told()
+
+    def _tell(self, text: str) -> None:
+        self.message = printable(text)
+
+    def _wait(self, seconds: float) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: not self._wants(), seconds)

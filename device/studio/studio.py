@@ -1,0 +1,124 @@
+"""All parts of one studio, opened and closed together."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Callable
+
+from mobiletl.device.bundle.bundle import open_bundle
+from mobiletl.device.bundle.closing import Closing
+from mobiletl.device.bundle.prepare import evaluation_short_side
+from mobiletl.device.bundle.view import View
+from mobiletl.device.cameras.base import Wanted
+from mobiletl.device.errors import BadBundle, MobileTLError
+from mobiletl.device.printable import printable
+from mobiletl.device.studio.album import Album
+from mobiletl.device.studio.embeddings import Embeddings
+from mobiletl.device.studio.feed import Feed
+from mobiletl.device.studio.live import READY, Live
+from mobiletl.device.studio.network import Network
+from mobiletl.device.studio.project import LIVE, Project
+from mobiletl.device.studio.recorder import Recorder
+from mobiletl.device.studio.refused import Refused
+from mobiletl.device.studio.training import Training
+from mobiletl.device.studio.uploads import Inbox
+from mobiletl.device.studio.versions import Versions
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a person named on the command line."""
+
+    bundle: Path
+    project: Path
+    camera: str | None = None
+    wanted: Wanted = field(default_factory=Wanted)
+    threads: int = 0
+    runtime: str | None = None
+
+
+class Studio(Closing):
+    """A context manager; threads run from `start` on."""
+
+    def __init__(self, asked: Asked) -> None:
+        """Open everything that is on disk; raises BadBundle, NoSpace, UsageError."""
+        bundle = open_bundle(asked.bundle)
+        if bundle.manifest.classifier is None:
+            raise BadBundle(
+                "the network's last layer has no bias, so that no classifier can be solved for; "
+                "train it with `mobiletl train` instead"
+            )
+        self.bundle = bundle
+        self.project = Project(asked.project)
+        self.album = Album(self.project.pictures)
+        size = bundle.manifest.input
+        self.inbox = Inbox(self.album, evaluation_short_side(size))
+        self.feed = Feed(asked.camera, asked.wanted, self.project.kept.view)
+        self.network = Network(bundle, asked.threads, asked.runtime)
+        embeddings = Embeddings(
+            self.project.path, bundle.manifest.id, bundle.manifest.embedding.size
+        )
+        self.live = Live(self.album, self.feed, self.network, embeddings)
+        self.recorder = Recorder(self.inbox, self.feed)
+        self.versions = Versions(self.project.versions, bundle)
+        self.training = Training(self.project, self.versions, self.album, bundle, asked.runtime)
+
+    @property
+    def notes(self) -> list[str]:
+        """Sentences that a person should read."""
+        problem = [self.recorder.problem] if self.recorder.problem else []
+        return [*self.project.notes, *self.album.notes[:5], *problem]
+
+    def start(self, told: Callable[[], None] = lambda: None) -> None:
+        """Begin to read the camera, to learn, and to follow a training that runs.
+
+        `told` is called in the thread of the camera with every frame.
+        """
+
+        def frame() -> None:
+            self.live.nudge()
+            told()
+
+        self.live.start()
+        self.feed.start(frame)
+        self.training.start(self.live, self.feed)
+        using = self.project.kept.using
+        if using != LIVE:
+            try:
+                self.live.use(using, self.versions.state(using))
+            except (MobileTLError, Refused) as error:
+                text = f"version {using} cannot be used: {printable(str(error))}"
+                self.project.notes.append(text)
+
+    def use(self, version: str) -> None:
+        """Answer with a version from now on, also after a restart; raises Refused, BadState."""
+        self.live.use(version, None if version == LIVE else self.versions.state(version))
+        self.project.keep(using=version)
+
+    def teach(self) -> str:
+        """Keep the live classifier as a version; raises Refused, NoSpace."""
+        teaching, solved = self.live.teaching, self.live.solved
+        if teaching.state != READY or solved is None:
+            raise Refused(409, f"nothing is taught yet: {teaching.message}")
+        return self.versions.keep_taught(solved).id
+
+    def look(self, view: View) -> None:
+        """Cut something else out of the camera's frames, also after a restart; raises NoSpace."""
+        self.project.keep(view=view)
+        self.feed.look(view)
+
+    def delete_version(self, version: str) -> None:
+        """Delete a version, and answer with the live classifier if it was in use."""
+        self.versions.find(version)
+        self.training.forget(version)
+        if self.live.using == version:
+            self.use(LIVE)
+        self.versions.delete(version)
+
+    def close(self) -> None:
+        """Stop everything but a training, which goes on by itself."""
+        with contextlib.ExitStack() as closing:
+            for part in (self.project, self.live, self.feed, self.recorder, self.training):
+                closing.callback(part.close)

@@ -1,0 +1,148 @@
+"""`mobiletl studio`: a page on this board to collect pictures, teach, train and look."""
+
+from __future__ import annotations
+
+if not __package__:
+    import importlib
+
+    importlib.import_module("_script").register()
+
+import argparse
+import logging
+import socket
+import sys
+from pathlib import Path
+from typing import Sequence
+
+from mobiletl.device.cameras.base import Wanted
+from mobiletl.device.commands.flags import chosen_bundle
+from mobiletl.device.commands.parser import Parser
+from mobiletl.device.commands.table import guarded
+from mobiletl.device.errors import MissingDependency, UsageError
+from mobiletl.device.printable import printable
+
+HINT = 'pip install "mobiletl[studio]"'
+PORT = 8757
+LOCAL = "127.0.0.1"
+EXAMPLES = """\
+to paste:
+  mobiletl studio --bundle artifacts/mbv2 --camera 0
+  mobiletl studio --bundle artifacts/mbv2 --camera 0 --host 0.0.0.0
+  mobiletl studio --bundle artifacts/mbv2 --camera photos/ --rate 2 --project my-studio
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    return guarded(lambda: _studio(_parser().parse_args(argv)))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser(
+        prog="mobiletl studio",
+        description="Serve one page on this board: its camera live, pictures by class, teaching, "
+        "training, review and downloads. Nothing leaves the board.",
+        epilog=EXAMPLES,
+    )
+    add = parser.add_argument
+    add("--bundle", metavar="DIR", help="default: the folder above this script, if it is one")
+    add("--project", metavar="DIR", default="studio", help="what it keeps (default: studio)")
+    add("--camera", metavar="SOURCE", help="a number, address, file or folder (default: none)")
+    add("--width", type=int, help="pixels that the camera is asked for (default: its own)")
+    add("--height", type=int, help="likewise")
+    add("--rate", type=float, help="frames a second that the camera is asked for (default: 15)")
+    add("--host", default=LOCAL, help=f"address to listen at (default: {LOCAL}, this board only)")
+    add("--port", type=int, default=PORT, help=f"default: {PORT}")
+    add(
+        "--allow-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="another name that this board is called by; may be given again",
+    )
+    add("--runtime", help="default: the first that the bundle serves and that is installed")
+    add("--threads", type=int, default=0, help="of the live network (default: 0, all cores)")
+    return parser
+
+
+def _studio(flags: argparse.Namespace) -> int:
+    _check(flags)
+    try:
+        from mobiletl.device.studio.server import Place, StudioServer
+        from mobiletl.device.studio.studio import Asked, Studio
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("mobiletl"):
+            raise
+        raise MissingDependency(
+            f"the studio needs {error.name}, which is not installed: {HINT}"
+        ) from error
+    logging.basicConfig(format="%(levelname)s %(message)s", level=logging.WARNING)
+    asked = Asked(
+        bundle=chosen_bundle(flags.bundle),
+        project=Path(flags.project),
+        camera=flags.camera,
+        wanted=Wanted(flags.width, flags.height, flags.rate),
+        threads=flags.threads,
+        runtime=flags.runtime,
+    )
+    with Studio(asked) as studio:
+        server = StudioServer(studio, Place(flags.host, flags.port, flags.allow_host))
+        code = server.pairing.code if server.pairing is not None else None
+        for line in _lines(flags, server.port, code):
+            print(printable(line, sys.stdout.encoding))
+        if code is not None:
+            _show_code(address_of(flags.host), server.port, code)
+        sys.stdout.flush()
+        server.run()
+    return 0
+
+
+def _check(flags: argparse.Namespace) -> None:
+    """Report every flag out of range at once."""
+    problems = [
+        f"--{name} is {getattr(flags, name)}, expected at least {least}"
+        for name, least in (("width", 1), ("height", 1), ("threads", 0), ("port", 0))
+        if getattr(flags, name) is not None and getattr(flags, name) < least
+    ]
+    if flags.port > 65535:
+        problems.append(f"--port is {flags.port}, expected at most 65535")
+    if flags.rate is not None and not 0 < flags.rate <= 240:
+        problems.append(f"--rate is {flags.rate:g}, expected more than 0 and at most 240")
+    if problems:
+        raise UsageError("; ".join(problems))
+
+
+def _lines(flags: argparse.Namespace, port: int, code: str | None) -> list[str]:
+    """Return what a person reads before the first visitor comes."""
+    lines = [f"open http://{address_of(flags.host)}:{port}/"]
+    if code is not None:
+        lines.append(f"its code is {code[:4]} {code[4:]}; whoever knows it uses the camera, too")
+    lines.append(f"the project is in {flags.project}; Ctrl-C ends the studio, not a training")
+    return lines
+
+
+def address_of(host: str) -> str:
+    """Return what a visitor types for a server that listens at `host`."""
+    if host not in ("0.0.0.0", "::", ""):
+        return f"[{host}]" if ":" in host else host
+    # No packet is sent: this asks the kernel which of its addresses it would send from.
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+            return str(probe.getsockname()[0])
+        except OSError:
+            return socket.gethostname()
+
+
+def _show_code(address: str, port: int, code: str) -> None:
+    """Draw the address with its code for a phone's camera; the code stays behind the #."""
+    import segno
+
+    # An error correction of L keeps it small enough for a terminal of 24 lines.
+    segno.make(f"http://{address}:{port}/#code={code}", error="l").terminal(
+        out=sys.stdout, compact=True
+    )
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
