@@ -10,13 +10,10 @@ from typing import Any
 
 import pytest
 
-from runtime_tests.support.exported_bundles import Case, exported
-
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 CHROMIUM = next(filter(None, map(shutil.which, BROWSERS)), None)
 RATE = 10
 SCENE_SECONDS = 4
-EMBEDDED = Case("mobiletl", 3)
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +39,10 @@ def camera(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return exported(tmp_path_factory, EMBEDDED)
+    """The embedded backbone's."""
+    from runtime_tests.support.exported_bundles import Case, exported
+
+    return exported(tmp_path_factory, Case("mobiletl", 3))
 
 
 @pytest.fixture
