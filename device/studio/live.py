@@ -61,7 +61,7 @@ class Live(Closing):
 
     def __init__(self, album: Album, feed: Feed, network: Network, embeddings: Embeddings) -> None:
         """Compute nothing yet."""
-        self.teaching = Teaching(LEARNING, 0, len(album), "")
+        self._teaching = Teaching(LEARNING, 0, len(album), "")
         self.solved: Solved | None = None
         self.using = LIVE
         self.answer: tuple[int, dict[str, Any] | None] = (0, None)
@@ -80,6 +80,16 @@ class Live(Closing):
         self._frame, self._answered_at = 0, 0.0
         self._times: deque[float] = deque(maxlen=100)
         self._thread = threading.Thread(target=self._run, name="live", daemon=True)
+
+    @property
+    def teaching(self) -> Teaching:
+        """How far it is with the pictures that are there now."""
+        found = self._teaching
+        if self._revision == self._album.revision:
+            return found
+        # The thread has not looked yet; nobody should be told that it is ready.
+        total = len(self._album)
+        return Teaching(LEARNING, min(found.done, total), total, "")
 
     def start(self) -> None:
         """Begin."""
@@ -170,12 +180,14 @@ class Live(Closing):
 
     def _learn(self) -> bool:
         """Embed pictures that are new, for a while."""
-        if self._revision != self._album.revision:
-            self._revision = self._album.revision
+        revision = self._album.revision
+        if revision != self._revision:
             labels = self._album.labels()
             self._embeddings.forget(set(labels))
             self._changed = self._changed or labels != self._labels
             self._labels = labels
+            self._tell()
+            self._revision = revision
         waiting = self._waiting()
         until = time.monotonic() + STRETCH
         for picture in waiting:
@@ -228,17 +240,17 @@ class Live(Closing):
     def _tell(self) -> None:
         total, waiting = len(self._labels), len(self._waiting())
         done = total - waiting
-        if waiting:
-            self.teaching = Teaching(LEARNING, done, total, f"{done} of {total} pictures learned")
+        if waiting or self._changed:
+            self._teaching = Teaching(LEARNING, done, total, f"{done} of {total} pictures learned")
         elif self.solved is None:
             text = "add pictures to at least two classes"
-            self.teaching = Teaching(NEEDS, done, total, text)
+            self._teaching = Teaching(NEEDS, done, total, text)
         else:
-            self.teaching = Teaching(READY, done, total, _worth(self.solved, total))
+            self._teaching = Teaching(READY, done, total, _worth(self.solved, total))
 
     def _fail(self, text: str) -> None:
         total = len(self._labels)
-        self.teaching = Teaching(NEEDS, total - len(self._waiting()), total, text)
+        self._teaching = Teaching(NEEDS, total - len(self._waiting()), total, text)
         self._say(None)
         with self._wake:
             self._wake.wait_for(lambda: self._closed or bool(self._asked), SETTLING)
