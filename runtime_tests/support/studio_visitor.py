@@ -79,7 +79,7 @@ class Visitor:
     def check(self) -> None:
         """The page has complained of nothing, and asked nobody but the board."""
         self.troubles += self.page.evaluate("window.brokenRules")
-        assert self.troubles == []
+        assert not self.troubles, self.troubles
 
     def open(self, path: str = "/") -> None:
         self.page.goto(self.address + path)
@@ -152,6 +152,9 @@ class Visitor:
             with hold(self, button):
                 while self.scene() == name and self.count(name) < pictures:
                     self.page.wait_for_timeout(50)
+            # What was on its way when the button was let go is counted, too.
+            expect(self.page.locator(".stage .recording")).to_be_hidden()
+            self.page.wait_for_timeout(500)
 
     def record_as_seen(self, pictures: int, hold: Hold) -> None:
         """Record every class, whichever scene comes first."""
