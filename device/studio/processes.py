@@ -50,13 +50,14 @@ def runs(child: Child) -> bool:
     return child.boot == boot() and began(child.pid) == child.began
 
 
-def interrupt(child: Child) -> None:
-    """Ask the process to save and stop, as Ctrl-C does."""
+def ask_to_stop(child: Child) -> None:
+    """Ask the process to save and stop, as Ctrl-C does.
+
+    Not with SIGINT itself: a server in the background of a script ignores it, and its children do.
+    """
     if runs(child):
-        try:
-            os.kill(child.pid, signal.SIGINT)
-        except (ProcessLookupError, PermissionError):
-            return
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(child.pid, signal.SIGTERM)
 
 
 def peak_bytes(child: Child) -> int | None:

@@ -91,6 +91,8 @@ class Progress:
         epoch = _count(line, "epoch")
         if epoch is None or (epoch not in self.history and len(self.history) >= MOST_EPOCHS):
             return
+        # Step lines come once a second at most, and an epoch may be shorter.
+        self.epoch, self.step = epoch, _count(line, "step") or self.step
         names = ("train_loss", "train_accuracy", "val_loss", "val_accuracy")
         # After a crash an epoch may come twice; the later line counts.
         self.history[epoch] = {name: _number(line, name) for name in names}
@@ -103,6 +105,10 @@ class Progress:
         self.best_accuracy = _number(line, "best_accuracy")
         self.measured_bytes = _number(line, "measured_peak_bytes") or self.measured_bytes
         self.ended_at = _number(line, "time")
+        self.epoch, self.step = (
+            _count(line, "epoch") or self.epoch,
+            _count(line, "step") or self.step,
+        )
         self.seconds_left = None
 
 

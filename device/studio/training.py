@@ -2,7 +2,7 @@
 
 The process is `mobiletl train` on the project's pictures. It belongs to no server: one that is
 started again finds it by what `studio.json` says, and reads its events file. A training is stopped
-with SIGINT, which saves, and goes on with --resume.
+with a signal, after which it saves, and goes on with --resume.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ class Training(Closing):
             self._check_idle()
             self._check_pictures()
             words = [] if epochs is None else ["--epochs", str(epochs)]
-            words += [] if minutes is None else ["--max-time", f"{round(minutes * 60)}s"]
+            words += [] if minutes is None else ["--max-time", f"{minutes * 60:.2f}s"]
             version = self._versions.new_id(TRAINED)
             self._minutes = minutes
             try:
@@ -120,7 +120,7 @@ class Training(Closing):
                 raise Refused(409, "no training runs")
             self._stopping = True
             self._state = STOPPING
-            processes.interrupt(child)
+            processes.ask_to_stop(child)
 
     def go_on(self) -> None:
         """Go on with the training that was stopped; raises Refused, MobileTLError."""
