@@ -1,5 +1,8 @@
 /* Requests to the board. */
 
+/* How long a file is kept for the browser that saves it. */
+const KEPT_MS = 60000;
+
 /** The board said no, or could not be reached (`status` 0). The message is one line for a person. */
 export class Refused extends Error {
   constructor(status, message) {
@@ -31,6 +34,23 @@ export function postFile(path, file) {
   });
 }
 
+/**
+ * Fetch a file and have the browser save it, under the name that the board gives it. A link would
+ * do that, too, but could not say why there is no file. Throws Refused.
+ */
+export async function save(path) {
+  const response = await asked(path, {});
+  if (!response.ok) {
+    throw refused(response, await response.text());
+  }
+  const named = /filename="([^"]+)"/.exec(response.headers.get("Content-Disposition") || "");
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(await response.blob());
+  link.download = named ? named[1] : "download";
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), KEPT_MS);
+}
+
 /** Make a path with a query; names may hold anything. */
 export function query(path, parameters) {
   return `${path}?${new URLSearchParams(parameters)}`;
@@ -42,21 +62,28 @@ export function thumbnail(id) {
 }
 
 async function answered(path, options) {
-  let response;
+  const response = await asked(path, options);
+  const text = await response.text();
+  if (!response.ok) {
+    throw refused(response, text);
+  }
+  return text ? JSON.parse(text) : null;
+}
+
+async function asked(path, options) {
   try {
-    response = await fetch(path, { credentials: "same-origin", cache: "no-store", ...options });
+    return await fetch(path, { credentials: "same-origin", cache: "no-store", ...options });
   } catch (error) {
     throw new Refused(0, "The board does not answer. Is it on, and on this network?");
   }
-  const text = await response.text();
+}
+
+function refused(response, text) {
   if (response.status === 401) {
     // The session is over; the board then answers with the page that asks for its code.
     window.dispatchEvent(new Event("unpaired"));
   }
-  if (!response.ok) {
-    throw new Refused(response.status, lineOf(text) || `The board answered ${response.status}.`);
-  }
-  return text ? JSON.parse(text) : null;
+  return new Refused(response.status, lineOf(text) || `The board answered ${response.status}.`);
 }
 
 function lineOf(text) {

@@ -72,7 +72,7 @@ function nameField(nameOf) {
     shown(edit, true);
   }
   async function keep() {
-    const to = input.value.trim();
+    const to = input.value.trim().normalize("NFC");
     if (input.hidden) {
       return;
     }
@@ -117,10 +117,9 @@ function newest(nameOf) {
     asking = true;
     const number = wanted;
     try {
-      const from = Math.max(0, number - NEWEST);
-      const some = await get(query("/api/pictures", { class: nameOf(), from, limit: NEWEST }));
-      const newestFirst = some.pictures.slice().reverse();
-      keyed(element, newestFirst, (one) => one.id, (one) => ({ element: picture(one.id) }));
+      // The newest come first.
+      const some = await get(query("/api/pictures", { class: nameOf(), from: 0, limit: NEWEST }));
+      keyed(element, some.pictures, (one) => one.id, (one) => ({ element: picture(one.id) }));
     } catch (error) {
       // The next state asks again; a class that is gone has no pictures to show.
     }

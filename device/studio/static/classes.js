@@ -67,7 +67,7 @@ function addForm() {
   const element = make("form", { class: "add" }, label, make("div", { class: "line" }, input, button));
   element.addEventListener("submit", async (event) => {
     event.preventDefault();
-    const name = input.value.trim();
+    const name = input.value.trim().normalize("NFC");
     if (name && (await attempt(() => post("/api/classes", { name })))) {
       input.value = "";
     }

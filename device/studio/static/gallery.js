@@ -203,21 +203,21 @@ function selectionTools({ chosen, move, remove, all, none }) {
 }
 
 function pagerButtons(turnTo) {
-  const earlier = make("button", { type: "button", class: "small", text: "Earlier" });
-  const later = make("button", { type: "button", class: "small", text: "Later" });
+  const newer = make("button", { type: "button", class: "small", text: "Newer" });
+  const older = make("button", { type: "button", class: "small", text: "Older" });
   const words = make("span", { class: "soft" });
-  const element = make("nav", { class: "line pager", "aria-label": "Pages" }, earlier, words, later);
+  const element = make("nav", { class: "line pager", "aria-label": "Pages" }, newer, words, older);
   let at = 0;
-  earlier.addEventListener("click", () => turnTo(Math.max(0, at - PAGE)));
-  later.addEventListener("click", () => turnTo(at + PAGE));
+  newer.addEventListener("click", () => turnTo(Math.max(0, at - PAGE)));
+  older.addEventListener("click", () => turnTo(at + PAGE));
   return {
     element,
     show(from, here, total) {
       at = from;
       shown(element, total > PAGE);
       say(words, `${from + 1} to ${from + here} of ${total}`);
-      earlier.disabled = from === 0;
-      later.disabled = from + here >= total;
+      newer.disabled = from === 0;
+      older.disabled = from + here >= total;
     },
   };
 }

@@ -81,6 +81,10 @@ function answer(document) {
 }
 
 async function begin() {
+  if (window.location.hash.startsWith("#code=")) {
+    // A paired device has scanned the code again; it need not stand in the address.
+    window.history.replaceState(null, "", "/");
+  }
   go();
   window.addEventListener("hashchange", go);
   window.addEventListener("unpaired", () => window.location.reload());

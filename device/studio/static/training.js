@@ -163,7 +163,7 @@ function epochTable() {
   const row = make("tr", {}, ...head.map((text) => make("th", { scope: "col", text })));
   const table = make("table", {}, make("thead", {}, row), body);
   const summary = make("summary");
-  const element = make("details", {}, summary, wide(table, "Epochs"));
+  const element = make("details", {}, summary, wide(table, "Figures of each epoch"));
   return {
     element,
     show(history) {

@@ -1,8 +1,8 @@
 /* The versions that are kept: which one answers, and what can be had of each. */
 
 import { askingButton } from "./ask.js";
-import { post } from "./api.js";
-import { attribute, keyed, make, say, shown } from "./dom.js";
+import { post, save } from "./api.js";
+import { keyed, make, say, shown } from "./dom.js";
 import { attempt, tell } from "./notices.js";
 import { reviewAddress } from "./routes.js";
 import { count, isNumber, moment, percent } from "./words.js";
@@ -73,6 +73,19 @@ function useButton(idOf, what) {
   };
 }
 
+function saveButton(text, path, name) {
+  const element = make("button", { type: "button", class: "small", text, "aria-label": name });
+  element.addEventListener("click", async () => {
+    // The board makes some files when they are asked for, which takes a while.
+    element.disabled = true;
+    say(element, `${text} …`);
+    await attempt(() => save(path));
+    say(element, text);
+    element.disabled = false;
+  });
+  return element;
+}
+
 function versionRow(first) {
   const id = first.id;
   const what = `the version of ${moment(first.made)}`;
@@ -81,11 +94,9 @@ function versionRow(first) {
   const unfit = make("p", { class: "soft small", text: "It belongs to another bundle and can only be deleted." });
   const use = useButton(() => id, what);
   const base = `/api/versions/${encodeURIComponent(id)}`;
-  const link = (text, href, name) => make("a", { href, text, "aria-label": `${name} ${what}` });
-  const review = link("Review", reviewAddress(id), "Review");
-  const onnx = link("ONNX", `${base}/onnx`, "Download ONNX of");
-  const file = link("State", `${base}/state`, "Download the state of");
-  [onnx, file].forEach((one) => attribute(one, "download", true));
+  const review = make("a", { href: reviewAddress(id), text: "Review", "aria-label": `Review ${what}` });
+  const onnx = saveButton("ONNX", `${base}/onnx`, `Download ONNX of ${what}`);
+  const file = saveButton("State", `${base}/state`, `Download the state of ${what}`);
   const remove = askingButton({
     label: "Delete",
     name: `Delete ${what}`,
@@ -93,7 +104,7 @@ function versionRow(first) {
     yes: "Delete",
     act: () => attempt(() => post("/api/versions/delete", { id })),
   });
-  const downloads = make("span", { class: "line links" }, make("span", { class: "soft", text: "Download" }), onnx, file);
+  const downloads = make("span", { class: "line" }, make("span", { class: "soft small", text: "Download" }), onnx, file);
   const element = make(
     "li",
     { class: "version" },
