@@ -24,6 +24,7 @@ from mobiletl.device.bundle.digest import state_digest
 from mobiletl.device.bundle.manifest import Manifest
 from mobiletl.device.bundle.schema import fields, integer, list_of, number, one_of, text
 from mobiletl.device.bundle.stored_state import StoredState
+from mobiletl.device.bundle.whole_file import sync_folder
 from mobiletl.device.errors import BadState, NoSpace
 
 FORMAT = "mobiletl-state-2"
@@ -86,7 +87,7 @@ def save_state(path: str | Path, tensors: Tensors, info: StateInfo) -> None:
             with contextlib.suppress(OSError):
                 temporary.unlink()
             raise
-        _sync_folder(target.parent)
+        sync_folder(target.parent)
     except OSError as error:
         raise NoSpace(
             f"the state cannot be written to {target} ({error.strerror or error}); "
@@ -259,14 +260,3 @@ def _refuse_foreign(
     problems = manifest.tensor_problems(tensors, len(info.class_names))
     if problems:
         raise BadState(f"{path} does not fit its bundle: {'; '.join(problems)}; start afresh")
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the renames themselves durable, where the system lets a folder be opened."""
-    if not hasattr(os, "O_DIRECTORY"):
-        return
-    descriptor = os.open(str(folder), os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
