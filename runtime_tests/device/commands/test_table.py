@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import shutil
@@ -72,6 +73,21 @@ def test_export_without_its_libraries_prints_the_install_hint(
     monkeypatch.setattr(commands.importlib, "import_module", fail)
     assert commands.main(["export"]) == 8
     assert 'pip install "mobiletl[export]"' in capsys.readouterr().err
+
+
+def test_finish_without_its_libraries_does_the_boards_part(
+    monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    real = importlib.import_module
+
+    def without_torch(name: str) -> Any:
+        if name.startswith("mobiletl.export"):
+            raise ModuleNotFoundError("No module named 'torch'", name="torch")
+        return real(name)
+
+    monkeypatch.setattr(commands.importlib, "import_module", without_torch)
+    assert commands.main(["finish", "--help"]) == 0
+    assert "Where PyTorch is installed, other formats" in " ".join(capsys.readouterr().out.split())
 
 
 def test_a_module_of_ours_that_is_missing_is_a_bug(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
+import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -38,6 +41,7 @@ from runtime_tests.support.board.tiny_bundle import (
     write_tiny_bundle,
 )
 
+DEVICE = Path(command.__file__).parent
 CLASSES = ("ant", "bee", "cat")
 UNKNOWN = Unknown(
     -1.5, 0.95, 0.9, 2.0, np.full(CHANNELS, 0.1, np.float32), np.eye(2, CHANNELS, dtype=np.float32)
@@ -136,6 +140,13 @@ def test_the_command_says_what_it_wrote(bundle: Path, capsys: Any) -> None:
     assert "3 classes; images [N,3,R,R] with R = 8" in capsys.readouterr().out
 
 
+def test_a_copied_folder_finishes(bundle: Path) -> None:
+    shutil.copytree(DEVICE, bundle / "device", ignore=shutil.ignore_patterns("__pycache__"))
+    words = [sys.executable, "device/finish.py", "--state", str(write_state(bundle))]
+    subprocess.run(words, cwd=bundle, check=True, stdout=subprocess.PIPE, timeout=120)
+    assert run(bundle.parent / "state.onnx", np.zeros((2, 3, 8, 8), np.float32))["logits"].shape
+
+
 @pytest.mark.parametrize("flags", [["--to", "torchscript"], ["--int8"], ["--weights", "x.pth"]])
 def test_what_only_the_host_does_is_said(bundle: Path, flags: list[str], capsys: Any) -> None:
     given = ["--bundle", str(bundle), "--state", str(write_state(bundle)), *flags]
@@ -197,6 +208,6 @@ def test_a_full_disk_leaves_nothing(bundle: Path, monkeypatch: Any) -> None:
 
 def test_without_onnx_one_line_says_what_to_install(bundle: Path, monkeypatch: Any) -> None:
     state = write_state(bundle)
-    monkeypatch.setitem(__import__("sys").modules, "onnx", None)
+    monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(MissingDependency, match="pip install onnx"):
         finish(bundle, state)
