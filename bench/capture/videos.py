@@ -62,7 +62,7 @@ def video(files: list[Path], seed: int, seconds: float, light: float = 1.0) -> I
     made = 0
     while made < seconds * RATE:
         passage = PASSAGES[int(random.integers(len(PASSAGES)))]
-        length = int(random.uniform(1.0, 3.0) * RATE)
+        length = int(random.uniform(0.6, 2.2) * RATE)
         for row in range(length):
             former = (x, y, zoom)
             x, y, zoom, focus = _moved(passage, row / length, former, random)
@@ -126,6 +126,6 @@ def _shot(
     # The deviation of a smear of length L is L / sqrt(12).
     blur = float(np.hypot(_SHUTTER * moved / np.sqrt(12), focus))
     exposure = light * (1 + 0.03 * float(random.standard_normal()))
-    noise = random.normal(0, 2.5 / np.sqrt(light), total.shape)
+    noise = random.standard_normal(total.shape, np.float32) * (2.5 / light**0.5)
     pixels = np.clip(exposure * total / parts + noise, 0, 255).astype(np.uint8)
     return Shot(pixels, now[0], now[1], now[2], blur, passage)

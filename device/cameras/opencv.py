@@ -9,14 +9,16 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from typing import Any, Sequence
+from pathlib import Path
+from typing import Any, Callable, Sequence
 
 import numpy as np
 
 from mobiletl.device.bundle.arrays import Pixels
 from mobiletl.device.cameras.addresses import shown_source
 from mobiletl.device.cameras.base import Camera, CameraEnded, CameraLost, Wanted
-from mobiletl.device.cameras.fixes import INSTALL_OPENCV, NO_GSTREAMER
+from mobiletl.device.cameras.devices import video_devices
+from mobiletl.device.cameras.fixes import NO_GSTREAMER, NO_OPENCV, no_such_device, of_device
 from mobiletl.device.errors import MissingDependency, NoCamera
 from mobiletl.device.printable import one_line
 
@@ -38,8 +40,7 @@ def load_opencv() -> Any:
         cv2: Any = importlib.import_module("cv2")
     except ImportError as error:
         raise MissingDependency(
-            f"this camera needs OpenCV, which cannot be imported ({one_line(error)}); "
-            f"{INSTALL_OPENCV}"
+            f"{NO_OPENCV.found}, which this camera needs ({one_line(error)}); {NO_OPENCV.to_type}"
         ) from error
     if hasattr(cv2, "setLogLevel"):
         cv2.setLogLevel(0)
@@ -49,9 +50,11 @@ def load_opencv() -> Any:
 class OpenCVCamera(Camera):
     """One open `cv2.VideoCapture`."""
 
-    def __init__(self, cv2: Any, capture: Any, name: str, live: bool) -> None:
-        """Take over `capture`, which is open."""
-        self._cv2, self._capture = cv2, capture
+    def __init__(
+        self, cv2: Any, capture: Any, name: str, live: bool, why: Callable[[], str] = str
+    ) -> None:
+        """Take over `capture`, which is open; `why` may say what keeps it from giving frames."""
+        self._cv2, self._capture, self._why = cv2, capture, why
         self.name, self.live = name, live
         self._frames = 0
 
@@ -98,18 +101,20 @@ class OpenCVCamera(Camera):
 
     def _over(self) -> Exception:
         if self.live:
-            return CameraLost(f"{self.name} gives no more frames")
+            why = self._why()
+            return CameraLost(f"{self.name} gives no {'more ' if self._frames else ''}frames{why}")
         return CameraEnded(f"all {self._frames} frames of {self.name} are played")
 
 
 def open_device(source: str, wanted: Wanted) -> Camera:
     """Open a camera by its number or its file, as V4L2 where the system is Linux."""
-    cv2 = load_opencv()
+    cv2, name = load_opencv(), f"camera {shown_source(source)}"
     linux = sys.platform.startswith("linux")
     device: int | str = int(source) if source.isdigit() else source
     capture = cv2.VideoCapture(device, cv2.CAP_V4L2 if linux else cv2.CAP_ANY)
+    path = f"/dev/video{source}" if source.isdigit() else source
     if not capture.isOpened():
-        raise NoCamera(f"camera {shown_source(source)} cannot be opened")
+        raise NoCamera(f"{name} cannot be opened{_why_not(path)}")
     if wanted.width and wanted.height:
         if wanted.width * wanted.height > SMALL_PIXELS:
             capture.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter_fourcc(*"MJPG"))
@@ -117,7 +122,7 @@ def open_device(source: str, wanted: Wanted) -> Camera:
         capture.set(cv2.CAP_PROP_FRAME_HEIGHT, wanted.height)
     if wanted.rate:
         capture.set(cv2.CAP_PROP_FPS, wanted.rate)
-    return OpenCVCamera(cv2, capture, f"camera {shown_source(source)}", live=True)
+    return OpenCVCamera(cv2, capture, name, live=True, why=lambda: _why_not(path))
 
 
 def open_address(source: str, wanted: Wanted) -> Camera:
@@ -150,7 +155,7 @@ def open_pipeline(source: str, wanted: Wanted) -> Camera:
     """Open a GStreamer pipeline; its end, an appsink of BGR frames, is added where it has none."""
     cv2, name = load_opencv(), shown_source(source)
     if not _has_gstreamer(cv2):
-        raise NoCamera(f"{name} needs an OpenCV that was built with GStreamer; {NO_GSTREAMER}")
+        raise NoCamera(f"{name} needs GStreamer, but {NO_GSTREAMER}")
     whole = source if "appsink" in source else source + _sink(source)
     capture = cv2.VideoCapture(whole, cv2.CAP_GSTREAMER)
     if not capture.isOpened():
@@ -158,6 +163,22 @@ def open_pipeline(source: str, wanted: Wanted) -> Camera:
             f"{name} cannot be opened; try it by itself: gst-launch-1.0 PIPELINE ! fakesink"
         )
     return OpenCVCamera(cv2, capture, name, live=not _bounded(source))
+
+
+def _why_not(path: str) -> str:
+    """Say what keeps the device `path` from giving pictures, to follow a sentence about it."""
+    if not sys.platform.startswith("linux"):
+        return "; close other programs that use it, and allow this terminal to use the camera"
+    # A name of its own, such as /dev/v4l/by-id/..., is a link to the device.
+    real = os.path.realpath(path)
+    devices = video_devices()
+    device = next((one for one in devices if one.path == real), None)
+    if device is None and not Path(real).exists():
+        return f": {no_such_device(path, devices)}"
+    fix = None if device is None else of_device(device)
+    if fix is None:
+        return "; unplug it, plug it in again, and look at what the kernel says: sudo dmesg | tail"
+    return f": {fix}"
 
 
 def _has_gstreamer(cv2: Any) -> bool:

@@ -15,6 +15,7 @@ from mobiletl.device.cameras.opencv import (
     open_pipeline,
     open_video,
 )
+from mobiletl.device.cameras.picamera2 import is_picamera2, open_picamera2
 from mobiletl.device.errors import UsageError
 from mobiletl.device.printable import printable
 
@@ -40,6 +41,9 @@ def _is_device(source: str) -> bool:
 
 
 KINDS: tuple[Kind, ...] = (
+    Kind(
+        "ribbon", "picamera2, a Raspberry Pi's camera on the ribbon", is_picamera2, open_picamera2
+    ),
     Kind("pipeline", "a GStreamer pipeline ('... ! ...')", is_pipeline, open_pipeline),
     Kind("address", "an address (rtsp://..., http://...)", is_address, open_address),
     Kind("device", "a number or file of a device (0, /dev/video0)", _is_device, open_device),
