@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from mobiletl.device.bundle.arrays import Floats, Pixels
+from mobiletl.device.cameras.warmup import BLACK, brightness
 
 # Short side, in pixels, at which sharpness is measured: a little more than networks see.
 SHARP_SIDE = 256
@@ -29,12 +30,14 @@ class Look:
     """Variance of the Laplacian of the grey picture; says something beside others only."""
     small: Floats
     """f32[SMALL_SIDE * SMALL_SIDE]: the grey picture, its mean 0 and its contrast 1."""
+    black: bool = False
+    """Whether it is as dark as with a covered lens."""
 
 
 def look_at(pixels: Pixels) -> Look:
     """Look at RGB pixels uint8[H,W,3]."""
     grey = Image.fromarray(pixels).convert("L")
-    return Look(_sharpness(grey), small_of(grey))
+    return Look(_sharpness(grey), small_of(grey), brightness(pixels) < BLACK)
 
 
 def small_of(image: Image.Image) -> Floats:

@@ -76,9 +76,7 @@ class PhotoFolder:
             except UnreadablePicture:
                 continue
 
-    def keep(
-        self, pixels: Pixels, name: str, time_s: float, provenance: Mapping[str, Any]
-    ) -> Path:
+    def keep(self, pixels: Pixels, name: str, time_s: float, provenance: Mapping[str, Any]) -> Path:
         """Write a picture into class `name` with a line of `provenance`, JSON values.
 
         Raises NoSpace; the picture is there whole, or not at all.

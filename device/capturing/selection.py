@@ -1,10 +1,10 @@
-"""Which frames are kept: those that are sharp, for this camera and scene, and new to their class."""
+"""Which frames are kept: those that are sharp, for this scene, and new to their class."""
 
 from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from typing import Deque, Iterable
+from typing import Iterable
 
 import numpy as np
 
@@ -15,6 +15,8 @@ from mobiletl.device.capturing.looks import SMALL_SIDE, Look, difference
 RECENT = 50
 # The level is this share from below of their sharpness: the sharpest few may be a reflection.
 LEVEL = 0.9
+# Why a frame is not kept.
+BLACK, BLURRED, SAME = "black", "not sharp", "like a kept one"
 
 
 @dataclass(frozen=True)
@@ -37,18 +39,21 @@ class Judgement:
     """From the nearest kept picture of the class; None while there is none."""
     sharp: bool
     new: bool
+    black: bool = False
 
     @property
     def kept(self) -> bool:
         """Whether it has what the rules ask for."""
-        return self.sharp and self.new
+        return self.sharp and self.new and not self.black
 
     @property
     def reason(self) -> str:
         """In a few words, why it is not kept; empty if it is."""
         if self.kept:
             return ""
-        return "like a kept one" if self.sharp else "not sharp"
+        if self.black:
+            return BLACK
+        return SAME if self.sharp else BLURRED
 
 
 class SharpnessLevel:
@@ -59,7 +64,7 @@ class SharpnessLevel:
 
     def __init__(self) -> None:
         """Nothing was seen yet; the first frame is its own level."""
-        self._recent: Deque[float] = deque(maxlen=RECENT)
+        self._recent: deque[float] = deque(maxlen=RECENT)
 
     def share(self, look: Look) -> float:
         """Take in a frame, and return its sharpness as a share of the level."""
@@ -84,7 +89,7 @@ class Selection:
         if self._count:
             nearest = float(difference(look.small, self._kept[: self._count]).min())
         new = nearest is None or nearest >= rules.difference
-        return Judgement(sharpness, nearest, sharpness >= rules.sharpness, new)
+        return Judgement(sharpness, nearest, sharpness >= rules.sharpness, new, look.black)
 
     def add(self, small: Floats) -> None:
         """Hold later frames against this one, too."""
