@@ -14,7 +14,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Sequence
 
+from mobiletl.device.bundle.bundle import open_bundle
 from mobiletl.device.commands import settings
+from mobiletl.device.commands.capturing import (
+    add_capture_first,
+    capture_first,
+    capture_first_problems,
+)
 from mobiletl.device.commands.flags import chosen_bundle
 from mobiletl.device.commands.former import add_former, former_of, former_problems
 from mobiletl.device.commands.parser import Parser
@@ -35,6 +41,7 @@ to paste:
   mobiletl teach --bundle artifacts/mbv2 --data photos/ --out runs/taught
   mobiletl teach --bundle artifacts/mbv2 --data more/ --from runs/taught --out runs/more
   mobiletl train --bundle artifacts/mbv2 --data photos/ --from runs/taught --out runs/trained
+  mobiletl teach --bundle artifacts/mbv2 --camera 0 --classes cat,dog,none --per-class 20
   mobiletl teach --bundle artifacts/mbv2 --data photos/ --json
 """
 SETTINGS = ("seed", "runtime", "micro_batch")
@@ -54,8 +61,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--bundle", metavar="DIR", help="default: the folder above this script, if it is one")
-    add("--data", metavar="DIR", required=True, help="folder of pictures")
+    add("--data", metavar="DIR", help="folder of pictures (with --camera: photos-<date>)")
     add("--out", metavar="DIR", help="folder of the run (default: runs/<date>-<time>)")
+    add_capture_first(parser)
     add_former(parser)
     add("--seed", type=int, help="names the state of layers that have no weights (default: 0)")
     settings.add_micro_batch(parser)
@@ -67,6 +75,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _teach(flags: argparse.Namespace) -> int:
+    _check(flags)
+    if flags.camera is not None:
+        # A bundle that cannot be taught should say so before anybody has taken pictures.
+        open_bundle(chosen_bundle(flags.bundle))
+        capture_first(flags)
     options = _options(flags)
     with StopFlag() as stop:
         try:
@@ -82,10 +95,14 @@ def _teach(flags: argparse.Namespace) -> int:
     return 0
 
 
-def _options(flags: argparse.Namespace) -> Options:
-    problems = settings.problems(flags) + former_problems(flags)
+def _check(flags: argparse.Namespace) -> None:
+    """Report every flag out of range at once."""
+    problems = settings.problems(flags) + former_problems(flags) + capture_first_problems(flags)
     if problems:
         raise UsageError("; ".join(problems))
+
+
+def _options(flags: argparse.Namespace) -> Options:
     named = {name: getattr(flags, name) for name in SETTINGS}
     return Options(
         bundle=chosen_bundle(flags.bundle),

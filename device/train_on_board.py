@@ -12,7 +12,13 @@ import sys
 from pathlib import Path
 from typing import Sequence
 
+from mobiletl.device.bundle.bundle import open_bundle
 from mobiletl.device.commands import settings
+from mobiletl.device.commands.capturing import (
+    add_capture_first,
+    capture_first,
+    capture_first_problems,
+)
 from mobiletl.device.commands.flags import chosen_bundle
 from mobiletl.device.commands.former import add_former, former_of, former_problems
 from mobiletl.device.commands.parser import Parser
@@ -30,6 +36,7 @@ from mobiletl.device.run.training import train
 EXAMPLES = """\
 to paste:
   mobiletl train --bundle artifacts/mbv2 --data photos/
+  mobiletl train --bundle artifacts/mbv2 --camera 0 --classes cat,dog,none --per-class 40
   python artifacts/mbv2/device/train_on_board.py --data photos/
   mobiletl train --bundle artifacts/mbv2 --data photos/ --out runs/first
   mobiletl train --bundle artifacts/mbv2 --data photos/ --resume runs/first
@@ -51,9 +58,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--bundle", metavar="DIR", help="default: the folder above this script, if it is one")
-    add("--data", metavar="DIR", required=True, help="folder of pictures")
+    add("--data", metavar="DIR", help="folder of pictures (with --camera: photos-<date>)")
     add("--out", metavar="DIR", help="folder of the run (default: runs/<date>-<time>)")
     add("--resume", metavar="DIR", help="go on with the stopped run in this folder")
+    add_capture_first(parser)
     add_former(parser)
     settings.add_settings(parser)
     settings.add_resources(parser)
@@ -62,6 +70,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _train(flags: argparse.Namespace) -> int:
+    _check(flags)
+    if flags.camera is not None:
+        # A bundle that cannot be trained should say so before anybody has taken pictures.
+        open_bundle(chosen_bundle(flags.bundle))
+        capture_first(flags)
     options = _options(flags)
     listeners = [
         Terminal(sys.stderr),
@@ -89,7 +102,6 @@ def _review_command(started: Started) -> str:
 
 
 def _options(flags: argparse.Namespace) -> Options:
-    _check(flags)
     if flags.resume is not None:
         run = Path(flags.resume)
     elif flags.out is not None:
@@ -115,7 +127,7 @@ def _options(flags: argparse.Namespace) -> Options:
 
 def _check(flags: argparse.Namespace) -> None:
     """Report every flag out of range at once."""
-    problems = settings.problems(flags)
+    problems = settings.problems(flags) + capture_first_problems(flags)
     if flags.resume is not None and flags.out is not None:
         problems.append("--out and --resume both name the run's folder; give one of them")
     problems += former_problems(flags)

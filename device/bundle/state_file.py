@@ -24,6 +24,8 @@ from mobiletl.device.bundle.digest import state_digest
 from mobiletl.device.bundle.manifest import Manifest
 from mobiletl.device.bundle.schema import fields, integer, list_of, number, one_of, text
 from mobiletl.device.bundle.stored_state import StoredState
+from mobiletl.device.bundle.view import View, view_of
+from mobiletl.device.bundle.whole_file import sync_folder
 from mobiletl.device.errors import BadState, NoSpace
 
 FORMAT = "mobiletl-state-2"
@@ -51,13 +53,17 @@ class StateInfo:
     """What the run was started with and must be resumed with; JSON values."""
     answers: Answers | None = None
     """How sure its answers are; None until the run that trains it has ended."""
+    view: View | None = None
+    """The camera's view in which its pictures were taken; None where nobody knows."""
 
     def document(self) -> dict[str, Any]:
-        """What the JSON of a state file says; nothing of answers that are not known."""
-        document = asdict(replace(self, answers=None))
-        del document["answers"]
+        """What the JSON of a state file says; nothing of answers and views that are not known."""
+        document = asdict(replace(self, answers=None, view=None))
+        del document["answers"], document["view"]
         if self.answers is not None:
             document["answers"] = self.answers.document()
+        if self.view is not None:
+            document["view"] = self.view.document()
         return document
 
 
@@ -86,7 +92,7 @@ def save_state(path: str | Path, tensors: Tensors, info: StateInfo) -> None:
             with contextlib.suppress(OSError):
                 temporary.unlink()
             raise
-        _sync_folder(target.parent)
+        sync_folder(target.parent)
     except OSError as error:
         raise NoSpace(
             f"the state cannot be written to {target} ({error.strerror or error}); "
@@ -233,6 +239,7 @@ def _parse_info(content: str, extra: Tensors) -> StateInfo:
     if not problems and document.get("best_accuracy") is not None:
         _ACCURACY(document["best_accuracy"], "best_accuracy", problems)
     answers = None if problems else answers_of(document.get("answers"), extra, problems)
+    view = None if problems else view_of(document.get("view"), "view", problems)
     if problems:
         raise _Damaged(f"is damaged ({'; '.join(problems)})")
     return StateInfo(
@@ -244,6 +251,7 @@ def _parse_info(content: str, extra: Tensors) -> StateInfo:
         best_accuracy=document.get("best_accuracy"),
         settings=document["settings"],
         answers=answers,
+        view=view,
     )
 
 
@@ -259,14 +267,3 @@ def _refuse_foreign(
     problems = manifest.tensor_problems(tensors, len(info.class_names))
     if problems:
         raise BadState(f"{path} does not fit its bundle: {'; '.join(problems)}; start afresh")
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the renames themselves durable, where the system lets a folder be opened."""
-    if not hasattr(os, "O_DIRECTORY"):
-        return
-    descriptor = os.open(str(folder), os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -30,6 +30,8 @@ class Command:
     module: str
     summary: str
     needs_host: bool = False
+    on_board: str = ""
+    """The module that does a part of it where the host's packages are missing."""
 
 
 COMMANDS: tuple[Command, ...] = (
@@ -39,6 +41,7 @@ COMMANDS: tuple[Command, ...] = (
         "turn a pretrained network into a bundle (needs PyTorch)",
         needs_host=True,
     ),
+    Command("capture", "mobiletl.device.capture", "take pictures of classes by a camera"),
     Command("train", "mobiletl.device.train_on_board", "fine-tune a bundle on a picture folder"),
     Command("teach", "mobiletl.device.teach", "learn a picture folder in one look, untrained"),
     Command("predict", "mobiletl.device.predict", "name what is in pictures"),
@@ -47,8 +50,9 @@ COMMANDS: tuple[Command, ...] = (
     Command(
         "finish",
         "mobiletl.export.commands.finish",
-        "write a trained state as one file for inference (needs PyTorch)",
+        "write a trained state as one file for inference (without PyTorch: ONNX)",
         needs_host=True,
+        on_board="mobiletl.device.finish",
     ),
     Command(
         "account",
@@ -154,6 +158,8 @@ def _load(command: Command) -> ModuleType:
         missing = (error.name or "").split(".")[0]
         if not command.needs_host or missing not in EXPORT_MODULES:
             raise
+        if command.on_board:
+            return importlib.import_module(command.on_board)
         raise MissingDependency(
             f"`mobiletl {command.name}` needs {error.name}, which is not installed; "
             f"on the host: {EXPORT_HINT}"

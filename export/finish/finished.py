@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import base64
-import json
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from mobiletl.core.errors import UnsupportedModel
 from mobiletl.core.transfer import TransferTop
 from mobiletl.device.bundle.answers import Answers
+from mobiletl.device.bundle.finished_facts import finished_facts
 from mobiletl.device.bundle.manifest import Manifest
 from mobiletl.export.finish.bundle_reader import HostBundle
 from mobiletl.export.finish.state_reader import State
 
-METADATA = "mobiletl"
 # How much the frozen layers of the finished network may differ from the bundle's graphs.
 _TOLERANCE = 1e-4
 
@@ -57,35 +53,7 @@ class Finished:
 
     def metadata(self) -> str:
         """JSON: classes in the order of the logits, and how a picture becomes a tensor."""
-        facts: dict[str, Any] = {
-            "format": "mobiletl-finished",
-            "model": asdict(self.manifest.model),
-            "method": self.manifest.method.name,
-            "bundle": self.manifest.id,
-            "classes": self.class_names,
-            "input": {
-                **asdict(self.manifest.input),
-                "layout": "NCHW",
-                "colours": "RGB",
-                "scale": "x / 255, then (x - mean) / std",
-                "crop": "short side to `resize`, then the centre square of `resolution`",
-            },
-        }
-        if self.answers is not None:
-            facts["answers"] = _answers_facts(self.answers)
-        return json.dumps(facts, sort_keys=True)
-
-
-def _answers_facts(answers: Answers) -> dict[str, Any]:
-    """What calibration has found, with the arrays as base64 of little-endian f32[1+R,D]: the
-    centre, then the directions.
-    """
-    facts = answers.document()
-    if answers.unknown is not None:
-        rows = np.vstack([answers.unknown.centre, answers.unknown.directions]).astype("<f4")
-        facts["unknown"]["subspace"] = base64.b64encode(rows.tobytes()).decode("ascii")
-        facts["unknown"]["subspace_shape"] = list(rows.shape)
-    return facts
+        return finished_facts(self.manifest, self.class_names, self.answers)
 
 
 def check_against_graphs(finished: Finished, bundle: HostBundle, state: State) -> float:

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import onnx
 from onnxscript import ir
 
-from mobiletl.export.finish.finished import METADATA, Finished
+from mobiletl.device.bundle.finished_facts import METADATA
+from mobiletl.export.finish.finished import Finished
 from mobiletl.export.lowering.onnx.model import lower_to_onnx
 from mobiletl.export.tracing.trace import Input, trace
 

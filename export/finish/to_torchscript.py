@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from mobiletl.export.finish.finished import METADATA, Finished
+from mobiletl.device.bundle.finished_facts import METADATA
+from mobiletl.export.finish.finished import Finished
 from mobiletl.export.lowering.torchscript.program import lower_to_torchscript
 from mobiletl.export.tracing.trace import Input, trace
 

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from safetensors.torch import save
 
 from mobiletl.core.errors import UsageError
-from mobiletl.export.finish.finished import METADATA, Finished
+from mobiletl.device.bundle.finished_facts import METADATA
+from mobiletl.export.finish.finished import Finished
 
 
 def render(finished: Finished) -> Mapping[str, bytes]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import shutil
@@ -53,7 +54,9 @@ def test_an_unknown_command_names_the_nearest(capsys: Any) -> None:
 
 def test_an_unknown_command_lists_the_known_ones(capsys: Any) -> None:
     assert commands.main(["fly"]) == 2
-    assert "'fly'; the commands are export, train, teach, predict" in capsys.readouterr().err
+    assert (
+        "'fly'; the commands are export, capture, train, teach, predict" in capsys.readouterr().err
+    )
 
 
 @pytest.mark.parametrize("name", [row.name for row in commands.COMMANDS if not row.needs_host])
@@ -72,6 +75,21 @@ def test_export_without_its_libraries_prints_the_install_hint(
     monkeypatch.setattr(commands.importlib, "import_module", fail)
     assert commands.main(["export"]) == 8
     assert 'pip install "mobiletl[export]"' in capsys.readouterr().err
+
+
+def test_finish_without_its_libraries_does_the_boards_part(
+    monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    real = importlib.import_module
+
+    def without_torch(name: str) -> Any:
+        if name.startswith("mobiletl.export"):
+            raise ModuleNotFoundError("No module named 'torch'", name="torch")
+        return real(name)
+
+    monkeypatch.setattr(commands.importlib, "import_module", without_torch)
+    assert commands.main(["finish", "--help"]) == 0
+    assert "Where PyTorch is installed, other formats" in " ".join(capsys.readouterr().out.split())
 
 
 def test_a_module_of_ours_that_is_missing_is_a_bug(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,238 @@
+"""What commands share that take pictures by a camera: the flags, and the taking."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from mobiletl.device.cameras.base import CameraStopped
+from mobiletl.device.cameras.stream import open_stream
+from mobiletl.device.capturing.attended import Attended
+from mobiletl.device.capturing.guided import Guided
+from mobiletl.device.capturing.keys import Keys
+from mobiletl.device.capturing.photo_folder import LIMIT_BYTES, PhotoFolder
+from mobiletl.device.capturing.recorder import Recorder
+from mobiletl.device.capturing.selection import Rules
+from mobiletl.device.capturing.showing import Showing
+from mobiletl.device.commands.camera_flags import (
+    ChosenCamera,
+    add_camera,
+    camera_of,
+    camera_problems,
+)
+from mobiletl.device.errors import Interrupted
+from mobiletl.device.pictures.class_names import problem_of_class_name
+from mobiletl.device.pictures.kept_view import settled_view
+from mobiletl.device.printable import printable
+from mobiletl.device.run.stop import StopFlag
+
+PER_CLASS = 40
+
+
+@dataclass(frozen=True)
+class Order:
+    """Which pictures a person wants; `guided` leads class by class, else keys choose."""
+
+    data: Path
+    names: tuple[str, ...]
+    goal: int | None
+    guided: bool
+    countdown: bool
+    camera: ChosenCamera
+    rules: Rules
+    limit_bytes: int
+    seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What was taken: frames that were `seen`, pictures `kept`, and all that classes have now."""
+
+    seen: int
+    kept: int
+    counts: dict[str, int]
+    finished: bool
+    """False if a person has ended it."""
+
+
+def add_rules(parser: argparse.ArgumentParser) -> None:
+    """Add how frames are chosen, and what they may take."""
+    add, rules = parser.add_argument, Rules()
+    add("--yes", action="store_true", help="begin each class after a countdown, not at a key")
+    add(
+        "--min-sharpness",
+        type=float,
+        default=rules.sharpness,
+        metavar="SHARE",
+        help="of the sharpness of the frames before it, which a frame must have to be kept "
+        "(default: %(default)g; 0 keeps blurred ones)",
+    )
+    add(
+        "--min-difference",
+        type=float,
+        default=rules.difference,
+        metavar="D",
+        help="how far a frame must be from each kept one of its class (default: %(default)g; 0 "
+        "keeps frames that are alike; unrelated ones are about 1.4 apart)",
+    )
+    add(
+        "--max-mb",
+        type=float,
+        default=LIMIT_BYTES / 1e6,
+        metavar="MB",
+        help="what all pictures of the folder may take (default: %(default)g)",
+    )
+
+
+def add_capture_first(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of a command that can take its pictures first."""
+    add_camera(parser)
+    add = parser.add_argument
+    add("--classes", metavar="A,B,...", help="with --camera: take pictures of these classes first")
+    add(
+        "--per-class",
+        type=int,
+        metavar="N",
+        help=f"with --camera: how many pictures a class is to have (default: {PER_CLASS})",
+    )
+    add_rules(parser)
+
+
+def capture_first_problems(flags: argparse.Namespace) -> list[str]:
+    """Say what is wrong with the flags of `add_capture_first` and with --data."""
+    problems = camera_problems(flags) + rules_problems(flags)
+    if flags.camera is None:
+        if flags.data is None:
+            problems.append(
+                "no pictures named; give a folder with --data, or --camera to take some"
+            )
+        problems += [
+            f"--{name.replace('_', '-')} is of a camera; name one with --camera"
+            for name in ("classes", "per_class")
+            if getattr(flags, name) is not None
+        ]
+        return problems
+    if getattr(flags, "resume", None) is not None:
+        problems.append(
+            "--resume goes on with the pictures it has, so it takes no --camera; leave that out, "
+            "or begin another run with --from"
+        )
+    if flags.classes is None:
+        problems.append("--camera takes pictures of classes; name two or more, --classes cat,dog")
+    else:
+        names = classes_of(flags.classes)
+        problems += class_problems(names)
+        if len(names) < 2:
+            problems.append(f"--classes is {flags.classes!r}, expected two or more with commas")
+    if flags.per_class is not None and flags.per_class < 2:
+        problems.append(f"--per-class is {flags.per_class}, expected at least 2")
+    return problems
+
+
+def capture_first(flags: argparse.Namespace) -> None:
+    """Take the pictures that `flags` ask for, and let them name the folder as their data.
+
+    Raises Interrupted if a person has ended it, and what `take` raises.
+    """
+    if flags.data is None:
+        flags.data = time.strftime("photos-%Y%m%d")
+    order = Order(
+        data=Path(flags.data),
+        names=tuple(classes_of(flags.classes)),
+        goal=flags.per_class or PER_CLASS,
+        guided=True,
+        countdown=flags.yes,
+        camera=camera_of(flags),
+        rules=rules_of(flags),
+        limit_bytes=round(flags.max_mb * 1e6),
+    )
+    taken = take(order)
+    shown = printable(flags.data)
+    if not taken.finished:
+        raise Interrupted(
+            f"stopped before training; {sum(taken.counts.values())} pictures are in {shown}, and "
+            f"the same command with --data {shown} goes on with them"
+        )
+
+
+def take(order: Order) -> Taken:
+    """Take pictures until there are enough, a person ends it, or the camera does.
+
+    Counts are shown on standard error. Raises UsageError, NoCamera, NoSpace, MissingDependency, and
+    Interrupted after Ctrl-C; what was kept by then stays.
+    """
+    showing = Showing(sys.stderr)
+    folder = PhotoFolder(order.data, order.limit_bytes)
+    for row, name in enumerate(order.names):
+        folder.check_class(name, list(order.names[:row]))
+    counts = {name: folder.count(name) for name in order.names}
+    if order.goal is not None and all(count >= order.goal for count in counts.values()):
+        showing.note(f"each class has {order.goal} pictures already")
+        return Taken(0, 0, counts, True)
+    view = settled_view(order.data, order.camera.view)
+    source = order.camera.source
+    assert source is not None
+    with StopFlag() as stop:
+        try:
+            with open_stream(source, order.camera.wanted, view, showing.note, stop) as stream:
+                recorder = Recorder(stream, folder, order.names, order.rules)
+                counts = recorder.counts
+                with Keys() as keys:
+                    finished = _run(order, recorder, keys, showing, stop)
+        except CameraStopped:
+            finished = False
+        finally:
+            showing.close()
+        if stop:
+            raise Interrupted(
+                f"stopped; {sum(counts.values())} pictures are in {printable(str(order.data))}, "
+                "and the same command goes on with them"
+            )
+    return Taken(recorder.seen, recorder.kept, counts, finished)
+
+
+def _run(order: Order, recorder: Recorder, keys: Keys, showing: Showing, stop: StopFlag) -> bool:
+    if order.guided or not keys.there:
+        goal = order.goal
+        assert goal is not None
+        return Guided(recorder, keys, goal, showing, order.countdown).run(order.seconds)
+    Attended(recorder, keys, order.goal, showing, stop).run(order.seconds)
+    return True
+
+
+def classes_of(words: str) -> list[str]:
+    """Return the names that a flag lists with commas."""
+    return [word.strip() for word in words.split(",")]
+
+
+def class_problems(names: list[str]) -> list[str]:
+    """Say which names no class may have."""
+    problems = []
+    for row, name in enumerate(names):
+        if name in names[:row]:
+            problems.append(f"class '{printable(name)}' is named twice")
+        else:
+            problem = problem_of_class_name(name, names[:row])
+            problems += [] if problem is None else [problem]
+    return problems
+
+
+def rules_of(flags: argparse.Namespace) -> Rules:
+    """Return how frames are chosen; `rules_problems` come first."""
+    return Rules(flags.min_sharpness, flags.min_difference)
+
+
+def rules_problems(flags: argparse.Namespace) -> list[str]:
+    """Say what is wrong with the flags of `add_rules`."""
+    problems = []
+    for name, most in (("min_sharpness", 1.0), ("min_difference", 2.0)):
+        value = getattr(flags, name)
+        if not 0 <= value <= most:
+            flag = name.replace("_", "-")
+            problems.append(f"--{flag} is {value:g}, expected 0 to {most:g}")
+    if not 0 < flags.max_mb < 1e9:
+        problems.append(f"--max-mb is {flags.max_mb:g}, expected more than 0")
+    return problems

@@ -1,0 +1,1 @@
+"""The trained network as one plain ONNX file, made on the board, without PyTorch."""
