@@ -15,7 +15,7 @@ from mobiletl.device.bundle.arrays import Floats, Pixels
 from mobiletl.device.cameras.warmup import BLACK, brightness
 
 # Short side, in pixels, at which sharpness is measured: a little more than networks see.
-SHARP_SIDE = 256
+SHARP_SIDE = 128
 # Side of the small picture.
 SMALL_SIDE = 24
 # Of 255: flat pictures differ by noise alone, which is not made larger than this.
