@@ -17,7 +17,7 @@ from mobiletl.device.bundle.manifest import Manifest
 from mobiletl.device.bundle.prepare import prepare
 from mobiletl.device.bundle.state_file import load_state
 from mobiletl.device.errors import UsageError
-from mobiletl.device.heads.softmax import softmax
+from mobiletl.device.heads.softmax import Doubles, softmax
 from mobiletl.device.heads.unknown import Familiar, score, strangeness
 from mobiletl.device.run.start import Start
 from mobiletl.device.sessions.runtimes import open_session
@@ -53,6 +53,22 @@ class Prediction:
         return self.probabilities[0]
 
 
+@dataclass(frozen=True)
+class Looked:
+    """What the network says of one picture; `Prediction` has it with names and in order."""
+
+    probabilities: Doubles
+    """f64[K], in the order of the classes."""
+    score: float | None = None
+    """None where the state has no threshold, or unknown pictures are not asked for."""
+    threshold: float | None = None
+
+    @property
+    def unknown(self) -> bool:
+        """Whether it is of none of the classes."""
+        return self.score is not None and self.threshold is not None and self.score < self.threshold
+
+
 class Predictor(Closing):
     """A context manager; graphs are loaded with the first frame and stay loaded."""
 
@@ -70,6 +86,8 @@ class Predictor(Closing):
         """
         self.class_names = class_names
         self.answers = answers
+        self.input = manifest.input
+        """What `look` takes, for `prepare`."""
         self._tells_unknown = unknown
         self._manifest = manifest
         self._session = session
@@ -85,17 +103,24 @@ class Predictor(Closing):
         """
         frame = frame_of(picture)
         prepare(frame, self._manifest.input, self._image[0])
-        found = self._session.embed(self._session.features(self._image))
+        looked = self.look(self._image)
+        prediction = _ranked(frame.name, looked.probabilities, self.class_names)
+        if looked.score is None:
+            return prediction
+        return replace(
+            prediction, unknown=looked.unknown, score=looked.score, threshold=looked.threshold
+        )
+
+    def look(self, image: Floats) -> Looked:
+        """Answer a picture `image` f32[1,3,H,W] that `prepare` has made ready."""
+        found = self._session.embed(self._session.features(image))
         answers = self.answers
         temperature = 1.0 if answers is None else answers.temperature
-        prediction = _ranked(frame.name, found.logits / temperature, self.class_names)
+        probabilities = softmax(found.logits / temperature)[0]
         if answers is None or answers.unknown is None or not self._tells_unknown:
-            return prediction
+            return Looked(probabilities)
         familiarity = _familiarity(found, temperature, answers.unknown)
-        threshold = answers.unknown.threshold
-        return replace(
-            prediction, unknown=familiarity < threshold, score=familiarity, threshold=threshold
-        )
+        return Looked(probabilities, familiarity, answers.unknown.threshold)
 
     def load(self, state: StateSource) -> None:
         """Go on with another state of the same bundle and of as many classes; raises BadState."""
@@ -145,9 +170,8 @@ def _familiarity(found: Embedded, temperature: float, unknown: Unknown) -> float
     return float(score(found.logits, strange, temperature, unknown.weight)[0])
 
 
-def _ranked(name: str, logits: Floats, class_names: tuple[str, ...]) -> Prediction:
+def _ranked(name: str, shares: Doubles, class_names: tuple[str, ...]) -> Prediction:
     """Labels by falling probability; equal ones come in the order of the classes."""
-    shares = softmax(logits)[0]
     order = np.argsort(-shares, kind="stable")
     return Prediction(
         name,
