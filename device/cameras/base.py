@@ -38,6 +38,10 @@ class CameraEnded(Exception):
     """There will be no other frame: a video is over, a folder was played."""
 
 
+class CameraStopped(CameraEnded):
+    """There will be no other frame because the caller's stop is requested."""
+
+
 class Camera(Closing):
     """One open camera; the table in `table.py` opens them."""
 
@@ -52,3 +56,11 @@ class Camera(Closing):
 
         Raises CameraLost and CameraEnded.
         """
+
+    def skip(self) -> None:
+        """Pass over the next frame; cheaper than `read` where a camera need not decode it."""
+        self.read()
+
+    def lock_exposure(self) -> bool:
+        """Keep exposure and white balance as they are now; False where it cannot be done."""
+        return False

@@ -1,0 +1,189 @@
+"""Cameras that OpenCV opens: V4L2 devices, addresses, video files, GStreamer pipelines.
+
+OpenCV is imported when the first of them is opened. Its own messages are silenced, since they hold
+addresses with their passwords; what failed is said by the errors here.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import Any, Sequence
+
+import numpy as np
+
+from mobiletl.device.bundle.arrays import Pixels
+from mobiletl.device.cameras.addresses import shown_source
+from mobiletl.device.cameras.base import Camera, CameraEnded, CameraLost, Wanted
+from mobiletl.device.cameras.fixes import INSTALL_OPENCV, NO_GSTREAMER
+from mobiletl.device.errors import MissingDependency, NoCamera
+from mobiletl.device.printable import one_line
+
+# FFmpeg gives up by itself, so that no thread waits for a dead address for ever.
+OPEN_MS, READ_MS = 10_000, 5_000
+# FFmpeg's level "quiet".
+QUIET = "-8"
+# V4L2_EXPOSURE_MANUAL of the kernel's v4l2-controls.h.
+MANUAL_EXPOSURE = 1
+# What most USB cameras send uncompressed at full rate; larger frames need MJPEG.
+SMALL_PIXELS = 640 * 480
+
+
+def load_opencv() -> Any:
+    """Import OpenCV, silenced; raises MissingDependency with what to type."""
+    # Read when FFmpeg opens its first address.
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", QUIET)
+    try:
+        cv2: Any = importlib.import_module("cv2")
+    except ImportError as error:
+        raise MissingDependency(
+            f"this camera needs OpenCV, which cannot be imported ({one_line(error)}); "
+            f"{INSTALL_OPENCV}"
+        ) from error
+    if hasattr(cv2, "setLogLevel"):
+        cv2.setLogLevel(0)
+    return cv2
+
+
+class OpenCVCamera(Camera):
+    """One open `cv2.VideoCapture`."""
+
+    def __init__(self, cv2: Any, capture: Any, name: str, live: bool) -> None:
+        """Take over `capture`, which is open."""
+        self._cv2, self._capture = cv2, capture
+        self.name, self.live = name, live
+        self._frames = 0
+
+    def read(self) -> Pixels:
+        """Return the next frame."""
+        cv2 = self._cv2
+        try:
+            found, frame = self._capture.read()
+        except cv2.error as error:
+            raise CameraLost(f"{self.name} failed: {one_line(error)}") from error
+        if not found or frame is None:
+            raise self._over()
+        self._frames += 1
+        if frame.ndim == 2:
+            return _pixels(cv2.cvtColor(frame, cv2.COLOR_GRAY2RGB))
+        code = cv2.COLOR_BGRA2RGB if frame.shape[2] == 4 else cv2.COLOR_BGR2RGB
+        return _pixels(cv2.cvtColor(frame, code))
+
+    def skip(self) -> None:
+        """Pass over the next frame; a device's MJPEG is not decoded."""
+        try:
+            found = self._capture.grab()
+        except self._cv2.error as error:
+            raise CameraLost(f"{self.name} failed: {one_line(error)}") from error
+        if not found:
+            raise self._over()
+        self._frames += 1
+
+    def lock_exposure(self) -> bool:
+        """Keep what the automatic exposure and white balance have found; True if they obey."""
+        cv2, capture = self._cv2, self._capture
+        exposure = capture.get(cv2.CAP_PROP_EXPOSURE)
+        capture.set(cv2.CAP_PROP_AUTO_WB, 0)
+        if not capture.set(cv2.CAP_PROP_AUTO_EXPOSURE, MANUAL_EXPOSURE):
+            return False
+        # A camera that does not tell its automatic exposure keeps what it has.
+        if exposure > 0:
+            capture.set(cv2.CAP_PROP_EXPOSURE, exposure)
+        return bool(capture.get(cv2.CAP_PROP_AUTO_EXPOSURE) == MANUAL_EXPOSURE)
+
+    def close(self) -> None:
+        """Release the device, the connection or the file."""
+        self._capture.release()
+
+    def _over(self) -> Exception:
+        if self.live:
+            return CameraLost(f"{self.name} gives no more frames")
+        return CameraEnded(f"all {self._frames} frames of {self.name} are played")
+
+
+def open_device(source: str, wanted: Wanted) -> Camera:
+    """Open a camera by its number or its file, as V4L2 where the system is Linux."""
+    cv2 = load_opencv()
+    linux = sys.platform.startswith("linux")
+    device: int | str = int(source) if source.isdigit() else source
+    capture = cv2.VideoCapture(device, cv2.CAP_V4L2 if linux else cv2.CAP_ANY)
+    if not capture.isOpened():
+        raise NoCamera(f"camera {shown_source(source)} cannot be opened")
+    if wanted.width and wanted.height:
+        if wanted.width * wanted.height > SMALL_PIXELS:
+            capture.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter_fourcc(*"MJPG"))
+        capture.set(cv2.CAP_PROP_FRAME_WIDTH, wanted.width)
+        capture.set(cv2.CAP_PROP_FRAME_HEIGHT, wanted.height)
+    if wanted.rate:
+        capture.set(cv2.CAP_PROP_FPS, wanted.rate)
+    return OpenCVCamera(cv2, capture, f"camera {shown_source(source)}", live=True)
+
+
+def open_address(source: str, wanted: Wanted) -> Camera:
+    """Open an address: RTSP, MJPEG or a video over HTTP, whatever FFmpeg reads."""
+    cv2, name = load_opencv(), shown_source(source)
+    capture = cv2.VideoCapture(source, cv2.CAP_FFMPEG, _timeouts(cv2))
+    if not capture.isOpened():
+        raise NoCamera(
+            f"{name} cannot be opened: nothing answers there, it refuses the password, or it is no "
+            "video; open the same address in a player (ffplay, VLC) on this network"
+        )
+    # A recording says how long it is, a live stream does not.
+    live = not capture.get(cv2.CAP_PROP_FRAME_COUNT) > 0
+    return OpenCVCamera(cv2, capture, name, live)
+
+
+def open_video(source: str, wanted: Wanted) -> Camera:
+    """Open a video file."""
+    cv2, name = load_opencv(), shown_source(source)
+    capture = cv2.VideoCapture(source, cv2.CAP_FFMPEG)
+    if not capture.isOpened():
+        raise NoCamera(
+            f"{name} is no video that OpenCV can read; play it elsewhere, or convert it with: "
+            "ffmpeg -i FILE -c:v libx264 video.mp4"
+        )
+    return OpenCVCamera(cv2, capture, name, live=False)
+
+
+def open_pipeline(source: str, wanted: Wanted) -> Camera:
+    """Open a GStreamer pipeline; its end, an appsink of BGR frames, is added where it has none."""
+    cv2, name = load_opencv(), shown_source(source)
+    if not _has_gstreamer(cv2):
+        raise NoCamera(f"{name} needs an OpenCV that was built with GStreamer; {NO_GSTREAMER}")
+    whole = source if "appsink" in source else source + _sink(source)
+    capture = cv2.VideoCapture(whole, cv2.CAP_GSTREAMER)
+    if not capture.isOpened():
+        raise NoCamera(
+            f"{name} cannot be opened; try it by itself: gst-launch-1.0 PIPELINE ! fakesink"
+        )
+    return OpenCVCamera(cv2, capture, name, live=not _bounded(source))
+
+
+def _has_gstreamer(cv2: Any) -> bool:
+    registry = cv2.videoio_registry
+    # Before 4.5.1 what is listed is built in; later also what a plug-in might add.
+    if hasattr(registry, "hasBackend"):
+        return bool(registry.hasBackend(cv2.CAP_GSTREAMER))
+    return cv2.CAP_GSTREAMER in registry.getBackends()
+
+
+def _sink(source: str) -> str:
+    ending = "" if _bounded(source) else " drop=true max-buffers=1"
+    return f" ! videoconvert ! video/x-raw,format=BGR ! appsink{ending} sync=false"
+
+
+def _bounded(source: str) -> bool:
+    """Whether a pipeline ends by itself, so that its frames wait for their reader."""
+    return "filesrc" in source or "num-buffers=" in source
+
+
+def _timeouts(cv2: Any) -> Sequence[int]:
+    settings = (("CAP_PROP_OPEN_TIMEOUT_MSEC", OPEN_MS), ("CAP_PROP_READ_TIMEOUT_MSEC", READ_MS))
+    # OpenCV before 4.5.2 has neither; there the stream's own time-out is all there is.
+    known = [(getattr(cv2, name), ms) for name, ms in settings if hasattr(cv2, name)]
+    return [value for pair in known for value in pair]
+
+
+def _pixels(frame: Any) -> Pixels:
+    return np.ascontiguousarray(frame, np.uint8)

@@ -1,0 +1,161 @@
+"""Streams against a real MJPEG server in a process of its own, and real video files."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from mobiletl.device.cameras.base import CameraEnded, CameraStopped, Wanted
+from mobiletl.device.cameras.stream import Patience, open_stream
+from mobiletl.device.errors import NoCamera, UsageError
+from mobiletl.device.run.stop import StopFlag
+from runtime_tests.support.board.mjpeg_server import MjpegServer, free_port
+from runtime_tests.support.board.numbered_frames import HEIGHT, WIDTH, number_of
+
+pytest.importorskip("cv2")
+
+QUICK = Patience(open_s=5, frame_s=1, lost_s=20, first_wait_s=0.1, most_wait_s=0.5)
+
+
+@pytest.fixture
+def server():
+    with MjpegServer() as running:
+        yield running
+
+
+def numbers(stream, count):
+    return [number_of(stream.read().content) for _ in range(count)]
+
+
+def test_a_stream_gives_frames_in_order_with_time_and_identity(server):
+    with open_stream(server.address) as stream:
+        frames = [stream.read() for _ in range(5)]
+        assert stream.live
+        assert stream.count == 5
+    found = [number_of(frame.content) for frame in frames]
+    assert found == list(range(found[0], found[0] + 5))
+    assert frames[0].content.shape == (HEIGHT, WIDTH, 3)
+    assert abs(frames[-1].time_s - time.time()) < 5
+    assert frames[0].time_s < frames[1].time_s
+    assert len({frame.identity() for frame in frames}) == 5
+
+
+def test_a_slow_reader_gets_the_newest_frame_and_drops_are_counted(server):
+    with open_stream(server.address) as stream:
+        (before,) = numbers(stream, 1)
+        time.sleep(2)
+        after, last = numbers(stream, 2)
+        dropped = stream.dropped
+    assert after - before > 35, "25 a second for two seconds; buffered frames would be older"
+    assert last == after + 1
+    assert after - before - 2 <= dropped <= after - before
+
+
+def test_goes_on_after_the_server_was_killed_and_restarted(server):
+    told = []
+    with open_stream(server.address, tell=told.append, patience=QUICK) as stream:
+        numbers(stream, 3)
+        server.kill()
+        restart = threading.Timer(1.0, server.start, ["--first", "5000"])
+        restart.start()
+        after = numbers(stream, 3)
+        restart.join()
+        assert (stream.count, stream.losses) == (6, 1)
+        server.kill()
+        server.start("--first", "9000")
+        assert min(numbers(stream, 2)) > 9000
+        assert (stream.count, stream.losses) == (8, 2)
+    assert after[0] > 5000
+    assert len(told) == 4, "once when it is lost, once when it is back"
+    assert "gives no more frames" in told[0]
+    assert "is back after" in told[1]
+    assert "lost once so far" in told[1]
+    assert "lost 2 times so far" in told[3]
+
+
+def test_a_server_that_falls_silent_is_lost_and_given_up_in_the_stated_time(server):
+    server.kill()
+    server.start("--stall-after", "20")
+    told = []
+    patience = Patience(open_s=2, frame_s=0.5, lost_s=2, first_wait_s=0.1)
+    with open_stream(server.address, tell=told.append, patience=patience) as stream:
+        began = time.monotonic()
+        with pytest.raises(NoCamera, match="did not come back within 2 seconds"):
+            numbers(stream, 1000)
+        assert time.monotonic() - began < 8
+    assert "has given no frame for 0.5 seconds" in told[0]
+
+
+def test_a_stop_ends_the_waiting_for_a_lost_camera(server):
+    stop = StopFlag()
+    with open_stream(server.address, stop=stop, patience=QUICK) as stream:
+        numbers(stream, 1)
+        server.kill()
+        threading.Timer(0.5, stop.request).start()
+        began = time.monotonic()
+        with pytest.raises(CameraStopped):
+            numbers(stream, 1000)
+        assert time.monotonic() - began < 2
+
+
+def test_a_password_is_used_and_never_shown(server):
+    server.kill()
+    server.start("--password", "s3cret")
+    with pytest.raises(NoCamera, match="refuses the password"):
+        open_stream(server.address)
+    address = server.address.replace("//", "//user:s3cret@") + "?token=s3cret"
+    with open_stream(address) as stream:
+        assert "s3cret" not in stream.read().name + stream.name
+    server.kill()
+    with pytest.raises(NoCamera) as refused:
+        open_stream(address)
+    assert "s3cret" not in str(refused.value)
+
+
+def test_an_address_where_nothing_listens_is_refused_at_once(capfd):
+    began = time.monotonic()
+    with pytest.raises(NoCamera, match="nothing answers there"):
+        open_stream(f"rtsp://user:s3cret@127.0.0.1:{free_port()}/live")
+    assert time.monotonic() - began < 5
+    assert capfd.readouterr() == ("", ""), "FFmpeg and OpenCV print addresses"
+
+
+def test_a_size_that_a_camera_does_not_give_is_told_once(server):
+    told = []
+    wanted = Wanted(width=1280, height=720)
+    with open_stream(server.address, wanted, tell=told.append) as stream:
+        numbers(stream, 3)
+    assert told == [
+        f"{server.address} gives 160 x 120 pixels, not the 1280 x 720 that were asked for; "
+        "it goes on with these"
+    ]
+
+
+def test_black_frames_are_told_once_and_not_refused(server):
+    server.kill()
+    server.start("--black")
+    told = []
+    with open_stream(server.address, tell=told.append) as stream:
+        for _ in range(25):
+            assert not np.any(stream.read().content > 20)
+    assert len(told) == 1
+    assert "are black" in told[0]
+
+
+def test_what_is_no_camera_is_refused_with_all_kinds():
+    with pytest.raises(UsageError, match=r"none of: .*GStreamer.*rtsp.*/dev/video0.*folder"):
+        open_stream("nothing/of/the/kind")
+
+
+def test_a_folder_ends(tmp_path):
+    from PIL import Image
+
+    Image.new("RGB", (8, 6)).save(tmp_path / "a.png")
+    with open_stream(str(tmp_path)) as stream:
+        assert stream.read().content.shape == (6, 8, 3)
+        with pytest.raises(CameraEnded):
+            stream.read()
+    assert not stream.live
