@@ -18,7 +18,9 @@ from mobiletl.device.printable import printable
 PORT, TLS_PORT = 1883, 8883
 USER, PASSWORD = "MOBILETL_MQTT_USER", "MOBILETL_MQTT_PASSWORD"
 # A name, an IPv4 address, or an IPv6 address in brackets; then perhaps a port.
-ADDRESS = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.%]+)\]|(?P<name>[\w.-]+))(?::(?P<port>[0-9]+))?")
+ADDRESS = re.compile(
+    r"(?:\[(?P<six>[0-9A-Fa-f:.]+(?:%[\w.-]+)?)\]|(?P<name>[\w.-]+))(?::(?P<port>[0-9]+))?"
+)
 
 
 @dataclass(frozen=True)

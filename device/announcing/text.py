@@ -36,12 +36,13 @@ class Text(Hearer):
         if now - self._shown_at < REFRESH_S and not answer.changed:
             return
         self._shown_at = now
-        line = f"{shown}  {answer.frames_per_s:.1f} frames/s"
+        line = f"{shown}  {answer.frames_per_s:.1f} frames/s" if answer.frames_per_s else shown
         self._write(CLEAR_LINE + line[: shutil.get_terminal_size().columns - 1])
 
     def close(self) -> None:
         """Leave the last line standing."""
         if self._live and self._shown_at > float("-inf"):
+            self._shown_at = float("-inf")
             with contextlib.suppress(OSError, ValueError):
                 self._write("\n")
 
