@@ -24,6 +24,7 @@ from mobiletl.device.bundle.digest import state_digest
 from mobiletl.device.bundle.manifest import Manifest
 from mobiletl.device.bundle.schema import fields, integer, list_of, number, one_of, text
 from mobiletl.device.bundle.stored_state import StoredState
+from mobiletl.device.bundle.view import View, view_of
 from mobiletl.device.errors import BadState, NoSpace
 
 FORMAT = "mobiletl-state-2"
@@ -51,13 +52,17 @@ class StateInfo:
     """What the run was started with and must be resumed with; JSON values."""
     answers: Answers | None = None
     """How sure its answers are; None until the run that trains it has ended."""
+    view: View | None = None
+    """The camera's view in which its pictures were taken; None where nobody knows."""
 
     def document(self) -> dict[str, Any]:
-        """What the JSON of a state file says; nothing of answers that are not known."""
-        document = asdict(replace(self, answers=None))
-        del document["answers"]
+        """What the JSON of a state file says; nothing of answers and views that are not known."""
+        document = asdict(replace(self, answers=None, view=None))
+        del document["answers"], document["view"]
         if self.answers is not None:
             document["answers"] = self.answers.document()
+        if self.view is not None:
+            document["view"] = self.view.document()
         return document
 
 
@@ -233,6 +238,7 @@ def _parse_info(content: str, extra: Tensors) -> StateInfo:
     if not problems and document.get("best_accuracy") is not None:
         _ACCURACY(document["best_accuracy"], "best_accuracy", problems)
     answers = None if problems else answers_of(document.get("answers"), extra, problems)
+    view = None if problems else view_of(document.get("view"), "view", problems)
     if problems:
         raise _Damaged(f"is damaged ({'; '.join(problems)})")
     return StateInfo(
@@ -244,6 +250,7 @@ def _parse_info(content: str, extra: Tensors) -> StateInfo:
         best_accuracy=document.get("best_accuracy"),
         settings=document["settings"],
         answers=answers,
+        view=view,
     )
 
 

@@ -58,6 +58,11 @@ class View:
         bottom = min(max(round((top + high) * height), y + 1), height)
         return np.ascontiguousarray(turned[y:bottom, x:right])
 
+    def flags(self) -> str:
+        """Return the flags that ask for it, for messages."""
+        region = ",".join(f"{share:g}" for share in self.region)
+        return f"--rotate {self.rotate} --roi {region}"
+
     def document(self) -> dict[str, Any]:
         """What JSON says of it."""
         return {"rotate": self.rotate, "region": list(self.region)}

@@ -23,7 +23,9 @@ from pathlib import Path, PurePosixPath
 from typing import Sequence
 
 from mobiletl.device.bundle.decode import UnreadablePicture, check_header
+from mobiletl.device.bundle.view import View
 from mobiletl.device.errors import BadPictures
+from mobiletl.device.pictures.kept_view import load_view
 from mobiletl.device.printable import printable
 
 TRAIN_FOLDER = "train"
@@ -62,6 +64,8 @@ class Dataset:
     notes: tuple[str, ...]
     drawn: bool = False
     """Whether the validation part was drawn from the class folders, and is no folder of its own."""
+    view: View | None = None
+    """The camera's view in which the pictures were taken; None for pictures from elsewhere."""
 
     def fingerprint(self) -> str:
         """Hash of which pictures are trained and validated on, by path, label and size.
@@ -95,6 +99,7 @@ def open_dataset(root: Path, val_split: float, seed: int, known: Sequence[str] =
     learned from what is there.
     """
     found = _open(root, val_split, seed, 1 if known else 2)
+    found = replace(found, view=load_view(root))
     return found.with_classes(known) if known else found
 
 

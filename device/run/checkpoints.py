@@ -28,6 +28,7 @@ from mobiletl.device.bundle.state_file import (
     save_state,
 )
 from mobiletl.device.bundle.stored_state import StoredState
+from mobiletl.device.bundle.view import View
 from mobiletl.device.errors import BadState, Diverged
 from mobiletl.device.printable import printable
 from mobiletl.device.run.evaluation import Score
@@ -147,12 +148,14 @@ class Checkpoints:
         manifest: Manifest,
         class_names: tuple[str, ...],
         settings: Settings,
+        view: View | None = None,
     ) -> None:
-        """Write nothing yet."""
+        """Write nothing yet; `view` is that of the data set."""
         self.folder = folder
         self._manifest = manifest
         self._class_names = class_names
         self._settings = settings
+        self._view = view
 
     def save(self, path: Path, tensors: Tensors, position: Position) -> None:
         """Save `tensors`; raises Diverged or NoSpace and leaves the former file as it was."""
@@ -170,6 +173,7 @@ class Checkpoints:
             seed=self._settings.seed,
             best_accuracy=position.best.score.accuracy if position.best else None,
             settings={"run": asdict(self._settings), "position": asdict(position)},
+            view=self._view,
         )
         save_state(path, tensors, info)
 

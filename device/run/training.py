@@ -269,7 +269,11 @@ class _Run:
             classes=len(dataset.class_names),
             buffer=np.empty((self.settings.batch, *manifest.feature.shape), np.float32),
             checkpoints=Checkpoints(
-                self.opened.folder, manifest, dataset.class_names, self.settings
+                self.opened.folder,
+                manifest,
+                dataset.class_names,
+                self.settings,
+                dataset.view,
             ),
             save_every=self.options.save_every,
             passes=self._passes(),

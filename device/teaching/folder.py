@@ -171,6 +171,7 @@ class _Teaching:
             best_accuracy=held_out.accuracy,
             settings={"taught": asdict(self.opened.settings)},
             answers=answers,
+            view=self.opened.dataset.view,
         )
         save_state(self.opened.folder.best, self.session.state(), info)
 

@@ -17,6 +17,7 @@ from safetensors.numpy import load_file, save_file
 
 from mobiletl.device.bundle.bundle import Bundle, open_bundle
 from mobiletl.device.bundle.state_file import StateInfo, load_state, previous_generation, save_state
+from mobiletl.device.bundle.view import View
 from mobiletl.device.errors import BadState, NoSpace
 from runtime_tests.support.board.tiny_bundle import WEIGHT, write_tiny_bundle
 
@@ -58,6 +59,17 @@ def test_round_trip(bundle: Bundle, info: StateInfo, path: Path) -> None:
     for name, array in tensors(bundle).items():
         np.testing.assert_array_equal(found[name], array)
     assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+def test_the_view_comes_back_and_is_left_out_where_nobody_knows(
+    bundle: Bundle, info: StateInfo, path: Path
+) -> None:
+    seen = replace(info, view=View(90, (0.1, 0.0, 0.5, 0.75)))
+    save_state(path, tensors(bundle), seen)
+    assert load_state(path, bundle.manifest)[1] == seen
+    save_state(path, tensors(bundle), info)
+    with safe_open(str(path), framework="np") as file:
+        assert "view" not in json.loads(file.metadata()["info"]), "as states were written before"
 
 
 def test_the_file_is_what_the_library_would_read(
