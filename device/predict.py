@@ -16,6 +16,7 @@ from typing import Any, Sequence
 from mobiletl.device.bundle.bundle import open_bundle
 from mobiletl.device.bundle.decode import UnreadablePicture
 from mobiletl.device.commands import live
+from mobiletl.device.commands.camera_flags import add_camera, camera_problems
 from mobiletl.device.commands.flags import below_least, chosen_bundle
 from mobiletl.device.commands.parser import Parser
 from mobiletl.device.commands.table import guarded
@@ -58,13 +59,14 @@ def _parser() -> argparse.ArgumentParser:
         help="take every picture to be of one of the classes",
     )
     add("--json", action="store_true", help="print one JSON object, with --camera one a line")
-    add("--camera", metavar="SOURCE", help="live labels of a camera (docs/live.md)")
+    add_camera(parser)
     live.add_live(parser)
     return parser
 
 
 def _predict(flags: argparse.Namespace) -> int:
-    problems = below_least(flags, {"top": 1, "threads": 0}) + live.problems(flags)
+    problems = below_least(flags, {"top": 1, "threads": 0}) + camera_problems(flags)
+    problems += live.problems(flags)
     if bool(flags.pictures) == (flags.camera is not None):
         problems.append("give pictures or folders of them, or --camera, one of the two")
     if flags.camera is not None and flags.top is not None:

@@ -17,7 +17,10 @@ from mobiletl.device.announcing.mqtt import Mqtt
 from mobiletl.device.announcing.on_change import OnChange, words_of
 from mobiletl.device.announcing.text import CLEAR_LINE, Text
 from mobiletl.device.bundle.bundle import open_bundle
+from mobiletl.device.bundle.view import View
+from mobiletl.device.cameras.base import CameraStopped
 from mobiletl.device.cameras.stream import CameraStream, open_stream
+from mobiletl.device.commands.camera_flags import camera_of
 from mobiletl.device.commands.flags import below_least, chosen_bundle
 from mobiletl.device.errors import NoCamera
 from mobiletl.device.prediction.ahead import FramesAhead
@@ -122,9 +125,26 @@ def predict_live(flags: argparse.Namespace) -> int:
                 )
             )
         live = Live(predictor, Smoother(len(predictor.class_names)), hearers)
-        stream = opened.enter_context(open_stream(flags.camera, tell=tell, stop=stop))
+        chosen = camera_of(flags)
+        view = _view(chosen.view, predictor.view, tell)
+        try:
+            stream = opened.enter_context(
+                open_stream(flags.camera, chosen.wanted, view, tell, stop)
+            )
+        except CameraStopped:
+            return 0
         _answer(live, stream, predictor, Ends(flags.frames, flags.seconds), stop, shown)
     return 0
+
+
+def _view(asked: View | None, trained: View | None, tell: Callable[[str], None]) -> View:
+    """Return the view that is asked for, else the one that the state was trained in."""
+    if asked is not None and trained is not None and asked != trained:
+        tell(
+            f"the state was trained on pictures taken with {trained.flags()}, and the camera is "
+            f"looked through with {asked.flags()}; leave these flags out to see what was trained"
+        )
+    return asked or trained or View()
 
 
 def _answer(

@@ -16,6 +16,7 @@ from mobiletl.device.bundle.frame import Frame, frame_of
 from mobiletl.device.bundle.manifest import Manifest
 from mobiletl.device.bundle.prepare import prepare
 from mobiletl.device.bundle.state_file import load_state
+from mobiletl.device.bundle.view import View
 from mobiletl.device.errors import UsageError
 from mobiletl.device.heads.softmax import Doubles, softmax
 from mobiletl.device.heads.unknown import Familiar, score, strangeness
@@ -79,6 +80,7 @@ class Predictor(Closing):
         class_names: tuple[str, ...],
         answers: Answers | None = None,
         unknown: bool = True,
+        view: View | None = None,
     ) -> None:
         """Take over an open session; `open_predictor` is how a program gets one.
 
@@ -86,6 +88,8 @@ class Predictor(Closing):
         """
         self.class_names = class_names
         self.answers = answers
+        self.view = view
+        """The camera's view that the state was trained in; None where nobody knows."""
         self.input = manifest.input
         """What `look` takes, for `prepare`."""
         self._tells_unknown = unknown
@@ -124,9 +128,9 @@ class Predictor(Closing):
 
     def load(self, state: StateSource) -> None:
         """Go on with another state of the same bundle and of as many classes; raises BadState."""
-        tensors, names, answers = _state(state, self._manifest)
+        tensors, names, answers, view = _state(state, self._manifest)
         self._session.load(tensors)
-        self.class_names, self.answers = names, answers
+        self.class_names, self.answers, self.view = names, answers, view
 
     def close(self) -> None:
         """Free what the runtime holds."""
@@ -148,19 +152,19 @@ def open_predictor(
     if threads < 0:
         raise UsageError(f"threads is {threads}, expected at least 0")
     opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
-    tensors, names, answers = _state(state, opened.manifest)
+    tensors, names, answers, view = _state(state, opened.manifest)
     session = open_session(opened, len(names), tensors, threads, runtime)
-    return Predictor(opened.manifest, session, names, answers, unknown)
+    return Predictor(opened.manifest, session, names, answers, unknown, view)
 
 
 def _state(
     state: StateSource, manifest: Manifest
-) -> tuple[Tensors, tuple[str, ...], Answers | None]:
-    """Return tensors, class names and answers; nobody has fitted answers to a `Start`."""
+) -> tuple[Tensors, tuple[str, ...], Answers | None, View | None]:
+    """Return tensors, class names, answers and view; a `Start` knows nothing of the latter two."""
     if isinstance(state, Start):
-        return state.for_classes(manifest, state.class_names), state.class_names, None
+        return state.for_classes(manifest, state.class_names), state.class_names, None, None
     tensors, info = load_state(state, manifest)
-    return tensors, info.class_names, info.answers
+    return tensors, info.class_names, info.answers, info.view
 
 
 def _familiarity(found: Embedded, temperature: float, unknown: Unknown) -> float:

@@ -1,4 +1,4 @@
-"""A real broker: what it keeps, its restart and absence, logins, certificates, a board that dies."""
+"""A real broker: what it keeps, that it restarts or is away, logins, certificates, a dead board."""
 
 from __future__ import annotations
 
