@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
+from mobiletl.device.errors import BadPictures
 from mobiletl.device.pictures.dataset import files_below
 
 # Until here caches fill and libraries load what they need.
@@ -57,6 +58,8 @@ def _played(data: Path, frames: int, folder: Path) -> Path:
     if data.is_file():
         return data
     files = files_below(data)
+    if not files:
+        raise BadPictures(f"{data} holds no file to play")
     for number in range(frames):
         (folder / f"{number:06d}.jpg").symlink_to(files[number % len(files)].resolve())
     return folder

@@ -5,6 +5,7 @@ What is done with the answers is the business of those who hear them (`device/an
 
 from __future__ import annotations
 
+import math
 import time
 from abc import abstractmethod
 from dataclasses import dataclass
@@ -192,6 +193,6 @@ class Rate:
         interval, self._last = now - self._last, now
         if not self._interval:
             self._interval = interval
-        weight = 1 - np.exp(-interval / RATE_TIME_CONSTANT_S)
+        weight = -math.expm1(-interval / RATE_TIME_CONSTANT_S)
         self._interval += weight * (interval - self._interval)
-        return float(1 / self._interval) if self._interval > 0 else 0.0
+        return 1 / self._interval if self._interval > 0 else 0.0
