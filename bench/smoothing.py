@@ -22,11 +22,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageFilter
 
+from mobiletl.device.bundle.arrays import Pixels
 from mobiletl.device.bundle.frame import Frame
 from mobiletl.device.bundle.prepare import prepare
 from mobiletl.device.commands.table import guarded
+from mobiletl.device.heads.softmax import Doubles
 from mobiletl.device.pictures.dataset import files_below
-from mobiletl.device.prediction.predictor import Looked, Predictor, open_predictor
+from mobiletl.device.prediction.predictor import Predictor, open_predictor
 from mobiletl.device.prediction.smoothing import HOLD_S, TIME_CONSTANT_S, Smoother
 
 WIDTH, HEIGHT = 320, 240
@@ -44,7 +46,8 @@ class Seen:
 
     time_s: float
     truth: int
-    looked: Looked
+    probabilities: Doubles
+    unknown: bool
 
 
 @dataclass(frozen=True)
@@ -67,11 +70,16 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _measure(flags: argparse.Namespace) -> int:
-    with open_predictor(flags.bundle, flags.state, flags.threads) as predictor:
-        seen = _watch(predictor, flags.data, flags.scenes, np.random.default_rng(flags.seed))
-        classes = len(predictor.class_names)
-    alone = statistics.mean(one.looked.probabilities.argmax() == one.truth for one in seen)
-    strange = statistics.mean(one.looked.unknown for one in seen)
+    if not (flags.keep and flags.keep.exists()):
+        with open_predictor(flags.bundle, flags.state, flags.threads) as predictor:
+            seen = _watch(predictor, flags.data, flags.scenes, np.random.default_rng(flags.seed))
+        if flags.keep:
+            _save(flags.keep, seen)
+    if flags.keep:
+        seen = _load(flags.keep)
+    classes = len(seen[0].probabilities)
+    alone = float(np.mean([one.probabilities.argmax() == one.truth for one in seen]))
+    strange = float(np.mean([one.unknown for one in seen]))
     print(
         f"{len(seen)} frames, {flags.scenes} scenes; frames by themselves {alone:.1%} right, "
         f"{strange:.1%} unknown"
@@ -93,19 +101,18 @@ def _measure(flags: argparse.Namespace) -> int:
 def score(seen: list[Seen], classes: int, constant: float, hold: float) -> Score:
     """Run the smoothing over frames that were answered."""
     smoother = Smoother(classes, constant, hold)
-    announced = [
-        smoother.see(one.looked.probabilities, one.looked.unknown, one.time_s) for one in seen
-    ]
+    announced = [smoother.see(one.probabilities, one.unknown, one.time_s) for one in seen]
     starts = [0] + [
         place for place in range(1, len(seen)) if seen[place].truth != seen[place - 1].truth
     ]
     delays = []
     for start, stop in pairwise([*starts, len(seen)]):
-        right = [p for p in range(start, stop) if announced[p].outcome == seen[start].truth]
-        if right:
-            delays.append(seen[right[0]].time_s - seen[start].time_s)
+        places = (p for p in range(start, stop) if announced[p].outcome == seen[start].truth)
+        first = next(places, None)
+        if first is not None:
+            delays.append(seen[first].time_s - seen[start].time_s)
     changes = sum(one.changed for one in announced) - 1
-    right = statistics.mean(a.outcome == s.truth for a, s in zip(announced, seen, strict=True))
+    right = float(np.mean([a.outcome == s.truth for a, s in zip(announced, seen, strict=True)]))
     return Score(
         changes / (len(starts) - 1), right, statistics.median(delays), len(delays) / len(starts)
     )
@@ -138,9 +145,20 @@ def _watch(predictor: Predictor, data: Path, scenes: int, draw: np.random.Genera
                 frame = _disturb(frame, int(kind), draw)
             pixels = _noisy(frame, draw)
             prepare(Frame("view", pixels), predictor.input, image[0])
-            seen.append(Seen(len(seen) / RATE, truth, predictor.look(image)))
+            looked = predictor.look(image)
+            seen.append(Seen(len(seen) / RATE, truth, looked.probabilities, looked.unknown))
         former = path.view(picture)
     return seen
+
+
+def _save(file: Path, seen: list[Seen]) -> None:
+    rows = [(one.time_s, one.truth, one.unknown, *one.probabilities) for one in seen]
+    np.savetxt(file, np.array(rows, np.float64))
+
+
+def _load(file: Path) -> list[Seen]:
+    rows = np.loadtxt(file)
+    return [Seen(row[0], int(row[1]), row[3:], bool(row[2])) for row in rows]
 
 
 class _Path:
@@ -171,10 +189,11 @@ def _disturb(frame: Image.Image, kind: int, draw: np.random.Generator) -> Image.
     return covered
 
 
-def _noisy(frame: Image.Image, draw: np.random.Generator) -> np.ndarray:
+def _noisy(frame: Image.Image, draw: np.random.Generator) -> Pixels:
     pixels = np.asarray(frame, np.float32) * draw.uniform(0.85, 1.15)
     pixels += draw.normal(0, 8, pixels.shape)
-    return np.clip(pixels, 0, 255).astype(np.uint8)
+    noisy: Pixels = np.clip(pixels, 0, 255).astype(np.uint8)
+    return noisy
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -185,6 +204,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--data", type=Path, required=True, help="a folder for each class of the state")
     add("--scenes", type=int, default=60)
     add("--seed", type=int, default=0)
+    add("--keep", type=Path, help="keep the frames' answers in this file, or read them from it")
     add("--threads", type=int, default=2)
     return parser
 
