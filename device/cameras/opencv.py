@@ -22,6 +22,8 @@ from mobiletl.device.printable import one_line
 
 # FFmpeg gives up by itself, so that no thread waits for a dead address for ever.
 OPEN_MS, READ_MS = 10_000, 5_000
+# Addresses under which there may be a file that ends.
+RECORDINGS = ("http://", "https://", "ftp://", "file://")
 # FFmpeg's level "quiet".
 QUIET = "-8"
 
@@ -98,8 +100,9 @@ def open_address(source: str, wanted: Wanted) -> Camera:
             f"{name} cannot be opened: nothing answers there, it refuses the password, or it is no "
             "video; open the same address in a player (ffplay, VLC) on this network"
         )
-    # A recording says how long it is, a live stream does not.
-    live = not capture.get(cv2.CAP_PROP_FRAME_COUNT) > 0
+    # A recording says how long it is; what RTSP servers say of a live stream is not to be believed.
+    recording = source.lower().startswith(RECORDINGS)
+    live = not (recording and capture.get(cv2.CAP_PROP_FRAME_COUNT) > 0)
     return OpenCVCamera(cv2, capture, name, live, wanted.rate)
 
 

@@ -17,6 +17,7 @@ from mobiletl.device.bundle.frame import Frame
 from mobiletl.device.bundle.manifest import Input
 from mobiletl.device.bundle.prepare import prepare
 from mobiletl.device.bundle.view import View
+from mobiletl.device.cameras import fixes
 from mobiletl.device.cameras.addresses import shown_source
 from mobiletl.device.cameras.base import CameraEnded, Wanted
 from mobiletl.device.cameras.stream import open_stream
@@ -114,8 +115,13 @@ def test_a_missing_opencv_is_one_line(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "cv2", None)
     video = tmp_path / "clip.avi"
     video.touch()
-    with pytest.raises(MissingDependency, match=r'pip install "mobiletl\[cameras\]"'):
+    with pytest.raises(MissingDependency, match='pip install "opencv-python-headless'):
         open_stream(str(video))
+
+
+def test_the_line_to_type_installs_what_the_extra_does():
+    project = Path(__file__).parents[3] / "pyproject.toml"
+    assert f'"{fixes.INSTALL_OPENCV.split(chr(34))[1]}",' in project.read_text(encoding="utf-8")
 
 
 def test_opencv_is_not_imported_before_it_is_needed():
