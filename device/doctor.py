@@ -18,7 +18,7 @@ from mobiletl.device.bundle.manifest import Manifest
 from mobiletl.device.commands.flags import below_least, chosen_bundle
 from mobiletl.device.commands.parser import Parser
 from mobiletl.device.commands.table import guarded
-from mobiletl.device.diagnosis import checks, packages
+from mobiletl.device.diagnosis import cameras, checks, packages
 from mobiletl.device.diagnosis.checks import HEADROOM, Need, available_bytes, board_of
 from mobiletl.device.diagnosis.facts import Facts, read_facts, this_process
 from mobiletl.device.diagnosis.findings import OK, PROBLEM, Finding
@@ -56,7 +56,7 @@ CHECKS: tuple[Check, ...] = (
     _of_facts(checks.check_power),
     _of_facts(checks.check_temperature),
     checks.check_folder,
-    _of_facts(packages.check_camera),
+    _of_facts(cameras.check_camera),
 )
 
 

@@ -1,4 +1,4 @@
-"""Cameras that OpenCV opens: V4L2 devices, addresses, video files, GStreamer pipelines.
+"""Cameras that OpenCV opens: addresses, video files, GStreamer pipelines; devices are in v4l2.py.
 
 OpenCV is imported when the first of them is opened. Its own messages are silenced, since they hold
 addresses with their passwords; what failed is said by the errors here.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib
 import os
-import sys
 from typing import Any, Sequence
 
 import numpy as np
@@ -16,18 +15,17 @@ import numpy as np
 from mobiletl.device.bundle.arrays import Pixels
 from mobiletl.device.cameras.addresses import shown_source
 from mobiletl.device.cameras.base import Camera, CameraEnded, CameraLost, Wanted
-from mobiletl.device.cameras.fixes import INSTALL_OPENCV, NO_GSTREAMER
+from mobiletl.device.cameras.fixes import NO_GSTREAMER, NO_OPENCV
+from mobiletl.device.cameras.pace import Pace
 from mobiletl.device.errors import MissingDependency, NoCamera
 from mobiletl.device.printable import one_line
 
 # FFmpeg gives up by itself, so that no thread waits for a dead address for ever.
 OPEN_MS, READ_MS = 10_000, 5_000
+# Addresses under which there may be a file that ends.
+RECORDINGS = ("http://", "https://", "ftp://", "file://")
 # FFmpeg's level "quiet".
 QUIET = "-8"
-# V4L2_EXPOSURE_MANUAL of the kernel's v4l2-controls.h.
-MANUAL_EXPOSURE = 1
-# What most USB cameras send uncompressed at full rate; larger frames need MJPEG.
-SMALL_PIXELS = 640 * 480
 
 
 def load_opencv() -> Any:
@@ -38,8 +36,7 @@ def load_opencv() -> Any:
         cv2: Any = importlib.import_module("cv2")
     except ImportError as error:
         raise MissingDependency(
-            f"this camera needs OpenCV, which cannot be imported ({one_line(error)}); "
-            f"{INSTALL_OPENCV}"
+            f"{NO_OPENCV.found}, which this camera needs ({one_line(error)}); {NO_OPENCV.to_type}"
         ) from error
     if hasattr(cv2, "setLogLevel"):
         cv2.setLogLevel(0)
@@ -49,10 +46,13 @@ def load_opencv() -> Any:
 class OpenCVCamera(Camera):
     """One open `cv2.VideoCapture`."""
 
-    def __init__(self, cv2: Any, capture: Any, name: str, live: bool) -> None:
-        """Take over `capture`, which is open."""
+    def __init__(
+        self, cv2: Any, capture: Any, name: str, live: bool, rate: float | None = None
+    ) -> None:
+        """Take over `capture`, which is open; what is not live is played at `rate` a second."""
         self._cv2, self._capture = cv2, capture
         self.name, self.live = name, live
+        self._pace = Pace(None if live else rate)
         self._frames = 0
 
     def read(self) -> Pixels:
@@ -65,6 +65,7 @@ class OpenCVCamera(Camera):
         if not found or frame is None:
             raise self._over()
         self._frames += 1
+        self._pace.keep()
         if frame.ndim == 2:
             return _pixels(cv2.cvtColor(frame, cv2.COLOR_GRAY2RGB))
         code = cv2.COLOR_BGRA2RGB if frame.shape[2] == 4 else cv2.COLOR_BGR2RGB
@@ -80,44 +81,14 @@ class OpenCVCamera(Camera):
             raise self._over()
         self._frames += 1
 
-    def lock_exposure(self) -> bool:
-        """Keep what the automatic exposure and white balance have found; True if they obey."""
-        cv2, capture = self._cv2, self._capture
-        exposure = capture.get(cv2.CAP_PROP_EXPOSURE)
-        capture.set(cv2.CAP_PROP_AUTO_WB, 0)
-        if not capture.set(cv2.CAP_PROP_AUTO_EXPOSURE, MANUAL_EXPOSURE):
-            return False
-        # A camera that does not tell its automatic exposure keeps what it has.
-        if exposure > 0:
-            capture.set(cv2.CAP_PROP_EXPOSURE, exposure)
-        return bool(capture.get(cv2.CAP_PROP_AUTO_EXPOSURE) == MANUAL_EXPOSURE)
-
     def close(self) -> None:
         """Release the device, the connection or the file."""
         self._capture.release()
 
     def _over(self) -> Exception:
         if self.live:
-            return CameraLost(f"{self.name} gives no more frames")
+            return CameraLost(f"{self.name} gives no {'more ' if self._frames else ''}frames")
         return CameraEnded(f"all {self._frames} frames of {self.name} are played")
-
-
-def open_device(source: str, wanted: Wanted) -> Camera:
-    """Open a camera by its number or its file, as V4L2 where the system is Linux."""
-    cv2 = load_opencv()
-    linux = sys.platform.startswith("linux")
-    device: int | str = int(source) if source.isdigit() else source
-    capture = cv2.VideoCapture(device, cv2.CAP_V4L2 if linux else cv2.CAP_ANY)
-    if not capture.isOpened():
-        raise NoCamera(f"camera {shown_source(source)} cannot be opened")
-    if wanted.width and wanted.height:
-        if wanted.width * wanted.height > SMALL_PIXELS:
-            capture.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter_fourcc(*"MJPG"))
-        capture.set(cv2.CAP_PROP_FRAME_WIDTH, wanted.width)
-        capture.set(cv2.CAP_PROP_FRAME_HEIGHT, wanted.height)
-    if wanted.rate:
-        capture.set(cv2.CAP_PROP_FPS, wanted.rate)
-    return OpenCVCamera(cv2, capture, f"camera {shown_source(source)}", live=True)
 
 
 def open_address(source: str, wanted: Wanted) -> Camera:
@@ -129,9 +100,10 @@ def open_address(source: str, wanted: Wanted) -> Camera:
             f"{name} cannot be opened: nothing answers there, it refuses the password, or it is no "
             "video; open the same address in a player (ffplay, VLC) on this network"
         )
-    # A recording says how long it is, a live stream does not.
-    live = not capture.get(cv2.CAP_PROP_FRAME_COUNT) > 0
-    return OpenCVCamera(cv2, capture, name, live)
+    # A recording says how long it is; what RTSP servers say of a live stream is not to be believed.
+    recording = source.lower().startswith(RECORDINGS)
+    live = not (recording and capture.get(cv2.CAP_PROP_FRAME_COUNT) > 0)
+    return OpenCVCamera(cv2, capture, name, live, wanted.rate)
 
 
 def open_video(source: str, wanted: Wanted) -> Camera:
@@ -143,21 +115,21 @@ def open_video(source: str, wanted: Wanted) -> Camera:
             f"{name} is no video that OpenCV can read; play it elsewhere, or convert it with: "
             "ffmpeg -i FILE -c:v libx264 video.mp4"
         )
-    return OpenCVCamera(cv2, capture, name, live=False)
+    return OpenCVCamera(cv2, capture, name, live=False, rate=wanted.rate)
 
 
 def open_pipeline(source: str, wanted: Wanted) -> Camera:
     """Open a GStreamer pipeline; its end, an appsink of BGR frames, is added where it has none."""
     cv2, name = load_opencv(), shown_source(source)
     if not _has_gstreamer(cv2):
-        raise NoCamera(f"{name} needs an OpenCV that was built with GStreamer; {NO_GSTREAMER}")
+        raise NoCamera(f"{name} needs GStreamer, but {NO_GSTREAMER}")
     whole = source if "appsink" in source else source + _sink(source)
     capture = cv2.VideoCapture(whole, cv2.CAP_GSTREAMER)
     if not capture.isOpened():
         raise NoCamera(
             f"{name} cannot be opened; try it by itself: gst-launch-1.0 PIPELINE ! fakesink"
         )
-    return OpenCVCamera(cv2, capture, name, live=not _bounded(source))
+    return OpenCVCamera(cv2, capture, name, not _bounded(source), wanted.rate)
 
 
 def _has_gstreamer(cv2: Any) -> bool:

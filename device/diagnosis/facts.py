@@ -18,6 +18,8 @@ from importlib import metadata, util
 from pathlib import Path
 from typing import Callable, Mapping
 
+from mobiletl.device.cameras.devices import VideoDevice, video_devices
+
 ARM = 0x41
 KIB = 1024
 # Where the firmware's status is: Raspberry Pi 4 and older, then 5.
@@ -91,7 +93,7 @@ class Facts:
     throttled: int | None
     undervoltage: bool
     temperature_c: float | None
-    video_devices: tuple[str, ...]
+    video_devices: tuple[VideoDevice, ...]
     system_picamera2: bool
     folder: Folder
 
@@ -133,7 +135,7 @@ def read_facts(folder: Path, process: Process, root: Path = Path("/")) -> Facts:
         throttled=_throttled(root, process),
         undervoltage=_undervoltage(root),
         temperature_c=_temperature(root),
-        video_devices=tuple(sorted(f"/dev/{file.name}" for file in root.glob("dev/video*"))),
+        video_devices=video_devices(root),
         system_picamera2=(root / "usr/lib/python3/dist-packages/picamera2").is_dir(),
         folder=_folder(folder, mounts, root),
     )

@@ -28,7 +28,6 @@ RUNTIMES = (
 ATOMICS = "atomics"
 # What else is imported: name and oldest version, as in pyproject.toml.
 LIBRARIES = (("numpy", "1.21"), ("pillow", "9.1"), ("safetensors", "0.4"))
-VENV = "python3 -m venv --system-site-packages .venv"
 INSTALL = "pip install -r requirements.txt, or pip install mobiletl"
 
 
@@ -141,36 +140,3 @@ def check_libraries(facts: Facts) -> Finding:
         )
     shown = ", ".join(f"{name} {packages[name][0]}" for name, _ in LIBRARIES)
     return Finding("libraries", OK, shown, "")
-
-
-def check_camera(facts: Facts) -> Finding:
-    """Which cameras could be opened; training from folders needs none."""
-    process = facts.process
-    raspberry = facts.model.startswith("Raspberry Pi")
-    if "picamera2" in process.importable:
-        ours, *below = process.packages.get("numpy", ("",))
-        if below and numbers(ours) >= (2,) and numbers(below[-1]) < (2,):
-            return Finding(
-                "camera",
-                WARNING,
-                f"picamera2 of the system was built for its NumPy {below[-1]}; NumPy {ours} of "
-                "this environment breaks it (raspberrypi/picamera2#1211)",
-                "pip uninstall -y numpy, in this environment: the system's is found then",
-            )
-        return Finding("camera", OK, "picamera2 for cameras on the ribbon", "")
-    if raspberry and facts.system_picamera2:
-        return Finding(
-            "camera",
-            NOTE,
-            "picamera2 is installed for the system's Python; this environment does not see it",
-            VENV,
-        )
-    if "cv2" in process.importable:
-        seen = ", ".join(facts.video_devices) or "no /dev/video* now"
-        return Finding("camera", OK, f"OpenCV for USB cameras ({seen})", "")
-    return Finding(
-        "camera",
-        NOTE,
-        "no camera library; pictures in folders need none",
-        "sudo apt install -y python3-picamera2" if raspberry else "",
-    )

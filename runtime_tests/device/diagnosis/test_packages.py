@@ -95,28 +95,3 @@ def test_a_processor_without_64_bits_is_told_apart(tmp_path: Path) -> None:
     process = replace(BOOKWORM, machine="armv6l", pointer_bits=32)
     facts = facts_of(PI4, tmp_path, process, cpuinfo=old, model="Raspberry Pi Zero W Rev 1.1")
     assert "no 64-bit mode" in found(facts, "64 bits").found
-
-
-def test_cameras(tmp_path: Path) -> None:
-    facts = facts_of(PI4, tmp_path)
-    assert found(facts, "camera").level == "ok"
-    none = replace(facts, process=replace(BOOKWORM, importable=frozenset()))
-    assert found(none, "camera").to_type == "sudo apt install -y python3-picamera2"
-    elsewhere = replace(none, model="NVIDIA Jetson Nano Developer Kit")
-    assert found(elsewhere, "camera").level == "note"
-    assert found(elsewhere, "camera").to_type == ""
-    hidden = replace(none, system_picamera2=True)
-    assert "--system-site-packages" in found(hidden, "camera").to_type
-    usb = replace(
-        facts,
-        process=replace(BOOKWORM, importable=frozenset({"cv2"})),
-        video_devices=("/dev/video0",),
-    )
-    assert found(usb, "camera").found == "OpenCV for USB cameras (/dev/video0)"
-
-
-def test_a_newer_numpy_over_the_one_picamera2_was_built_for(tmp_path: Path) -> None:
-    over = with_packages(numpy=("2.4.6", "1.24.2"))
-    finding = found(facts_of(PI4, tmp_path, over), "camera")
-    assert finding.level == "warning"
-    assert finding.to_type.startswith("pip uninstall -y numpy")
