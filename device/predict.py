@@ -15,6 +15,8 @@ from typing import Any, Sequence
 
 from mobiletl.device.bundle.bundle import open_bundle
 from mobiletl.device.bundle.decode import UnreadablePicture
+from mobiletl.device.commands import live
+from mobiletl.device.commands.camera_flags import add_camera, camera_problems
 from mobiletl.device.commands.flags import below_least, chosen_bundle
 from mobiletl.device.commands.parser import Parser
 from mobiletl.device.commands.table import guarded
@@ -28,6 +30,7 @@ to paste:
   mobiletl predict --bundle artifacts/mbv2 --state runs/first/state.safetensors picture.jpg
   python artifacts/mbv2/device/predict.py --state runs/first/state.safetensors --json folder/
   mobiletl predict --bundle artifacts/mbv2 --state runs/first/state.safetensors --top 3 folder/
+  mobiletl predict --bundle artifacts/mbv2 --state runs/first/state.safetensors --camera 0
 """
 
 
@@ -39,14 +42,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="mobiletl predict",
-        description="Name what is in pictures.",
+        description="Name what is in pictures, or in what a camera sees now.",
         epilog=EXAMPLES,
     )
     add = parser.add_argument
-    add("pictures", nargs="+", metavar="PICTURE", help="picture files, or folders of them")
+    add("pictures", nargs="*", metavar="PICTURE", help="picture files, or folders of them")
     add("--bundle", metavar="DIR", help="default: the folder above this script, if it is one")
     add("--state", metavar="FILE", required=True, help="state.safetensors of a run")
-    add("--top", type=int, default=1, help="labels per picture (default: 1)")
+    add("--top", type=int, help="labels per picture (default: 1)")
     add("--threads", type=int, default=0, help="default: 0, all cores")
     add("--runtime", help="default: the first that the bundle serves and is installed")
     add(
@@ -55,14 +58,23 @@ def _parser() -> argparse.ArgumentParser:
         action="store_false",
         help="take every picture to be of one of the classes",
     )
-    add("--json", action="store_true", help="print one JSON object")
+    add("--json", action="store_true", help="print one JSON object, with --camera one a line")
+    add_camera(parser)
+    live.add_live(parser)
     return parser
 
 
 def _predict(flags: argparse.Namespace) -> int:
-    problems = below_least(flags, {"top": 1, "threads": 0})
+    problems = below_least(flags, {"top": 1, "threads": 0}) + camera_problems(flags)
+    problems += live.problems(flags)
+    if bool(flags.pictures) == (flags.camera is not None):
+        problems.append("give pictures or folders of them, or --camera, one of the two")
+    if flags.camera is not None and flags.top is not None:
+        problems.append("--top is for pictures; with --camera --json has every class")
     if problems:
         raise UsageError("; ".join(problems))
+    if flags.camera is not None:
+        return live.predict_live(flags)
     bundle = open_bundle(chosen_bundle(flags.bundle))
     paths, skipped = _find([Path(name) for name in flags.pictures])
     with open_predictor(
@@ -73,9 +85,9 @@ def _predict(flags: argparse.Namespace) -> int:
         listed = "; ".join(f"{printable(s.path)}: {printable(s.reason)}" for s in skipped[:3])
         raise BadPictures(f"none of the pictures could be read ({listed or 'no file found'})")
     if flags.json:
-        print(json.dumps(_document(predictions, skipped, flags.top)))
+        print(json.dumps(_document(predictions, skipped, flags.top or 1)))
     else:
-        _print(predictions, skipped, flags.top)
+        _print(predictions, skipped, flags.top or 1)
     return 0
 
 

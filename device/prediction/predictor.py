@@ -16,8 +16,9 @@ from mobiletl.device.bundle.frame import Frame, frame_of
 from mobiletl.device.bundle.manifest import Manifest
 from mobiletl.device.bundle.prepare import prepare
 from mobiletl.device.bundle.state_file import load_state
+from mobiletl.device.bundle.view import View
 from mobiletl.device.errors import UsageError
-from mobiletl.device.heads.softmax import softmax
+from mobiletl.device.heads.softmax import Doubles, softmax
 from mobiletl.device.heads.unknown import Familiar, score, strangeness
 from mobiletl.device.run.start import Start
 from mobiletl.device.sessions.runtimes import open_session
@@ -53,6 +54,22 @@ class Prediction:
         return self.probabilities[0]
 
 
+@dataclass(frozen=True)
+class Looked:
+    """What the network says of one picture; `Prediction` has it with names and in order."""
+
+    probabilities: Doubles
+    """f64[K], in the order of the classes."""
+    score: float | None = None
+    """None where the state has no threshold, or unknown pictures are not asked for."""
+    threshold: float | None = None
+
+    @property
+    def unknown(self) -> bool:
+        """Whether it is of none of the classes."""
+        return self.score is not None and self.threshold is not None and self.score < self.threshold
+
+
 class Predictor(Closing):
     """A context manager; graphs are loaded with the first frame and stay loaded."""
 
@@ -63,6 +80,7 @@ class Predictor(Closing):
         class_names: tuple[str, ...],
         answers: Answers | None = None,
         unknown: bool = True,
+        view: View | None = None,
     ) -> None:
         """Take over an open session; `open_predictor` is how a program gets one.
 
@@ -70,6 +88,10 @@ class Predictor(Closing):
         """
         self.class_names = class_names
         self.answers = answers
+        self.view = view
+        """The camera's view that the state was trained in; None where nobody knows."""
+        self.input = manifest.input
+        """What `look` takes, for `prepare`."""
         self._tells_unknown = unknown
         self._manifest = manifest
         self._session = session
@@ -88,11 +110,16 @@ class Predictor(Closing):
         found = self._session.embed(self._session.features(self._image))
         return prediction_of(frame.name, found, self.class_names, self.answers, self._tells_unknown)
 
+    def look(self, image: Floats) -> Looked:
+        """Answer a picture `image` f32[1,3,H,W] that `prepare` has made ready."""
+        found = self._session.embed(self._session.features(image))
+        return _looked(found, self.answers, self._tells_unknown)
+
     def load(self, state: StateSource) -> None:
         """Go on with another state of the same bundle and of as many classes; raises BadState."""
-        tensors, names, answers = _state(state, self._manifest)
+        tensors, names, answers, view = _state(state, self._manifest)
         self._session.load(tensors)
-        self.class_names, self.answers = names, answers
+        self.class_names, self.answers, self.view = names, answers, view
 
     def close(self) -> None:
         """Free what the runtime holds."""
@@ -114,20 +141,20 @@ def open_predictor(
     if threads < 0:
         raise UsageError(f"threads is {threads}, expected at least 0")
     opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
-    tensors, names, answers = _state(state, opened.manifest)
+    tensors, names, answers, view = _state(state, opened.manifest)
     session = open_session(opened, len(names), tensors, threads, runtime)
-    return Predictor(opened.manifest, session, names, answers, unknown)
+    return Predictor(opened.manifest, session, names, answers, unknown, view)
 
 
 def _state(
     state: StateSource, manifest: Manifest
-) -> tuple[Tensors, tuple[str, ...], Answers | None]:
-    """Return tensors, class names and answers."""
+) -> tuple[Tensors, tuple[str, ...], Answers | None, View | None]:
+    """Return tensors, class names, answers and view; a `Start` knows nothing of the last."""
     if isinstance(state, Start):
         tensors = state.for_classes(manifest, state.class_names)
-        return tensors, state.class_names, state.answers
+        return tensors, state.class_names, state.answers, None
     tensors, info = load_state(state, manifest)
-    return tensors, info.class_names, info.answers
+    return tensors, info.class_names, info.answers, info.view
 
 
 def prediction_of(
@@ -138,15 +165,23 @@ def prediction_of(
     tells_unknown: bool = True,
 ) -> Prediction:
     """Return what a network said, `found`, of the one frame called `name`."""
-    temperature = 1.0 if answers is None else answers.temperature
-    prediction = _ranked(name, found.logits / temperature, class_names)
-    if answers is None or answers.unknown is None or not tells_unknown:
+    looked = _looked(found, answers, tells_unknown)
+    prediction = _ranked(name, looked.probabilities, class_names)
+    if looked.score is None:
         return prediction
-    familiarity = _familiarity(found, temperature, answers.unknown)
-    threshold = answers.unknown.threshold
     return replace(
-        prediction, unknown=familiarity < threshold, score=familiarity, threshold=threshold
+        prediction, unknown=looked.unknown, score=looked.score, threshold=looked.threshold
     )
+
+
+def _looked(found: Embedded, answers: Answers | None, tells_unknown: bool) -> Looked:
+    """Return what a network said, `found`, of one picture."""
+    temperature = 1.0 if answers is None else answers.temperature
+    probabilities = softmax(found.logits / temperature)[0]
+    if answers is None or answers.unknown is None or not tells_unknown:
+        return Looked(probabilities)
+    familiarity = _familiarity(found, temperature, answers.unknown)
+    return Looked(probabilities, familiarity, answers.unknown.threshold)
 
 
 def _familiarity(found: Embedded, temperature: float, unknown: Unknown) -> float:
@@ -156,9 +191,8 @@ def _familiarity(found: Embedded, temperature: float, unknown: Unknown) -> float
     return float(score(found.logits, strange, temperature, unknown.weight)[0])
 
 
-def _ranked(name: str, logits: Floats, class_names: tuple[str, ...]) -> Prediction:
+def _ranked(name: str, shares: Doubles, class_names: tuple[str, ...]) -> Prediction:
     """Labels by falling probability; equal ones come in the order of the classes."""
-    shares = softmax(logits)[0]
     order = np.argsort(-shares, kind="stable")
     return Prediction(
         name,

@@ -23,8 +23,9 @@ class StopFlag:
     A signal that the parent had ignored stays ignored: `nohup` means it.
     """
 
-    def __init__(self) -> None:
-        """Change nothing yet."""
+    def __init__(self, notice: bytes = NOTICE) -> None:
+        """Change nothing yet; `notice` is written at the first signal."""
+        self._notice = notice
         self._requested = False
         self._former: dict[signal.Signals, Any] = {}
 
@@ -66,4 +67,4 @@ class StopFlag:
         self._requested = True
         # Not print(): the signal may have come in the middle of a print.
         with contextlib.suppress(OSError):
-            os.write(STDERR, NOTICE)
+            os.write(STDERR, self._notice)
