@@ -43,6 +43,18 @@ from mobiletl.device.bundle.jpeg_markers import count_scans
 from mobiletl.device.bundle.png_strips import described, reduced_png
 from mobiletl.device.printable import one_line
 
+__all__ = [
+    "DECODING_LIMIT",
+    "FORMATS",
+    "TO_DECODE",
+    "PictureAway",
+    "UnreadablePicture",
+    "check_header",
+    "decode",
+    "decoding_bytes",
+    "unreadable",
+]
+
 # Importing a plugin registers its format; a phone's MPO is opened as JPEG. Image.init() would
 # import all of Pillow's, several megabytes of code that a board never needs.
 FORMATS = tuple(
@@ -62,6 +74,8 @@ _LARGE: Mapping[bytes, Callable[[BinaryIO], Image.Image]] = {
     b"\xff\xd8\xff": JpegImagePlugin.JpegImageFile,
     b"\x89PNG\r\n\x1a\n": PngImagePlugin.PngImageFile,
 }
+# Says in a reason that a picture takes too much memory.
+TO_DECODE = "to decode"
 # A progressive JPEG has about ten scans, and each goes through the whole picture.
 MOST_SCANS = 100
 # What such a file says in its bytes 4 to 12 (ISO/IEC 23008-12): its box, and its brand.
@@ -218,8 +232,8 @@ def _within(image: Image.Image, file: BinaryIO, short_side: int, limit: int) -> 
     planned = plan_decoding(image, file, short_side, limit)
     if planned.bytes > limit:
         raise _Refused(
-            f"decoded it would take {planned.bytes / 1e6:.0f} MB where {limit / 1e6:.0f} are "
-            "planned; make it smaller"
+            f"takes {planned.bytes / 1e6:.0f} MB {TO_DECODE} where {limit / 1e6:.0f} are planned; "
+            "make it smaller"
         )
     return planned
 
