@@ -11,6 +11,7 @@
     |-- MissingDependency    8  yours: one `pip install`
     |-- NotReady            12  the board's: `mobiletl doctor` has said what to type
     |-- NoCamera            13  yours: another camera, or what its line says to type
+    |-- PicturesAway        16  the disk's or the network's: bring the pictures back, and go on
     `-- Interrupted        130  nobody's: stopped with Ctrl-C, the state is saved
 
 A message says what was found, what was expected and what to try, on one line. `exit_code` is the
@@ -78,6 +79,12 @@ class NoCamera(MobileTLError):
     """No camera is there, or it is busy, silent, or not for this user."""
 
     exit_code = 13
+
+
+class PicturesAway(MobileTLError):
+    """The pictures cannot be read now, though they may be as good as ever; the state is saved."""
+
+    exit_code = 16
 
 
 class NotReady(MobileTLError):

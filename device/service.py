@@ -30,6 +30,7 @@ from mobiletl.device.diagnosis.checks import HEADROOM
 from mobiletl.device.errors import UsageError
 from mobiletl.device.memory import plan as memory
 from mobiletl.device.pictures.dataset import open_dataset
+from mobiletl.device.pictures.needs import needs_of
 from mobiletl.device.run.checkpoints import RunFolder
 from mobiletl.device.run.options import DEFAULTS
 from mobiletl.device.sessions.runtimes import choose_runtime, static_batch
@@ -120,14 +121,19 @@ def _service(options: argparse.Namespace) -> int:
     values = {**DEFAULTS, **settings.given(options)}
     runtime = choose_runtime(bundle, options.runtime)
     batch = values["batch"] if "batch" in settings.given(options) else static_batch(bundle, runtime)
-    dataset = open_dataset(Path(options.data).resolve(), values["val_split"], values["seed"])
+    needs = needs_of(bundle.manifest.input, values["decode_memory"])
+    split, seed, layout = values["val_split"], values["seed"], values["layout"]
+    dataset = open_dataset(Path(options.data).resolve(), split, seed, (), layout, needs)
     plan = memory.plan(
         bundle.manifest,
         batch or values["batch"],
         len(dataset.class_names),
         values["micro_batch"],
         runtime.name,
+        dataset.decoding_bytes,
     )
+    # Pictures that come later may be larger, but MemoryMax stays.
+    options.decode_memory = max(dataset.decoding_bytes, memory.decoded_bytes(bundle.manifest.input))
     run = Path(options.out).absolute()
     mounts = (bundle.path, dataset.root, run)
     print(

@@ -11,18 +11,20 @@ What it may hold and what becomes of it:
     HEIC, as phones write it  where the package pillow-heif is installed
     everything else           UnreadablePicture, with the reason
 
+A picture much larger than a network needs comes smaller, and what would take more memory than it
+may is refused: `decoding_plan.py` says how much that is.
+
 Only the formats of `FORMATS` are tried: some of Pillow's other readers start programs (EPS).
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import warnings
 from pathlib import Path
-from typing import BinaryIO, Union
+from typing import BinaryIO, Callable, Mapping, TypeVar, Union
 
-import numpy as np
-import numpy.typing as npt
 from PIL import (
     BmpImagePlugin,
     GifImagePlugin,
@@ -34,6 +36,24 @@ from PIL import (
     UnidentifiedImageError,
     WebPImagePlugin,
 )
+
+from mobiletl.device.bundle.colours import reduced
+from mobiletl.device.bundle.decoding_plan import DECODING_LIMIT, Decoding, plan_decoding
+from mobiletl.device.bundle.jpeg_markers import count_scans
+from mobiletl.device.bundle.png_strips import described, reduced_png
+from mobiletl.device.printable import one_line
+
+__all__ = [
+    "DECODING_LIMIT",
+    "FORMATS",
+    "TO_DECODE",
+    "PictureAway",
+    "UnreadablePicture",
+    "check_header",
+    "decode",
+    "decoding_bytes",
+    "unreadable",
+]
 
 # Importing a plugin registers its format; a phone's MPO is opened as JPEG. Image.init() would
 # import all of Pillow's, several megabytes of code that a board never needs.
@@ -50,11 +70,14 @@ FORMATS = tuple(
     )
 )
 
-# Four bytes per pixel while a picture is decoded, so 160 MB. JPEGs are decoded smaller
-# (`draft`) and count with what is decoded; what a header may claim at all is Pillow's limit.
-DECODED_PIXEL_LIMIT = 40_000_000
-WHITE = (255, 255, 255)
-
+_LARGE: Mapping[bytes, Callable[[BinaryIO], Image.Image]] = {
+    b"\xff\xd8\xff": JpegImagePlugin.JpegImageFile,
+    b"\x89PNG\r\n\x1a\n": PngImagePlugin.PngImageFile,
+}
+# Says in a reason that a picture takes too much memory.
+TO_DECODE = "to decode"
+# A progressive JPEG has about ten scans, and each goes through the whole picture.
+MOST_SCANS = 100
 # What such a file says in its bytes 4 to 12 (ISO/IEC 23008-12): its box, and its brand.
 HEIC_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
 HEIC_HINT = (
@@ -64,6 +87,7 @@ HEIC_HINT = (
 
 # A stream must be one that can be wound back.
 Source = Union[Path, BinaryIO]
+Result = TypeVar("Result")
 
 EXIF_ORIENTATION = 0x0112
 # What makes a picture of that EXIF orientation upright.
@@ -78,6 +102,19 @@ UPRIGHT = {
 }
 
 
+# What the system says where a disk or a network is away; the picture may be as good as ever.
+AWAY = frozenset(
+    getattr(errno, name)
+    for name in (
+        *("EIO", "ENOENT", "ENXIO", "ENODEV", "ESTALE", "ENOMEDIUM", "EREMOTEIO", "ENOLINK"),
+        *("ETIMEDOUT", "EHOSTDOWN", "EHOSTUNREACH", "ENETDOWN", "ENETUNREACH", "ENETRESET"),
+        *("ENOTCONN", "ECONNRESET", "ECONNABORTED", "ECONNREFUSED", "ESHUTDOWN", "EPROTO"),
+        *("EAGAIN", "EBUSY", "EINTR", "EMFILE", "ENFILE", "ENOMEM"),
+    )
+    if hasattr(errno, name)
+)
+
+
 class UnreadablePicture(Exception):
     """This is no picture that can be decoded; the caller skips and lists it."""
 
@@ -88,52 +125,79 @@ class UnreadablePicture(Exception):
         self.reason = reason
 
 
+class PictureAway(UnreadablePicture):
+    """The system could not read it just now, which says nothing about the picture."""
+
+
 def check_header(source: Source, name: str = "") -> None:
     """Read the header only: enough to tell a picture from another file, cheap on an SD card.
 
     Raises UnreadablePicture, which calls it `name`, by default its path. What passes may still turn
     out truncated in `decode`.
     """
-    _guarded(source, name or str(source), None)
+    _guarded(source, name, lambda file: _open(file).close())
 
 
-def decode(source: Source, short_side: int, name: str = "") -> Image.Image:
+def decoding_bytes(
+    source: Source, short_side: int, limit: int = DECODING_LIMIT, name: str = ""
+) -> int:
+    """Return how many bytes `decode` will take at most; the header only is read.
+
+    Raises UnreadablePicture as `decode` does, as far as the header tells.
+    """
+
+    def look(file: BinaryIO) -> int:
+        with _open(file) as image:
+            return _within(image, file, short_side, limit).bytes
+
+    return _guarded(source, name, look)
+
+
+def decode(
+    source: Source, short_side: int, name: str = "", limit: int = DECODING_LIMIT
+) -> Image.Image:
     """Return the first picture of a file or stream as upright RGB.
 
-    A JPEG whose short side is much larger than `short_side` pixels is decoded at a half, a
-    quarter or an eighth, but never below `short_side`: 12 megapixels then take 3 MB instead of
-    48. Other formats come at full size. Raises UnreadablePicture, which calls it `name`,
-    by default its path.
+    A picture whose short side is at least twice `short_side` pixels is made smaller on the way, but
+    never below `short_side`, unless it would else pass `limit` bytes. Raises UnreadablePicture,
+    which calls it `name`, by default its path: for what is no picture, and for one that takes more
+    than `limit` in any case.
     """
-    image = _guarded(source, name or str(source), short_side)
-    assert image is not None
-    return image
+    return _guarded(source, name, lambda file: _read(file, short_side, limit))
 
 
-def _guarded(source: Source, name: str, short_side: int | None) -> Image.Image | None:
-    """Open, and unless `short_side` is None decode, turning every failure into one error."""
+def unreadable(name: str, error: OSError) -> UnreadablePicture:
+    """Return `error` as what it says of the picture `name`: that it is away, or cannot be read."""
+    reason = error.strerror or one_line(error) or "cannot be read"
+    return (PictureAway if error.errno in AWAY else UnreadablePicture)(name, reason)
+
+
+def _guarded(source: Source, name: str, read: Callable[[BinaryIO], Result]) -> Result:
+    """Open and `read`, turning every failure into one error."""
+    called = name or str(source)
     try:
-        # A damaged file can make Pillow warn (EXIF, TIFF tags); the picture counts, not that.
+        # A damaged file can make Pillow warn (EXIF, TIFF tags); the picture counts, not that. Of
+        # large pictures it warns, too: what they take in memory is planned here.
         with warnings.catch_warnings(), contextlib.ExitStack() as opened:
             warnings.simplefilter("ignore")
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
             if isinstance(source, Path):
-                return _read(opened.enter_context(source.open("rb")), short_side)
-            return _read(source, short_side)
+                return read(opened.enter_context(source.open("rb")))
+            return read(source)
     except UnidentifiedImageError as error:
-        raise UnreadablePicture(name, "not a picture in a known format") from error
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-        limit = (Image.MAX_IMAGE_PIXELS or 0) // 1_000_000
+        raise UnreadablePicture(called, "not a picture in a known format") from error
+    except Image.DecompressionBombError as error:
+        limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 1_000_000
         reason = f"claims more than {limit} megapixels, which may be a decompression bomb"
-        raise UnreadablePicture(name, reason) from error
+        raise UnreadablePicture(called, reason) from error
     except _Refused as error:
-        raise UnreadablePicture(name, str(error)) from error
+        raise UnreadablePicture(called, str(error)) from error
     except OSError as error:
-        raise UnreadablePicture(name, error.strerror or str(error) or "cannot be read") from error
+        raise unreadable(called, error) from error
     # Pillow's readers raise whatever malformed bytes provoke: ValueError, SyntaxError,
     # struct.error, IndexError, zlib.error and more. Each means the same here.
     except Exception as error:
-        raise UnreadablePicture(name, f"damaged ({type(error).__name__}: {error})") from error
+        reason = f"damaged ({type(error).__name__}: {one_line(error)})"
+        raise UnreadablePicture(called, reason) from error
 
 
 class _Refused(Exception):
@@ -144,8 +208,16 @@ def _open(file: BinaryIO) -> Image.Image:
     """Open with the readers of `FORMATS`, a HEIC file with pillow-heif's."""
     start = file.read(12)
     file.seek(0)
-    if start[4:8] != b"ftyp" or start[8:] not in HEIC_BRANDS:
-        return Image.open(file, formats=FORMATS)
+    if start[4:8] == b"ftyp" and start[8:] in HEIC_BRANDS:
+        return _open_heic(file)
+    # These two reduce any picture cheaply; Image.open would refuse very large ones unseen.
+    for signature, reader in _LARGE.items():
+        if start.startswith(signature):
+            return reader(file)
+    return Image.open(file, formats=FORMATS)
+
+
+def _open_heic(file: BinaryIO) -> Image.Image:
     try:
         import pillow_heif
     except ImportError:
@@ -155,23 +227,37 @@ def _open(file: BinaryIO) -> Image.Image:
     return Image.open(file, formats=("HEIF",))
 
 
-def _read(file: BinaryIO, short_side: int | None) -> Image.Image | None:
+def _within(image: Image.Image, file: BinaryIO, short_side: int, limit: int) -> Decoding:
+    """Return the plan of a picture; refuse one that takes more than `limit`."""
+    planned = plan_decoding(image, file, short_side, limit)
+    if planned.bytes > limit:
+        raise _Refused(
+            f"takes {planned.bytes / 1e6:.0f} MB {TO_DECODE} where {limit / 1e6:.0f} are planned; "
+            "make it smaller"
+        )
+    return planned
+
+
+def _read(file: BinaryIO, short_side: int, limit: int) -> Image.Image:
     with _open(file) as image:
-        if short_side is None:
-            return None
-        image.draft(None, (short_side, short_side))
-        pixels = image.size[0] * image.size[1]
-        if pixels > DECODED_PIXEL_LIMIT:
-            limit = DECODED_PIXEL_LIMIT // 1_000_000
-            found = -(-pixels // 1_000_000)
-            raise _Refused(
-                f"{found} megapixels; more than {limit} take too much memory, make it smaller"
-            )
-        # In this order: a TIFF is turned while it loads, and says so in its EXIF afterwards.
-        image.load()
-        turn = UPRIGHT.get(_orientation(image))
-        rgb = _to_rgb(image)
+        planned = _within(image, file, short_side, limit)
+        if planned.strips:
+            rgb = reduced_png(image, file, planned.factor)
+            turn = UPRIGHT.get(_orientation(described(image, file)))
+        else:
+            _load(image, file, planned.scale)
+            turn = UPRIGHT.get(_orientation(image))
+            rgb = reduced(image, planned.factor)
     return rgb if turn is None else rgb.transpose(turn)
+
+
+def _load(image: Image.Image, file: BinaryIO, scale: int) -> None:
+    if isinstance(image, JpegImagePlugin.JpegImageFile):
+        if count_scans(file, MOST_SCANS) > MOST_SCANS:
+            raise _Refused(f"a JPEG with more than {MOST_SCANS} scans, which takes too long")
+        image.draft(None, (image.size[0] // scale, image.size[1] // scale))
+    # Before its EXIF is read: a TIFF is turned while it loads, and says so there afterwards.
+    image.load()
 
 
 def _orientation(image: Image.Image) -> int:
@@ -180,37 +266,3 @@ def _orientation(image: Image.Image) -> int:
         return int(image.getexif().get(EXIF_ORIENTATION, 1))
     except Exception:  # noqa: BLE001 - as in `_guarded`; the pixels may still be fine
         return 1
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I;16"):
-        rgb = Image.fromarray(_eight_bits(np.asarray(image).astype(np.uint16))).convert("RGB")
-    elif image.mode == "I" and image.format == "PNG":
-        # Before Pillow 11 a 16-bit PNG comes as 32-bit integers.
-        rgb = Image.fromarray(_eight_bits(np.asarray(image).astype(np.uint16))).convert("RGB")
-    elif image.mode in ("I", "F"):
-        rgb = Image.fromarray(_stretched(np.asarray(image))).convert("RGB")
-    elif "transparency" in image.info or {"A", "a"} & set(image.getbands()):
-        colours = image.convert("RGBA")
-        rgb = Image.new("RGB", colours.size, WHITE)
-        rgb.paste(colours, mask=colours.getchannel("A"))
-    else:
-        rgb = image.convert("RGB")
-    return rgb
-
-
-def _eight_bits(grey: npt.NDArray[np.uint16]) -> npt.NDArray[np.uint8]:
-    """Return grey / 257, rounded; there are no ties, 257 is odd."""
-    return ((grey.astype(np.uint32) + 128) // 257).astype(np.uint8)
-
-
-def _stretched(grey: npt.NDArray[np.generic]) -> npt.NDArray[np.uint8]:
-    """Minimum to 0, maximum to 255; these formats state no range of their own."""
-    values = np.nan_to_num(grey.astype(np.float32), posinf=0.0, neginf=0.0)
-    low, high = float(values.min()), float(values.max())
-    if high <= low:
-        return np.zeros(values.shape, np.uint8)
-    stretched: npt.NDArray[np.uint8] = np.rint((values - low) * (255 / (high - low))).astype(
-        np.uint8
-    )
-    return stretched

@@ -12,7 +12,12 @@ import numpy as np
 from PIL import Image
 
 from mobiletl.device.bundle.arrays import Pixels
-from mobiletl.device.bundle.decode import UnreadablePicture, check_header, decode
+from mobiletl.device.bundle.decode import (
+    DECODING_LIMIT,
+    UnreadablePicture,
+    check_header,
+    decode,
+)
 from mobiletl.device.bundle.digest import file_digest
 
 # A file, an encoded picture as an upload brings it, or the pixels of a camera.
@@ -25,24 +30,26 @@ class Frame:
 
     `name` is what messages call it: a path, or a camera and a number. `content` is a file, the
     bytes of one, or RGB pixels uint8[H,W,3]. `time_s` is when a camera took it, in seconds since
-    1970; None where nobody knows.
+    1970; None where nobody knows. A picture that takes more than `decode_limit` bytes while it is
+    decoded is refused.
     """
 
     name: str
     content: Content
     time_s: float | None = None
+    decode_limit: int = DECODING_LIMIT
 
     def decode(self, short_side: int) -> Image.Image:
         """Return it as upright RGB.
 
-        A JPEG may come reduced, but never below `short_side` pixels on its short side (see
-        decode.py). Raises UnreadablePicture.
+        A large file may come reduced, but not below `short_side` pixels on its short side unless
+        it would else take too much memory (decode.py). Raises UnreadablePicture.
         """
         if isinstance(self.content, np.ndarray):
             return Image.fromarray(_checked(self.name, self.content))
         if isinstance(self.content, bytes):
-            return decode(io.BytesIO(self.content), short_side, self.name)
-        return decode(self.content, short_side, self.name)
+            return decode(io.BytesIO(self.content), short_side, self.name, self.decode_limit)
+        return decode(self.content, short_side, self.name, self.decode_limit)
 
     def check(self) -> None:
         """Look at the header only, which is cheap; raises UnreadablePicture."""

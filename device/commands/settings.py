@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from mobiletl.device.memory.limit import parse_bytes
+from mobiletl.device.pictures.layout import LAYOUTS
 from mobiletl.device.run.expected import parse_seconds
 from mobiletl.device.run.limits import KNOWN, STARTS, problems_of
 from mobiletl.device.run.options import (
@@ -40,6 +41,7 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
         help="share that validates where there is no val/ folder "
         f"(default: {DEFAULTS['val_split']})",
     )
+    add_finding(parser)
     augment = parser.add_mutually_exclusive_group()
     augment.add_argument(
         "--augment", action="store_true", default=None, help="random crops and flips (default)"
@@ -63,6 +65,22 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
     )
     add_micro_batch(parser)
     add_runtime(parser)
+
+
+def add_finding(parser: argparse.ArgumentParser) -> None:
+    """Add which pictures are meant."""
+    parser.add_argument(
+        "--layout",
+        help=f"{' or '.join(LAYOUTS[1:])}: the folders of the data are the classes, or have the "
+        f"classes in train/ and val/ (default: {LAYOUTS[0]}, by their names)",
+    )
+    parser.add_argument(
+        "--decode-memory",
+        type=parse_bytes,
+        metavar="SIZE",
+        help="leave out pictures that take more while they are decoded, such as 20MB "
+        f"(default: {DEFAULTS['decode_memory'] // 10**6}MB)",
+    )
 
 
 def add_micro_batch(parser: argparse.ArgumentParser) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import partial
 from typing import Callable, Sequence
 
 import numpy as np
@@ -20,6 +21,7 @@ from mobiletl.device.bundle.manifest import Input
 from mobiletl.device.features.maps import Maps
 from mobiletl.device.features.quantised import Codec
 from mobiletl.device.features.views import Views, write_view
+from mobiletl.device.pictures.outage import patiently
 from mobiletl.device.sessions.session import Session
 
 # Called with the row of a picture that cannot be decoded, and the reason; perhaps every epoch.
@@ -34,6 +36,7 @@ class FeatureSource(ABC):
         """Write the maps of the pictures `rows` to the first rows of `out` f32[N,C,h,w].
 
         Returns the rows really written, in order: pictures that cannot be decoded are left out.
+        Raises PicturesAway where they cannot be read now.
         """
 
 
@@ -86,10 +89,11 @@ class LiveFeatures(FeatureSource):
         for row in rows:
             place = len(written)
             try:
-                picture = self._pictures(row)
+                picture = patiently(partial(self._pictures, row))
                 view = picture.views.of(picture.identity, epoch)
                 if not self._stored(picture, view, out[place]):
-                    self._prepare(picture, view, self._images[len(waiting)])
+                    image = self._images[len(waiting)]
+                    patiently(partial(self._prepare, picture, view, image))
                     waiting.append(_Waiting(picture, view, place))
             except UnreadablePicture as error:
                 self._on_unreadable(row, error.reason)

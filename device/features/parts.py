@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import shutil
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Iterator, Mapping, Sequence
 
 import numpy as np
 
 from mobiletl.device.bundle.arrays import Labels
-from mobiletl.device.bundle.decode import UnreadablePicture
+from mobiletl.device.bundle.decode import UnreadablePicture, unreadable
 from mobiletl.device.bundle.frame import Frame
 from mobiletl.device.bundle.manifest import Manifest
 from mobiletl.device.errors import NoSpace
@@ -22,6 +23,7 @@ from mobiletl.device.features.replay import Kept, KeptParts, kept_parts
 from mobiletl.device.features.store import FeatureStore, store_path
 from mobiletl.device.features.views import FRESH, ONLY_CENTRAL, Views
 from mobiletl.device.pictures.dataset import Dataset, Picture
+from mobiletl.device.pictures.outage import patiently
 from mobiletl.device.pictures.skipped import SkippedFiles
 from mobiletl.device.printable import printable
 from mobiletl.device.sessions.session import Session
@@ -113,7 +115,7 @@ def find_kept(
         present = set()
         for picture in (*dataset.train, *dataset.val):
             with contextlib.suppress(UnreadablePicture):
-                present.add(rows.identity(picture))
+                present.add(patiently(partial(rows.identity, picture)))
         return kept_parts(memory, present, dataset.class_names, renamed, val_split)
 
 
@@ -172,7 +174,7 @@ class _Rows:
 
     def _frame(self, picture: Picture) -> Frame:
         path = self._dataset.root / picture.path
-        return Frame(str(path), path)
+        return Frame(str(path), path, decode_limit=self._dataset.decode_limit)
 
     def _identify(self, picture: Picture) -> str:
         known = self._maps.picture_of(picture)
@@ -182,7 +184,7 @@ class _Rows:
         try:
             identity = frame.identity()
         except OSError as error:
-            raise UnreadablePicture(frame.name, error.strerror or "cannot be read") from error
+            raise unreadable(frame.name, error) from error
         self._maps.remember(picture, identity)
         return identity
 

@@ -40,11 +40,18 @@ class MemoryPlan:
 
 
 def plan(
-    manifest: Manifest, batch: int, classes: int, micro_batch: int = 1, runtime: str = STOCK
+    manifest: Manifest,
+    batch: int,
+    classes: int,
+    micro_batch: int = 1,
+    runtime: str = STOCK,
+    decoding: int = 0,
 ) -> MemoryPlan:
     """Plan training with N = `batch`, K = `classes`, n = `micro_batch` (docs/bundle.md, memory).
 
     Activations are what `runtime` states in the manifest, or else those of the stock graphs.
+    `decoding` is what the largest of the pictures takes; it counts where that is more than a
+    phone's JPEG.
     """
     memory = manifest.memory
     side = manifest.input.resolution
@@ -57,7 +64,9 @@ def plan(
     largest = max(moments, key=lambda name: moments[name])
     moment = MemoryRow(f"activations, largest in {largest}", moments[largest])
     # Its memory is not the runtime's, whose own stays resident when activations are free again.
-    picture = MemoryRow("a picture while it is decoded", _decoded_bytes(manifest.input))
+    picture = MemoryRow(
+        "a picture while it is decoded", max(decoding, decoded_bytes(manifest.input))
+    )
     copies = known_runtime(runtime).copies_while_loading
     loading = MemoryRow("while features load", copies * memory.features.weights)
     weights = (memory.features.weights, memory.train_step.weights, memory.predict.weights)
@@ -74,7 +83,14 @@ def plan(
     )
 
 
-def _decoded_bytes(size: Input) -> int:
+def decoding_room(
+    limit: int, manifest: Manifest, batch: int, classes: int, micro_batch: int, runtime: str
+) -> int:
+    """Return how many bytes a picture may take while it is decoded for the plan to hold `limit`."""
+    return limit - plan(manifest, batch, classes, micro_batch, runtime, limit).total_bytes + limit
+
+
+def decoded_bytes(size: Input) -> int:
     """Return what a JPEG of 4:3 takes at most at evaluation: Pillow has 4 bytes a pixel, and halves
     a picture while its short side stays twice that of the resized one (bundle/prepare.py).
     Random crops want a little more: 1104 pixels for 1024, at 224.

@@ -1,55 +1,33 @@
-"""Find classes and pictures in a folder, split off a validation part, list what was skipped.
+"""Find classes and pictures in a folder, split off a validation part, say how it was understood.
 
-Two layouts are understood:
-
-    photos/<class>/...picture            the validation part is drawn from each class
-    photos/train/<class>/...picture      used as they are; `val`, `validation`, `valid` and `test`
-    photos/val/<class>/...picture        are tried in this order as name of the second folder
-
-`train/` alone is the first layout one level down. A class may have folders inside. Whatever begins
-with a dot is ignored; files that are no pictures are skipped, counted and listed. Everything is
-sorted, so the same folder always gives the same numbers.
+`layout.py` says which folders are the classes, `scan.py` which files are pictures and why others
+are left out. A class may have folders inside. Everything is sorted, so the same folder always gives
+the same numbers.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 from dataclasses import dataclass, replace
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path, PurePosixPath
 from typing import Sequence
 
-from mobiletl.device.bundle.decode import UnreadablePicture, check_header
+from mobiletl.device.bundle.decode import DECODING_LIMIT, UnreadablePicture
 from mobiletl.device.bundle.view import View
 from mobiletl.device.errors import BadPictures
 from mobiletl.device.pictures.kept_view import load_view
+from mobiletl.device.pictures.layout import AUTO, Layout, find_layout
+from mobiletl.device.pictures.needs import Needs
+from mobiletl.device.pictures.scan import Picture, Scan, Skipped, files_below
 from mobiletl.device.printable import printable
 
-TRAIN_FOLDER = "train"
+__all__ = ["Dataset", "Picture", "Skipped", "files_below", "open_dataset", "validation_rows"]
+
 # Class folders that one message names.
 MOST_NAMED = 3
-VALIDATION_FOLDERS = ("val", "validation", "valid", "test")
-
-
-@dataclass(frozen=True)
-class Picture:
-    """One file: `path` is relative to the data folder, POSIX style; `label` counts from 0."""
-
-    path: str
-    label: int
-    bytes: int
-    mtime_ns: int
-
-
-@dataclass(frozen=True)
-class Skipped:
-    """A file that is not used, and why."""
-
-    path: str
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -66,6 +44,22 @@ class Dataset:
     """Whether the validation part was drawn from the class folders, and is no folder of its own."""
     view: View | None = None
     """The camera's view in which the pictures were taken; None for pictures from elsewhere."""
+    layout: str = ""
+    """How the folders were understood, in words."""
+    decoding_bytes: int = 0
+    """The most that one of the pictures takes while it is decoded."""
+    heaviest: str = ""
+    """The picture that takes it."""
+    decode_limit: int = DECODING_LIMIT
+    """Pictures that take more bytes than these are among the skipped."""
+
+    def counts(self) -> dict[str, tuple[int, int]]:
+        """Return how many pictures of each class there are to train and to validate on."""
+        parts = [[picture.label for picture in part] for part in (self.train, self.val)]
+        return {
+            name: (parts[0].count(label), parts[1].count(label))
+            for label, name in enumerate(self.class_names)
+        }
 
     def fingerprint(self) -> str:
         """Hash of which pictures are trained and validated on, by path, label and size.
@@ -91,19 +85,21 @@ class Dataset:
         )
 
 
-def open_dataset(root: Path, val_split: float, seed: int, known: Sequence[str] = ()) -> Dataset:
+def open_dataset(
+    root: Path,
+    val_split: float,
+    seed: int,
+    known: Sequence[str] = (),
+    layout: str = AUTO,
+    needs: Needs = Needs(),  # noqa: B008 - it cannot be changed
+) -> Dataset:
     """Find everything under `root`, which is only read.
 
     `val_split` is the share (0 to 1, both excluded) of each class that validates where the folder
-    has no validation part. The classes `known` need no folder. Raises BadPictures if nothing can be
-    learned from what is there.
+    has no validation part. The classes `known` need no folder. `layout` is one of `LAYOUTS`;
+    `needs` says what a picture has to be good for. Raises BadPictures if nothing can be learned
+    from what is there, PicturesAway if it cannot be read now.
     """
-    found = _open(root, val_split, seed, 1 if known else 2)
-    found = replace(found, view=load_view(root))
-    return found.with_classes(known) if known else found
-
-
-def _open(root: Path, val_split: float, seed: int, least: int) -> Dataset:
     if root.is_file():
         raise BadPictures(
             f"{_shown(root)} is a file; name the folder that has one folder of pictures per class"
@@ -112,18 +108,52 @@ def _open(root: Path, val_split: float, seed: int, least: int) -> Dataset:
         raise BadPictures(
             f"no folder {_shown(root)}; expected a folder with one folder of pictures per class"
         )
-    top = _folders(root)
-    second = next((name for name in VALIDATION_FOLDERS if name in top), None)
-    if TRAIN_FOLDER in top and second is not None and _folders(root / TRAIN_FOLDER):
-        return _open_split(root, second, top, least)
-    if top == [TRAIN_FOLDER] and _folders(root / TRAIN_FOLDER):
-        return _open_classes(root, TRAIN_FOLDER, val_split, seed, least)
-    return _open_classes(root, "", val_split, seed, least)
+    try:
+        found = _open(Scan(root, needs), val_split, seed, layout, 1 if known else 2)
+    except UnreadablePicture as error:
+        raise BadPictures(
+            f"folder {printable(error.name)} cannot be read ({printable(error.reason)}); "
+            "check its permissions"
+        ) from error
+    found = replace(found, view=load_view(root))
+    return found.with_classes(known) if known else found
 
 
-def _open_classes(root: Path, below: str, val_split: float, seed: int, least: int) -> Dataset:
-    found = _Finder(root, least)
-    names, pictures = found.classes(below)
+def _open(scan: Scan, val_split: float, seed: int, asked: str, least: int) -> Dataset:
+    layout = find_layout(scan, asked)
+    notes = []
+    if layout.unused:
+        unused = ", ".join(map(_quoted, layout.unused))
+        notes.append(f"not used: {unused} in {_shown(scan.root)}")
+    finder = _Finder(scan, least)
+    names, pictures = finder.classes(layout.train)
+    if layout.val is None:
+        inside = f"the folders in {printable(layout.train)}/" if layout.train else "its folders"
+        words = f"the classes are {inside}, and {val_split:.0%} of each validate"
+        found = _drawn(scan, layout, names, pictures, (val_split, seed))
+        found = replace(found, notes=(*notes, *found.notes))
+    else:
+        words = f"{printable(layout.train)}/ trains and {printable(layout.val)}/ validates"
+        val = _validating(finder, layout, names)
+        found = Dataset(scan.root, names, tuple(pictures), val, (), tuple(notes))
+    return replace(
+        found,
+        layout=words,
+        skipped=tuple(scan.skipped),
+        decoding_bytes=scan.decoding_bytes,
+        heaviest=scan.heaviest,
+        decode_limit=scan.needs.limit,
+    )
+
+
+def _drawn(
+    scan: Scan,
+    layout: Layout,
+    names: tuple[str, ...],
+    pictures: list[Picture],
+    drawing: tuple[float, int],
+) -> Dataset:
+    """Draw the validation part, a share by a seed, from each class."""
     train: list[Picture] = []
     val: list[Picture] = []
     notes: list[str] = []
@@ -132,32 +162,30 @@ def _open_classes(root: Path, below: str, val_split: float, seed: int, least: in
         if len(mine) == 1:
             name = names[label]
             notes.append(f"class {_quoted(name)} has one picture only; it is never validated")
-        folder = (root / below / names[label]).relative_to(root)
+        folder = PurePosixPath(layout.train) / names[label]
         inside = [str(PurePosixPath(picture.path).relative_to(folder)) for picture in mine]
-        chosen = validation_rows(inside, val_split, seed)
+        chosen = validation_rows(inside, *drawing)
         for row, picture in enumerate(mine):
             (val if row in chosen else train).append(picture)
     if not val:
         raise BadPictures(
-            f"{_shown(root)} has one picture per class; two or more of a class are needed, "
+            f"{_shown(scan.root)} has one picture per class; two or more of a class are needed, "
             "one to train on and one to validate on"
         )
-    return Dataset(root, names, tuple(train), tuple(val), tuple(found.skipped), tuple(notes), True)
+    return Dataset(scan.root, names, tuple(train), tuple(val), (), tuple(notes), True)
 
 
-def _open_split(root: Path, second: str, top: Sequence[str], least: int) -> Dataset:
-    found = _Finder(root, least)
-    names, train = found.classes(TRAIN_FOLDER)
-    val_names, val = found.classes(second)
+def _validating(finder: _Finder, layout: Layout, names: tuple[str, ...]) -> tuple[Picture, ...]:
+    """Return the pictures of the validation folder, which has to have the same classes."""
+    assert layout.val is not None
+    val_names, val = finder.classes(layout.val)
     if names != val_names:
         differing = ", ".join(map(_quoted, sorted(set(names) ^ set(val_names))))
         raise BadPictures(
-            f"{TRAIN_FOLDER}/ and {second}/ in {_shown(root)} hold different classes: {differing} "
-            "in one only; both need the same folders"
+            f"{layout.train}/ and {layout.val}/ in {_shown(finder.root)} hold different classes: "
+            f"{differing} in one only; both need the same folders"
         )
-    unused = [_quoted(name) for name in top if name not in (TRAIN_FOLDER, second)]
-    notes = [f"not used: {', '.join(unused)} in {_shown(root)}"] if unused else []
-    return Dataset(root, names, tuple(train), tuple(val), tuple(found.skipped), tuple(notes))
+    return tuple(val)
 
 
 def validation_rows(paths: Sequence[str], share: float, seed: int) -> list[int]:
@@ -179,34 +207,29 @@ def _place(path: str, seed: int) -> bytes:
 
 
 class _Finder:
-    """Collects pictures class by class, and on the way what is skipped."""
+    """Collects pictures class by class."""
 
-    def __init__(self, root: Path, least_classes: int) -> None:
-        self.root = root
+    def __init__(self, scan: Scan, least_classes: int) -> None:
+        self.root = scan.root
+        self._scan = scan
         self._least = least_classes
-        self.skipped: list[Skipped] = []
 
     def classes(self, below: str) -> tuple[tuple[str, ...], list[Picture]]:
         """Return the class folders in `below` (a path relative to the root) and their pictures."""
         folder = self.root / below
-        names = _folders(folder)
-        self._skip_loose_files(folder)
+        names = self._scan.folders(folder)
+        self._scan.loose_files(folder)
         if len(names) < self._least:
-            having = f"only {_quoted(names[0])}" if names else "none"
-            needed = {1: "one", 2: "two"}[self._least]
-            raise BadPictures(
-                f"{_shown(folder)} needs {needed} or more class folders and has {having}; "
-                "expected one folder of pictures per class"
-            )
+            raise BadPictures(self._too_few(folder, names))
         pictures: list[Picture] = []
-        counts: dict[str, str] = {}
+        reasons: dict[str, str] = {}
         for label, name in enumerate(names):
-            before, skipped_before = len(pictures), len(self.skipped)
-            pictures += self._pictures_in(folder / name, label)
+            before, skipped_before = len(pictures), len(self._scan.skipped)
+            pictures += self._scan.pictures(folder / name, label)
             if len(pictures) == before:
-                counts[name] = _why_none(self.skipped[skipped_before:])
-        if counts:
-            shown = [f"{_quoted(name)} ({why})" for name, why in counts.items()]
+                reasons[name] = _why_none(self._scan.skipped[skipped_before:])
+        if reasons:
+            shown = [f"{_quoted(name)} ({printable(why)})" for name, why in reasons.items()]
             more = f" and {len(shown) - MOST_NAMED} more" if len(shown) > MOST_NAMED else ""
             listed = ", ".join(shown[:MOST_NAMED]) + more
             raise BadPictures(
@@ -215,45 +238,14 @@ class _Finder:
             )
         return tuple(names), pictures
 
-    def _pictures_in(self, folder: Path, label: int) -> list[Picture]:
-        pictures = []
-        for path in files_below(folder):
-            relative = path.relative_to(self.root).as_posix()
-            try:
-                check_header(path)
-                status = path.stat()
-            except UnreadablePicture as error:
-                self.skipped.append(Skipped(relative, error.reason))
-            except OSError as error:
-                self.skipped.append(Skipped(relative, error.strerror or "cannot be read"))
-            else:
-                pictures.append(Picture(relative, label, status.st_size, status.st_mtime_ns))
-        return pictures
-
-    def _skip_loose_files(self, folder: Path) -> None:
-        for entry in sorted(folder.iterdir()):
-            if not entry.name.startswith(".") and not entry.is_dir():
-                relative = entry.relative_to(self.root).as_posix()
-                self.skipped.append(Skipped(relative, "not in a class folder"))
-
-
-def _folders(folder: Path) -> list[str]:
-    try:
-        entries = list(folder.iterdir())
-    except OSError as error:
-        raise BadPictures(
-            f"folder {_shown(folder)} cannot be read ({error.strerror}); check its permissions"
-        ) from error
-    return sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
-
-
-def files_below(folder: Path) -> list[Path]:
-    """Visible regular files in `folder` and its folders; a pipe would block the reader."""
-    found: list[Path] = []
-    for here, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        found += [Path(here, name) for name in files if not name.startswith(".")]
-    return sorted(path for path in found if path.is_file())
+    def _too_few(self, folder: Path, names: Sequence[str]) -> str:
+        """Say what is there instead of classes, and where they may be."""
+        having = f"only {_quoted(names[0])}" if names else "none"
+        needed = {1: "one", 2: "two"}[self._least]
+        todo = "expected one folder of pictures per class"
+        if names and len(self._scan.folders(folder / names[0])) > 1:
+            todo = f"if the classes are the folders in it, name {_shown(folder / names[0])}"
+        return f"{_shown(folder)} needs {needed} or more class folders and has {having}; {todo}"
 
 
 def _why_none(skipped: Sequence[Skipped]) -> str:

@@ -10,6 +10,7 @@ from mobiletl.device.bundle.bundle import Bundle, open_bundle
 from mobiletl.device.bundle.state_file import StateInfo, open_state
 from mobiletl.device.errors import BadPictures, BadState, UsageError
 from mobiletl.device.pictures.dataset import Dataset, open_dataset
+from mobiletl.device.pictures.needs import needs_of
 from mobiletl.device.printable import printable
 from mobiletl.device.run.checkpoints import RunFolder
 from mobiletl.device.run.events import FINISHED
@@ -74,7 +75,10 @@ def open_reviewed(asked: Asked, bundle_beside: Path | None = None) -> Opened:
     stored.close()
     settings = {**DEFAULTS, **started.get("settings", {}), **info.settings.get("run", {})}
     data = asked.data or places.named("data")
-    dataset = open_dataset(data, settings["val_split"], settings["seed"], info.class_names)
+    needs = needs_of(bundle.manifest.input, settings["decode_memory"])
+    dataset = open_dataset(
+        data, settings["val_split"], settings["seed"], info.class_names, settings["layout"], needs
+    )
     _check_classes(dataset, info, shown)
     return Opened(
         folder,

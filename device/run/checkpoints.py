@@ -19,6 +19,7 @@ import numpy as np
 
 from mobiletl.device.bundle.answers import Answers
 from mobiletl.device.bundle.arrays import Tensors
+from mobiletl.device.bundle.decode import DECODING_LIMIT
 from mobiletl.device.bundle.manifest import Manifest
 from mobiletl.device.bundle.state_file import (
     StateInfo,
@@ -30,6 +31,7 @@ from mobiletl.device.bundle.state_file import (
 from mobiletl.device.bundle.stored_state import StoredState
 from mobiletl.device.bundle.view import View
 from mobiletl.device.errors import BadState, Diverged
+from mobiletl.device.pictures.layout import AUTO
 from mobiletl.device.printable import printable
 from mobiletl.device.run.evaluation import Score
 
@@ -55,6 +57,10 @@ class Settings:
     runtime: str
     pictures: str
     """Fingerprint of the data set."""
+    layout: str = AUTO
+    """Which folders are the classes, one of `pictures.layout.LAYOUTS`."""
+    decode_memory: int = DECODING_LIMIT
+    """Bytes; pictures that take more while they are decoded are left out."""
 
 
 # How a person names a setting, for the line that refuses a resume.
@@ -66,6 +72,8 @@ FLAGS = {
     "augment": "--augment",
     "views": "--views",
     "start": "--start",
+    "layout": "--layout",
+    "decode_memory": "--decode-memory",
     "val_split": "--val-split",
     "micro_batch": "--micro-batch",
     "pictures": "the pictures",

@@ -49,6 +49,8 @@ class Started:
             "origin": self.origin,
             "classes": list(dataset.class_names),
             "pictures": {"train": len(dataset.train), "val": len(dataset.val)},
+            "class_pictures": class_pictures(dataset),
+            "layout": dataset.layout,
             "skipped": len(dataset.skipped),
             "notes": list(dataset.notes),
             "settings": dict(self.settings),
@@ -58,6 +60,11 @@ class Started:
             "step": self.position.step,
             "planned_bytes": self.plan.total_bytes,
         }
+
+
+def class_pictures(dataset: Dataset) -> dict[str, dict[str, int]]:
+    """Return how many pictures of each class there are, as JSON says it."""
+    return {name: {"train": train, "val": val} for name, (train, val) in dataset.counts().items()}
 
 
 @dataclass(frozen=True)

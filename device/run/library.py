@@ -29,6 +29,8 @@ class Named(TypedDict, total=False):
     val_split: float
     micro_batch: int
     runtime: str
+    layout: str
+    decode_memory: int
     threads: int
     save_every: int
     cache: Path

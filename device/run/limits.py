@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Mapping
 
 from mobiletl.device.errors import UsageError
+from mobiletl.device.pictures.layout import LAYOUTS
 
 # Where a run begins that is given no state: the classifier is solved for, or drawn.
 CLOSED_FORM = "closed-form"
@@ -19,6 +20,7 @@ LEAST = {
     "seed": 0,
     "views": 0,
     "micro_batch": 1,
+    "decode_memory": 1,
     "threads": 0,
     "save_every": 1,
 }
@@ -33,6 +35,8 @@ KNOWN = (
     "val_split",
     "micro_batch",
     "runtime",
+    "layout",
+    "decode_memory",
 )
 
 
@@ -48,6 +52,10 @@ def problems_of(given: Mapping[str, Any], flags: bool = False) -> list[str]:
     start = given.get("start")
     if start is not None and start not in STARTS:
         problems.append(f"{_called('start', flags)} is {start!r}, expected {' or '.join(STARTS)}")
+    layout = given.get("layout")
+    if layout is not None and layout not in LAYOUTS:
+        expected = " or ".join(LAYOUTS)
+        problems.append(f"{_called('layout', flags)} is {layout!r}, expected {expected}")
     if given.get("views") is not None and given["views"] != 1 and given.get("augment") is False:
         problems.append(
             f"{_called('views', flags)} is {given['views']}, but without augmentation there is "

@@ -9,9 +9,10 @@ from mobiletl.device.bundle.bundle import Bundle
 from mobiletl.device.errors import BadState, NoSpace, UsageError
 from mobiletl.device.features.parts import find_kept, worth_keeping
 from mobiletl.device.features.replay import KeptParts, memory_path
-from mobiletl.device.pictures.dataset import Dataset, open_dataset
+from mobiletl.device.pictures.dataset import Dataset
 from mobiletl.device.printable import printable
 from mobiletl.device.run.checkpoints import Checkpoint, RunFolder, Settings, load_checkpoint
+from mobiletl.device.run.finding import find_pictures
 from mobiletl.device.run.former import FormerRun, open_former
 from mobiletl.device.run.options import DEFAULTS, VIEWS, Options, default_epochs
 from mobiletl.device.run.schedule import steps_per_epoch
@@ -149,7 +150,7 @@ def _settle(
     known = checkpoint.class_names if checkpoint is not None else ()
     if former is not None:
         known = former.class_names
-    dataset = open_dataset(options.data, values["val_split"], values["seed"], known)
+    dataset = find_pictures(options, bundle, values, known)
     if former is not None:
         _check_classes(former, dataset)
     values["pictures"] = dataset.fingerprint()

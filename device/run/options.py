@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any, Mapping
 
 from mobiletl.device.bundle.bundle import Bundle
+from mobiletl.device.bundle.decode import DECODING_LIMIT
 from mobiletl.device.memory.plan import MemoryPlan
 from mobiletl.device.pictures.dataset import Dataset
+from mobiletl.device.pictures.layout import AUTO
 from mobiletl.device.pictures.skipped import SkippedFiles
 from mobiletl.device.run.checkpoints import Position, RunFolder, Settings
 from mobiletl.device.run.limits import CLOSED_FORM
@@ -23,6 +25,8 @@ DEFAULTS: Mapping[str, Any] = {
     "val_split": 0.2,
     "micro_batch": 1,
     "start": CLOSED_FORM,
+    "layout": AUTO,
+    "decode_memory": DECODING_LIMIT,
 }
 # A run has so many epochs, and more where its pictures are so few that they make few steps.
 LEAST_EPOCHS = 10

@@ -14,7 +14,7 @@ from mobiletl.device.printable import aligned, printable
 from mobiletl.device.run.checkpoints import RunFolder
 from mobiletl.device.run.duration import duration
 from mobiletl.device.run.evaluation import Score
-from mobiletl.device.run.events import FINISHED, Ended, Event, Started
+from mobiletl.device.run.events import FINISHED, Ended, Event, Started, class_pictures
 from mobiletl.device.run.listener import Listener
 
 CLASS_LIMIT = 20
@@ -92,6 +92,8 @@ def report_json(started: Started, ended: Ended, predict_command: str) -> dict[st
         "plot": str(folder.plot),
         "classes": list(dataset.class_names),
         "pictures": {"train": len(dataset.train), "val": len(dataset.val)},
+        "class_pictures": class_pictures(dataset),
+        "layout": dataset.layout,
         "settings": dict(started.settings),
         "steps": position.step,
         "rate_cuts": position.cuts,

@@ -10,7 +10,8 @@ from typing import TextIO
 
 from mobiletl.device.memory.measured import resident_bytes
 from mobiletl.device.memory.plan import table
-from mobiletl.device.printable import printable
+from mobiletl.device.pictures.dataset import Dataset
+from mobiletl.device.printable import aligned, printable
 from mobiletl.device.run.duration import duration
 from mobiletl.device.run.events import (
     Epoch,
@@ -26,6 +27,9 @@ from mobiletl.device.run.listener import Listener
 
 # A slow serial console should not slow the training down.
 REFRESH_S = 0.2
+# So many classes and skipped files are named before training; the reports have all.
+CLASS_LIMIT = 20
+SKIPPED_LIMIT = 5
 CLEAR_LINE = "\r\x1b[K"
 
 
@@ -63,6 +67,14 @@ class Terminal(Listener):
         dataset = started.dataset
         counts = f"{len(dataset.train)} pictures to train on, {len(dataset.val)} to validate on"
         self._note(f"{len(dataset.class_names)} classes, {counts}, {len(dataset.skipped)} skipped")
+        if dataset.layout:
+            self._note(f"layout: {dataset.layout}")
+        for line in class_lines(dataset):
+            self._note(line)
+        for entry in dataset.skipped[:SKIPPED_LIMIT]:
+            self._note(f"skipped: {entry.path}: {entry.reason}")
+        if len(dataset.skipped) > SKIPPED_LIMIT:
+            self._note(f"skipped: and {len(dataset.skipped) - SKIPPED_LIMIT} more")
         for note in dataset.notes:
             self._note(f"note: {note}")
         for line in table(started.plan).splitlines():
@@ -101,6 +113,17 @@ class Terminal(Listener):
         with contextlib.suppress(OSError, ValueError):
             self._stream.write(text)
             self._stream.flush()
+
+
+def class_lines(dataset: Dataset) -> list[str]:
+    """Return how many pictures of each class there are to train and to validate on."""
+    counts = list(dataset.counts().items())
+    rows = [("class", "train", "validate")]
+    rows += [(printable(name), str(train), str(val)) for name, (train, val) in counts[:CLASS_LIMIT]]
+    lines = aligned(rows, right=(1, 2))
+    if len(counts) > CLASS_LIMIT:
+        lines.append(f"and {len(counts) - CLASS_LIMIT} more classes")
+    return lines
 
 
 def epoch_line(row: EpochMetrics, epochs: int) -> str:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mobiletl.device.bundle.arrays import Floats
-from mobiletl.device.errors import Diverged
+from mobiletl.device.errors import Diverged, PicturesAway
 from mobiletl.device.features.parts import Pictures
 from mobiletl.device.memory.measured import peak_bytes, resident_bytes
 from mobiletl.device.run.checkpoints import Best, Checkpoints, Position
@@ -69,8 +69,8 @@ class Trainer:
     def run(self) -> Position:
         """Train to the end and return the final position.
 
-        Raises StopRequested after saving the place to resume from, NoSpace, and Diverged once
-        cuts of the rate have not helped.
+        Raises StopRequested and PicturesAway after saving the place to resume from, NoSpace, and
+        Diverged once cuts of the rate have not helped.
         """
         try:
             if self.position.before is None:
@@ -83,7 +83,7 @@ class Trainer:
                     self._close_epoch(self.position.epoch + 1)
                 except Diverged as error:
                     self._go_back(str(error))
-        except StopRequested:
+        except (StopRequested, PicturesAway):
             # Numbers that have just left the range stay in memory; the steps that led there since
             # the last save are taken again.
             with contextlib.suppress(Diverged):

@@ -170,6 +170,7 @@ class _Run:
             len(self.class_names),
             settings.micro_batch,
             settings.runtime,
+            self.opened.dataset.decoding_bytes,
         )
 
     def started(self, position: Position, origin: str) -> Started:

@@ -126,6 +126,8 @@ def test_defaults(bundle: Path, photos: Path, tmp_path: Path, monkeypatch: Any) 
         "val_split": 0.2,
         "micro_batch": 1,
         "start": "closed-form",
+        "layout": "auto",
+        "decode_memory": 128_000_000,
     }
     assert (options.former, options.replay_bytes) == (None, 50_000_000)
 

@@ -67,7 +67,7 @@ def test_it_is_decoded_upright(tmp_path: Path, orientation: int) -> None:
     heif.register_heif_opener()
     Image.fromarray(wide).save(file, "HEIF", quality=95, exif=exif.tobytes())
     check_header(file)
-    found = np.asarray(decode(file, 8)).astype(int)
+    found = np.asarray(decode(file, 96)).astype(int)
     expected = wide if orientation == 1 else np.rot90(wide, -1)
     assert found.shape == expected.shape
     assert np.abs(found - expected).mean() < 6

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +14,8 @@ from PIL import Image
 
 from mobiletl.device.errors import BadPictures
 from mobiletl.device.pictures.dataset import open_dataset, validation_rows
+from mobiletl.device.pictures.needs import Needs
+from mobiletl.device.pictures.scan import HIDDEN, OF_THE_SYSTEM
 from runtime_tests.support.board.picture_folders import damage, write_pictures
 
 
@@ -159,7 +163,9 @@ def test_folders_inside_a_class_belong_to_it(tmp_path: Path) -> None:
     assert Counter(p.label for p in found.train + found.val) == {0: 2, 1: 4}
 
 
-def test_hidden_files_pipes_and_broken_links_are_ignored(tmp_path: Path) -> None:
+def test_hidden_files_pipes_and_broken_links_are_left_out_with_a_reason_each(
+    tmp_path: Path,
+) -> None:
     write_pictures(tmp_path, {"a": 2, "b": 2, ".thumbnails": 2, "b/.trash": 2})
     (tmp_path / "a" / ".DS_Store").write_bytes(b"x")
     (tmp_path / "a" / "broken.png").symlink_to(tmp_path / "nothing")
@@ -167,7 +173,13 @@ def test_hidden_files_pipes_and_broken_links_are_ignored(tmp_path: Path) -> None
     found = open_dataset(tmp_path, 0.2, 0)
     assert found.class_names == ("a", "b")
     assert len(found.train + found.val) == 4
-    assert found.skipped == ()
+    assert {entry.path: entry.reason for entry in found.skipped} == {
+        ".thumbnails": OF_THE_SYSTEM,
+        "a/.DS_Store": OF_THE_SYSTEM,
+        "a/broken.png": "link leads nowhere",
+        "a/pipe.png": "not a regular file",
+        "b/.trash": HIDDEN,
+    }
 
 
 def test_other_files_are_listed(tmp_path: Path) -> None:
@@ -178,7 +190,7 @@ def test_other_files_are_listed(tmp_path: Path) -> None:
     found = open_dataset(tmp_path, 0.2, 0)
     assert {entry.path: entry.reason for entry in found.skipped} == {
         "a/notes.txt": "not a picture in a known format",
-        "a/Thumbs.db": "not a picture in a known format",
+        "a/Thumbs.db": OF_THE_SYSTEM,
         "loose.png": "not in a class folder",
     }
     assert len(found.train + found.val) == 4
@@ -252,3 +264,68 @@ def test_fingerprint(tmp_path: Path) -> None:
     assert changed != first
     (tmp_path / "a" / "000.png").rename(tmp_path / "a" / "9.png")
     assert open_dataset(tmp_path, 0.2, 0).fingerprint() not in (first, changed)
+
+
+@pytest.mark.parametrize(
+    "name", ["__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found"]
+)
+def test_folders_of_the_system_are_no_classes(tmp_path: Path, name: str) -> None:
+    write_pictures(tmp_path, {"a": 2, "b": 2, name: 2, f"b/{name}": 2})
+    found = open_dataset(tmp_path, 0.2, 0)
+    assert found.class_names == ("a", "b")
+    assert len(found.train + found.val) == 4
+    assert {entry.path: entry.reason for entry in found.skipped} == {
+        name: OF_THE_SYSTEM,
+        f"b/{name}": OF_THE_SYSTEM,
+    }
+
+
+def test_links_to_pictures_and_class_folders_are_followed_but_not_inside(tmp_path: Path) -> None:
+    elsewhere = write_pictures(tmp_path / "elsewhere", {"c": 3})
+    data = write_pictures(tmp_path / "data", {"a": 2, "b": 2})
+    (data / "c").symlink_to(elsewhere / "c")
+    (data / "a" / "one.png").symlink_to(elsewhere / "c" / "000.png")
+    (data / "a" / "more").symlink_to(elsewhere / "c")
+    (data / "a" / "loop.png").symlink_to(data / "a" / "loop.png")
+    found = open_dataset(data, 0.2, 0)
+    assert {name: sum(both) for name, both in found.counts().items()} == {"a": 3, "b": 2, "c": 3}
+    assert {entry.path: entry.reason for entry in found.skipped} == {
+        "a/loop.png": "link leads nowhere",
+        "a/more": "link to a folder, which is not followed",
+    }
+
+
+@pytest.mark.skipif(os.name != "posix" or os.getuid() != 0, reason="only root can be another user")
+def test_what_this_user_may_not_read_has_its_own_reason(tmp_path: Path) -> None:
+    write_pictures(tmp_path, {"a": 3, "b": 2, "b/closed": 2})
+    (tmp_path / "a" / "000.png").chmod(0)
+    (tmp_path / "b" / "closed").chmod(0)
+    program = (
+        "import os, sys; from pathlib import Path\n"
+        "from mobiletl.device.pictures.dataset import open_dataset\n"
+        "os.chdir(sys.argv[1]); os.setuid(65534)\n"
+        "for one in open_dataset(Path('.'), 0.2, 0).skipped: print(one.path, '|', one.reason)"
+    )
+    # Each folder above has to let that user through.
+    for folder in (tmp_path, *tmp_path.parents[:2]):
+        folder.chmod(0o755)
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
+    assert done.stdout.decode().splitlines() == [
+        "a/000.png | Permission denied",
+        "b/closed | folder cannot be read (Permission denied)",
+    ]
+
+
+def test_the_heaviest_picture_is_known_and_a_heavier_one_is_left_out(tmp_path: Path) -> None:
+    write_pictures(tmp_path, {"a": 2, "b": 3})
+    Image.new("RGB", (900, 600)).save(tmp_path / "b" / "large.gif")
+    found = open_dataset(tmp_path, 0.2, 0, needs=Needs(400))
+    assert found.heaviest == "b/large.gif"
+    # It is smaller than twice 400, so the pixels are there in its own colours and in RGB.
+    assert found.decoding_bytes >= 2 * 4 * 900 * 600
+    less = open_dataset(tmp_path, 0.2, 0, needs=Needs(400, 1_000_000))
+    assert less.heaviest != "b/large.gif"
+    ((path, reason),) = [(entry.path, entry.reason) for entry in less.skipped]
+    assert path == "b/large.gif"
+    assert "takes 6 MB to decode where 1 are planned; make it smaller" in reason

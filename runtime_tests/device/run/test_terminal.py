@@ -71,7 +71,12 @@ def test_the_start_says_what_is_trained_and_planned(clock: list[float]) -> None:
     Terminal(stream).hear(STARTED)
     lines = stream.getvalue().splitlines()
     assert lines[0] == "2 classes, 0 pictures to train on, 0 to validate on, 0 skipped"
-    assert lines[1] == "note: mind the gap"
+    assert lines[1:4] == [
+        "class  train  validate",
+        "ant        0         0",
+        "bee        0         0",
+    ]
+    assert lines[4] == "note: mind the gap"
     assert lines[-1].split()[-1] == "2.0"
 
 

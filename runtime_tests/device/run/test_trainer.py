@@ -156,9 +156,9 @@ def test_one_decoded_picture_at_a_time(
     alive: list[weakref.ref[Image.Image]] = []
     counts: list[int] = []
 
-    def watched(path: Path, short_side: int, name: str) -> Image.Image:
+    def watched(path: Path, short_side: int, name: str, limit: int) -> Image.Image:
         counts.append(sum(reference() is not None for reference in alive))
-        image = decode(path, short_side, name)
+        image = decode(path, short_side, name, limit)
         alive.append(weakref.ref(image))
         return image
 
