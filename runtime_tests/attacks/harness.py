@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -16,13 +17,12 @@ from typing import Any
 
 import pytest
 
+from mobiletl.device.run.metrics import MetricsFile
 from runtime_tests.support.board.shared_files import REPOSITORY
 
 SOURCE = Path(__file__).with_name("faults.c")
 NOTHING, KILL, TEAR, FAIL, FAIL_ON = range(5)
 KILLED = -signal.SIGKILL
-# Wall times, and what the process weighs, differ from run to run.
-VARYING = ("pictures_per_s", "rss_bytes", "peak_bytes", "seconds", "crc")
 
 
 @dataclass(frozen=True)
@@ -112,14 +112,26 @@ def worker(folder: Path) -> Iterator[Worker]:
 
 
 def outcome(run: Path) -> dict[str, Any]:
-    """Return what has to be the same however often a run was cut off: both states byte by byte,
-    and the metrics without times.
+    """Return what has to be the same however often a run was cut off: both states byte by byte but
+    for a wall time, the metrics without times, and the maps that are kept for the next run.
     """
-    found: dict[str, Any] = {
-        name: (run / name).read_bytes() for name in ("state.safetensors", "last.safetensors")
-    }
-    lines = (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-    rows = [json.loads(line) for line in lines]
-    found["metrics"] = [{k: v for k, v in row.items() if k not in VARYING} for row in rows]
-    found["replay"] = [file.read_bytes() for file in sorted(run.glob("replay-*.store"))]
+    found: dict[str, Any] = {}
+    for name in ("state.safetensors", "last.safetensors"):
+        content = (run / name).read_bytes()
+        length = int.from_bytes(content[:8], "little")
+        header = json.loads(content[8 : 8 + length])
+        info = json.loads(header["__metadata__"].pop("info"))
+        del header["__metadata__"]["sha256"], info["settings"]["position"]["seconds"]
+        found[name] = header, info, content[8 + length :]
+    rows = MetricsFile(run / "metrics.jsonl").rows()
+    times = ("pictures_per_s", "rss_bytes", "peak_bytes", "seconds")
+    found["metrics"] = [{k: v for k, v in vars(row).items() if k not in times} for row in rows]
+    stores = sorted(run.glob("replay-*.store"))
+    found["replay"] = [hashlib.sha256(store.read_bytes()).hexdigest() for store in stores]
     return found
+
+
+def remains(run: Path) -> list[str]:
+    """Return what a run should not leave in its folder: locks, temporaries, its own cache."""
+    patterns = (".*", "maps-*")
+    return sorted(file.name for pattern in patterns for file in run.glob(pattern))
