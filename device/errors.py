@@ -11,6 +11,7 @@
     |-- MissingDependency    8  yours: one `pip install`
     |-- NotReady            12  the board's: `mobiletl doctor` has said what to type
     |-- NoCamera            13  yours: another camera, or what its line says to type
+    |-- InUse               14  another process works on it: wait, or use another folder
     |-- PicturesAway        16  the disk's or the network's: bring the pictures back, and go on
     `-- Interrupted        130  nobody's: stopped with Ctrl-C, the state is saved
 
@@ -91,6 +92,12 @@ class NotReady(MobileTLError):
     """The doctor found something on this board with which training would fail."""
 
     exit_code = 12
+
+
+class InUse(MobileTLError):
+    """Another process writes to the same run or cache; its line says which one."""
+
+    exit_code = 14
 
 
 class Interrupted(MobileTLError):

@@ -14,12 +14,14 @@ import sys
 from pathlib import Path
 from typing import Iterable, Sequence
 
+from mobiletl.device.bundle.replacing import replacing
 from mobiletl.device.commands.flags import below_least, chosen_bundle
 from mobiletl.device.commands.parser import Parser
 from mobiletl.device.commands.paste import command_line
 from mobiletl.device.commands.table import guarded
-from mobiletl.device.errors import NoSpace, UsageError
+from mobiletl.device.errors import UsageError
 from mobiletl.device.printable import aligned, printable
+from mobiletl.device.refusals import cannot_write
 from mobiletl.device.reviewing.findings import Findings, counted, find
 from mobiletl.device.reviewing.looking import look
 from mobiletl.device.reviewing.opened import Asked, open_reviewed
@@ -118,19 +120,12 @@ def _bundle_beside(named: str | None) -> Path | None:
 
 def _write(path: Path, pieces: Iterable[str]) -> None:
     """Write the page piece by piece; the former one stays until it is whole."""
-    partial = path.with_name(path.name + ".partial")
     try:
-        with partial.open("w", encoding="utf-8") as file:
+        with replacing(path) as file:
             for piece in pieces:
-                file.write(piece)
-        partial.replace(path)
+                file.write(piece.encode("utf-8"))
     except OSError as error:
-        with contextlib.suppress(OSError):
-            partial.unlink()
-        raise NoSpace(
-            f"the page cannot be written to {printable(str(path))} ({error.strerror or error}); "
-            "name another file with --out"
-        ) from error
+        raise cannot_write("the page", path, error, "name another file with --out") from error
 
 
 def _lines(found: Findings, out: Path) -> list[str]:

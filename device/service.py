@@ -13,6 +13,7 @@ if not __package__:
 
 import argparse
 import getpass
+import os
 import re
 import shlex
 import sys
@@ -101,7 +102,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--out", metavar="DIR", required=True, help="folder of the run")
     settings.add_settings(parser)
     settings.add_resources(parser)
-    add("--user", default=getpass.getuser(), help="who trains (default: you)")
+    add("--user", default=_user(), help="who trains (default: you)")
     add(
         "--cpu-percent",
         type=int,
@@ -109,6 +110,14 @@ def _parser() -> argparse.ArgumentParser:
         help="of one core, so 400 is all of a Raspberry Pi (default: 200)",
     )
     return parser
+
+
+def _user() -> str:
+    """Return the login name, or the number of a user that has none, as in a container."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError):
+        return str(os.getuid())
 
 
 def _service(options: argparse.Namespace) -> int:

@@ -1,19 +1,18 @@
 """State on disk: safetensors, written so that a power cut never costs more than one generation.
 
 A write goes to a temporary file in the same folder, is flushed to the disk, and only then takes
-the name; the file that had the name becomes `<name>.previous.safetensors`. The metadata carry what
-a resumed run needs, and a SHA-256 of everything, because FAT has truncated renamed files to zero.
+the name (replacing.py). The file that had the name becomes `<name>.previous.safetensors`, if it is
+sound: a damaged one must not push out the good one before it. The metadata carry what a resumed run
+needs, and a SHA-256 of everything, because FAT has truncated renamed files to zero.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
-import os
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Mapping
+from typing import Any, BinaryIO, Callable, Mapping
 
 import numpy as np
 from safetensors import SafetensorError
@@ -22,14 +21,17 @@ from mobiletl.device.bundle.answers import PREFIX, Answers, answers_of
 from mobiletl.device.bundle.arrays import Floats, Tensors
 from mobiletl.device.bundle.digest import state_digest
 from mobiletl.device.bundle.manifest import Manifest
+from mobiletl.device.bundle.replacing import leftovers, remove_leftovers, replacing
 from mobiletl.device.bundle.schema import fields, integer, list_of, number, one_of, text
 from mobiletl.device.bundle.stored_state import StoredState
 from mobiletl.device.bundle.view import View, view_of
-from mobiletl.device.bundle.whole_file import sync_folder
-from mobiletl.device.errors import BadState, NoSpace
+from mobiletl.device.errors import BadState
+from mobiletl.device.refusals import cannot_write
 
 FORMAT = "mobiletl-state-2"
 HEADER_ALIGNMENT = 8
+# What a state is in its run, so that no file passes for another.
+BEST, LAST = "best", "last"
 
 logger = logging.getLogger(__name__)
 
@@ -55,11 +57,15 @@ class StateInfo:
     """How sure its answers are; None until the run that trains it has ended."""
     view: View | None = None
     """The camera's view in which its pictures were taken; None where nobody knows."""
+    role: str | None = None
+    """BEST or LAST; None for a state of no run, and for one from before there were roles."""
 
     def document(self) -> dict[str, Any]:
-        """What the JSON of a state file says; nothing of answers and views that are not known."""
+        """What the JSON of a state file says; nothing of what is not known."""
         document = asdict(replace(self, answers=None, view=None))
         del document["answers"], document["view"]
+        if self.role is None:
+            del document["role"]
         if self.answers is not None:
             document["answers"] = self.answers.document()
         if self.view is not None:
@@ -72,6 +78,10 @@ def previous_generation(path: Path) -> Path:
     return path.with_name(f"{path.stem}.previous{path.suffix}")
 
 
+# Why a state is not the one that is wanted, continuing a sentence that starts with its path.
+Refuse = Callable[[StateInfo], "str | None"]
+
+
 def save_state(path: str | Path, tensors: Tensors, info: StateInfo) -> None:
     """Write a state; raises NoSpace, leaving the former generations as they were."""
     target = Path(path)
@@ -80,24 +90,15 @@ def save_state(path: str | Path, tensors: Tensors, info: StateInfo) -> None:
         name: np.asarray(array, np.float32, order="C")
         for name, array in {**tensors, **extra}.items()
     }
-    temporary = target.with_name(f".{target.name}.tmp")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            _write(temporary, arrays, info)
-            if target.exists():
-                target.replace(previous_generation(target))
-            temporary.replace(target)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                temporary.unlink()
-            raise
-        sync_folder(target.parent)
+        if not target.parent.is_dir():
+            target.parent.mkdir(parents=True, exist_ok=True)
+        previous = previous_generation(target) if is_usable(target) else None
+        with replacing(target, previous) as stream:
+            _write(stream, arrays, info)
+        remove_leftovers(target)
     except OSError as error:
-        raise NoSpace(
-            f"the state cannot be written to {target} ({error.strerror or error}); "
-            "free space there, or choose another folder"
-        ) from error
+        raise cannot_write("the state", target, error, "choose another folder") from error
 
 
 def load_state(path: str | Path, manifest: Manifest) -> tuple[Tensors, StateInfo]:
@@ -107,40 +108,62 @@ def load_state(path: str | Path, manifest: Manifest) -> tuple[Tensors, StateInfo
         return dict(stored), info
 
 
-def open_state(path: str | Path, manifest: Manifest) -> tuple[StoredState, StateInfo]:
+def open_state(
+    path: str | Path, manifest: Manifest, refuse: Refuse | None = None
+) -> tuple[StoredState, StateInfo]:
     """Open and check a state of the bundle `manifest` describes; the caller closes it.
 
-    A missing or damaged newest generation is replaced by the previous one, with a warning in the
-    log. Raises BadState if neither can be read, or if the state is another network's.
+    A missing or damaged newest generation, or one that `refuse` has a reason against, is replaced
+    by the previous one, and that by a temporary that a crash has left; a warning in the log says
+    so. Raises BadState if none can be read, or if the state is another network's.
     """
     target = Path(path)
     if target.is_dir():
         inside = target / "state.safetensors"
         there = f"{inside}, which is in it" if inside.is_file() else "the file of a state"
         raise BadState(f"{target} is a folder; name {there}")
-    try:
-        stored, info = _checked(target)
-    except _Damaged as damage:
-        previous = previous_generation(target)
-        if not previous.exists():
-            raise BadState(
-                f"{target} {damage} and there is no previous generation of it; "
-                "name another state file, or start afresh"
-            ) from damage
-        try:
-            stored, info = _checked(previous)
-        except _Damaged as older:
-            raise BadState(
-                f"{target} {damage} and {previous.name} {older}; "
-                "name another state file, or start afresh"
-            ) from older
-        logger.warning("%s %s; going on from %s", target, damage, previous.name)
+    stored, info = _newest(target, refuse)
     try:
         _refuse_foreign(target, stored.forms(), info, manifest)
     except BadState:
         stored.close()
         raise
     return stored, info
+
+
+def generations(path: Path) -> list[Path]:
+    """Return the files that may hold a state for `path`, in the order in which they are tried."""
+    return [path, previous_generation(path), *leftovers(path)]
+
+
+def _newest(target: Path, refuse: Refuse | None) -> tuple[StoredState, StateInfo]:
+    found: list[str] = []
+    for file in generations(target):
+        try:
+            stored, info = _checked(file, refuse)
+        except _Damaged as damage:
+            if file == target or file.exists():
+                found.append(f"{file if file == target else file.name} {damage}")
+        else:
+            if found:
+                logger.warning("%s; going on from %s", " and ".join(found), file.name)
+            return stored, info
+    if len(found) == 1:
+        found.append("there is no previous generation of it")
+    raise BadState(f"{' and '.join(found)}; name another state file, or start afresh")
+
+
+def is_usable(path: Path, refuse: Refuse | None = None) -> bool:
+    """Whether the file `path` itself is sound, and `refuse` has no reason against it."""
+    try:
+        _checked(path, refuse)[0].close()
+    except _Damaged:
+        return False
+    return True
+
+
+class ForeignState(BadState):
+    """A sound state of another network."""
 
 
 class _Damaged(Exception):
@@ -158,10 +181,11 @@ _INFO = fields(
     }
 )
 _ACCURACY = number(minimum=0.0)
+_ROLE = one_of(BEST, LAST)
 _METADATA = fields({"format": one_of(FORMAT), "info": text(), "sha256": text(r"[0-9a-f]{64}")})
 
 
-def _write(path: Path, arrays: Mapping[str, Floats], info: StateInfo) -> None:
+def _write(stream: BinaryIO, arrays: Mapping[str, Floats], info: StateInfo) -> None:
     """Write the safetensors layout straight from the arrays' memory.
 
     The library's own writer first copies all tensors, which would add a whole state to the
@@ -185,16 +209,13 @@ def _write(path: Path, arrays: Mapping[str, Floats], info: StateInfo) -> None:
         offset += array.nbytes
     content = json.dumps(header).encode("utf-8")
     content += b" " * (-len(content) % HEADER_ALIGNMENT)
-    with path.open("wb") as stream:
-        stream.write(len(content).to_bytes(8, "little"))
-        stream.write(content)
-        for array in arrays.values():
-            stream.write(array.data)
-        stream.flush()
-        os.fsync(stream.fileno())
+    stream.write(len(content).to_bytes(8, "little"))
+    stream.write(content)
+    for array in arrays.values():
+        stream.write(array.data)
 
 
-def _checked(path: Path) -> tuple[StoredState, StateInfo]:
+def _checked(path: Path, refuse: Refuse | None = None) -> tuple[StoredState, StateInfo]:
     if not path.is_file():
         raise _Damaged("does not exist")
     try:
@@ -202,10 +223,14 @@ def _checked(path: Path) -> tuple[StoredState, StateInfo]:
     except (OSError, SafetensorError, ValueError) as error:
         raise _Damaged(f"is damaged ({error})") from error
     try:
-        return stored, _info_of(stored)
+        info = _info_of(stored)
+        reason = None if refuse is None else refuse(info)
+        if reason is not None:
+            raise _Damaged(reason)
     except _Damaged:
         stored.close()
         raise
+    return stored, info
 
 
 def _info_of(stored: StoredState) -> StateInfo:
@@ -238,6 +263,8 @@ def _parse_info(content: str, extra: Tensors) -> StateInfo:
     _INFO(document, "", problems)
     if not problems and document.get("best_accuracy") is not None:
         _ACCURACY(document["best_accuracy"], "best_accuracy", problems)
+    if not problems and "role" in document:
+        _ROLE(document["role"], "role", problems)
     answers = None if problems else answers_of(document.get("answers"), extra, problems)
     view = None if problems else view_of(document.get("view"), "view", problems)
     if problems:
@@ -252,6 +279,7 @@ def _parse_info(content: str, extra: Tensors) -> StateInfo:
         settings=document["settings"],
         answers=answers,
         view=view,
+        role=document.get("role"),
     )
 
 
@@ -259,7 +287,7 @@ def _refuse_foreign(
     path: Path, tensors: Mapping[str, Floats], info: StateInfo, manifest: Manifest
 ) -> None:
     if info.fit != manifest.fit:
-        raise BadState(
+        raise ForeignState(
             f"{path} was trained with another network than this bundle's ({manifest.model.name}, "
             f"{manifest.method.name}, {manifest.method.blocks} blocks), with other frozen weights, "
             "or at another resolution; name the bundle it was trained with"

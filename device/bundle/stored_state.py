@@ -32,6 +32,7 @@ class StoredState(Closing, Mapping[str, Floats]):
         Raises OSError, SafetensorError for a header that does not fit the file, and ValueError for
         tensors of another type than float32.
         """
+        self.path = path
         with safe_open(str(path), framework="np") as checked:
             self.metadata: Mapping[str, str] = checked.metadata() or {}
         # Unbuffered: rows are read whole, straight into their arrays.

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import difflib
 import importlib
-import os
 import sys
 from dataclasses import dataclass
 from importlib.metadata import version
 from types import ModuleType
 from typing import Callable, Sequence
 
+from mobiletl.device.commands.said import flush_all, open_streams, say, silence
 from mobiletl.device.errors import Interrupted, MissingDependency, UsageError
-from mobiletl.device.printable import printable
+from mobiletl.device.refusals import of_system
 
 EXPORT_HINT = 'pip install "mobiletl[export]"'
 # What `mobiletl export` imports from outside, and our own package: a copied folder lacks it.
@@ -85,25 +85,44 @@ def main(argv: Sequence[str] | None = None) -> int:
 def guarded(body: Callable[[], int]) -> int:
     """Run `body`; turn an error raised on purpose into one line and its exit code.
 
-    Any other exception is a bug of ours and keeps its traceback, with which Python exits 1.
+    What the system refuses is one, too. Any other exception is a bug of ours and keeps its
+    traceback, with which Python exits 1. A stream that nobody reads changes no exit code.
     """
+    open_streams()
+    try:
+        code = _ended(body)
+    except BrokenPipeError:
+        # Whoever read our output (`| head`) has enough.
+        silence("stdout")
+        return 0
+    try:
+        flush_all()
+    except BrokenPipeError:
+        silence("stdout")
+    except OSError as error:
+        silence("stdout")
+        refusal = of_system(error)
+        say(f"mobiletl: the output cannot be written; {refusal}")
+        return code or refusal.exit_code
+    return code
+
+
+def _ended(body: Callable[[], int]) -> int:
     try:
         return body()
     except SystemExit as stop:  # argparse, after --help
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     except KeyboardInterrupt:
-        print("mobiletl: stopped", file=sys.stderr)
+        say("mobiletl: stopped")
         return Interrupted.exit_code
     except BrokenPipeError:
-        # Whoever read our output (`| head`) has enough. Python would complain once more when it
-        # flushes on exit, so what is left goes nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        raise
     except Exception as error:
-        code = exit_code_of(error)
+        known = of_system(error) if isinstance(error, OSError) else error
+        code = exit_code_of(known)
         if code is None:
             raise
-        print(printable(f"mobiletl: {error}", sys.stderr.encoding), file=sys.stderr)
+        say(f"mobiletl: {known}")
         return code
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from mobiletl.device.bundle.arrays import Labels
 from mobiletl.device.bundle.decode import UnreadablePicture, unreadable
 from mobiletl.device.bundle.frame import Frame
+from mobiletl.device.bundle.lock import locked
 from mobiletl.device.bundle.manifest import Manifest
 from mobiletl.device.errors import NoSpace
 from mobiletl.device.features.live import FeatureSource, KnownPicture, LiveFeatures, OnUnreadable
@@ -26,7 +27,10 @@ from mobiletl.device.pictures.dataset import Dataset, Picture
 from mobiletl.device.pictures.outage import patiently
 from mobiletl.device.pictures.skipped import SkippedFiles
 from mobiletl.device.printable import printable
+from mobiletl.device.refusals import cannot_write
 from mobiletl.device.sessions.session import Session
+
+OTHER_CACHE = "name another folder with --cache DIR, or train with --no-cache"
 
 
 @dataclass(frozen=True)
@@ -81,14 +85,20 @@ def open_parts(plan: SourcePlan, dataset: Dataset, skipped: SkippedFiles) -> Ite
     manifest = plan.manifest
     with contextlib.ExitStack() as opened:
 
-        def store(path: Path) -> FeatureStore:
+        def cache(path: Path) -> FeatureStore:
+            make_folder(path.parent)
+            shown, lock = printable(str(path)), path.with_name(f".{path.name}.lock")
+            opened.enter_context(locked(lock, f"the cache {shown}", OTHER_CACHE))
             return opened.enter_context(FeatureStore(path, manifest))
+
+        def memory(path: Path) -> FeatureStore:
+            return opened.enter_context(FeatureStore(path, manifest, writes=False))
 
         maps = Maps()
         if worth_keeping(manifest):
             maps = Maps(
-                None if plan.cache is None else store(store_path(plan.cache, manifest)),
-                None if plan.memory is None else store(plan.memory),
+                None if plan.cache is None else cache(store_path(plan.cache, manifest)),
+                None if plan.memory is None else memory(plan.memory),
             )
         if maps.cache is not None:
             _check_space(plan, dataset, maps.cache)
@@ -110,13 +120,23 @@ def find_kept(
 
     `renamed` is as for `begin_memory`. The share `val_split` of each class is validated on.
     """
-    with FeatureStore(path, manifest) as memory:
+    with FeatureStore(path, manifest, writes=False) as memory:
         rows = _Rows(manifest, dataset, Maps(memory=memory))
         present = set()
         for picture in (*dataset.train, *dataset.val):
             with contextlib.suppress(UnreadablePicture):
                 present.add(patiently(partial(rows.identity, picture)))
         return kept_parts(memory, present, dataset.class_names, renamed, val_split)
+
+
+def make_folder(path: Path) -> None:
+    """Make the folder of a cache, if it is not there; raises NoSpace."""
+    if path.is_dir():
+        return
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write("the feature maps", path, error, OTHER_CACHE) from error
 
 
 class _Rows:

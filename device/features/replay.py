@@ -15,10 +15,16 @@ from pathlib import Path
 from typing import Collection, Mapping
 
 from mobiletl.device.bundle.manifest import Manifest
+from mobiletl.device.bundle.replacing import (
+    open_new,
+    remove_leftovers,
+    sync_folder,
+    temporary_name,
+)
 from mobiletl.device.errors import NoSpace
 from mobiletl.device.features.store import FeatureStore, StoredMap
 from mobiletl.device.pictures.dataset import Dataset
-from mobiletl.device.printable import printable
+from mobiletl.device.refusals import cannot_write
 
 # A map that comes more often than this in an epoch would be learned by heart.
 MOST_REPEATS = 10
@@ -116,7 +122,7 @@ def begin_memory(
     path = memory_path(former, manifest)
     if not path.is_file():
         return
-    with FeatureStore(path, manifest) as source:
+    with FeatureStore(path, manifest, writes=False) as source:
         maps = list(source.maps())
         named = [(stored, renamed.get(stored.class_name, stored.class_name)) for stored in maps]
         _write(
@@ -124,6 +130,19 @@ def begin_memory(
             manifest,
             [(source, stored, name) for stored, name in named if name is not None],
         )
+
+
+def discard_memory(folder: Path, manifest: Manifest) -> None:
+    """Remove the memory of the run in `folder`, if a crash before its first save has left one;
+    raises NoSpace.
+    """
+    path = memory_path(folder, manifest)
+    remove_leftovers(path)
+    try:
+        if path.exists():
+            path.unlink()
+    except OSError as error:
+        raise _cannot_keep(path, error) from error
 
 
 def keep_memory(
@@ -138,7 +157,7 @@ def keep_memory(
     try:
         with contextlib.ExitStack() as opened:
             stores = [
-                opened.enter_context(FeatureStore(file, manifest))
+                opened.enter_context(FeatureStore(file, manifest, writes=False))
                 for file in (cache, path)
                 if file.is_file() and limit > 0
             ]
@@ -211,23 +230,27 @@ def _write(
     path: Path, manifest: Manifest, rows: Collection[tuple[FeatureStore, StoredMap, str]]
 ) -> None:
     """Write a store of these maps under these class names; the former one stays until then."""
-    partial = path.with_name(path.name + ".partial")
+    partial = temporary_name(path)
     try:
-        if partial.exists():
-            partial.unlink()
-        with FeatureStore(partial, manifest) as target:
-            for source, stored, name in rows:
-                source.copy(stored, target, name)
-            for source in {id(source): source for source, _, _ in rows}.values():
-                source.copy_files(target)
-            target.flush()
-        partial.replace(path)
+        remove_leftovers(path)
+        open_new(partial).close()
+        try:
+            with FeatureStore(partial, manifest) as target:
+                for source, stored, name in rows:
+                    source.copy(stored, target, name)
+                for source in {id(source): source for source, _, _ in rows}.values():
+                    source.copy_files(target)
+                target.flush()
+            partial.replace(path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                partial.unlink()
+            raise
+        sync_folder(path.parent)
     except OSError as error:
         raise _cannot_keep(path, error) from error
 
 
 def _cannot_keep(path: Path, error: OSError) -> NoSpace:
-    return NoSpace(
-        f"feature maps for replay cannot be kept in {printable(str(path))} "
-        f"({error.strerror or error}); free space there, or keep none with --replay-mb 0"
-    )
+    instead = "keep none with --replay-mb 0"
+    return cannot_write("the feature maps for replay", path, error, instead)

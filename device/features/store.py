@@ -19,6 +19,7 @@ disk has changed fails its checksum when it is read, and counts as missing.
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -31,10 +32,11 @@ from typing import Any, BinaryIO, Iterator, Tuple
 from mobiletl.device.bundle.arrays import Floats
 from mobiletl.device.bundle.closing import Closing
 from mobiletl.device.bundle.manifest import Manifest
+from mobiletl.device.bundle.replacing import open_appended
 from mobiletl.device.errors import NoSpace
 from mobiletl.device.features.quantised import Codec
 from mobiletl.device.pictures.dataset import Picture
-from mobiletl.device.printable import printable
+from mobiletl.device.refusals import cannot_write
 
 MAGIC = b"mtl1"
 _HEAD = struct.Struct("<4sHIII")
@@ -64,17 +66,25 @@ def store_path(folder: Path, manifest: Manifest) -> Path:
 class FeatureStore(Closing):
     """Maps that were computed before; a context manager."""
 
-    def __init__(self, path: Path, manifest: Manifest) -> None:
-        """Open the file at `path`, or begin it; raises NoSpace."""
+    def __init__(self, path: Path, manifest: Manifest, writes: bool = True) -> None:
+        """Open the file at `path`, or begin it; raises NoSpace.
+
+        Unless it `writes`, the file has to be there, and stays as it is whatever is in it. Of those
+        who write there may be one at a time (bundle/lock.py).
+        """
         self.path = path
+        self._writes = writes
         self.codec = Codec(manifest.feature.shape)
         self._maps: dict[str, dict[int, tuple[int, int]]] = {}
         self._classes: dict[str, str] = {}
         self._files: dict[_FileKey, str] = {}
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
             # Unbuffered: a record is written and read whole.
-            self._file: BinaryIO = path.open("a+b", buffering=0)
+            self._file: BinaryIO = (
+                os.fdopen(open_appended(path), "a+b", buffering=0)
+                if writes
+                else path.open("rb", buffering=0)
+            )
         except OSError as error:
             raise self._no_space(error) from error
         try:
@@ -159,14 +169,15 @@ class FeatureStore(Closing):
                 sound = offset + length
                 self._find(found, offset, length)
             size = os.fstat(self._file.fileno()).st_size
-            if sound < size:
+            if sound < size and self._writes:
                 logger.warning("%s: %d bytes at its end are cut off", self.path, size - sound)
                 self._file.truncate(sound)
         except OSError as error:
             raise self._no_space(error) from error
         if sound == 0:
             self._maps.clear()
-            self._append(about, b"")
+            if self._writes:
+                self._append(about, b"")
 
     def _records(self) -> Iterator[tuple[int, int, dict[str, Any]]]:
         """Offset, length and JSON of each record, up to the first that is not sound."""
@@ -207,7 +218,7 @@ class FeatureStore(Closing):
         except OSError as error:
             raise self._no_space(error) from error
         if written != len(record):
-            raise self._no_space(OSError("the disk is full"))
+            raise self._no_space(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
         return self._file.tell() - len(record), len(record)
 
     def _data(self, offset: int, length: int) -> bytes | None:
@@ -221,8 +232,5 @@ class FeatureStore(Closing):
         return data if len(data) == data_bytes and zlib.crc32(data) == checksum else None
 
     def _no_space(self, error: OSError) -> NoSpace:
-        return NoSpace(
-            f"feature maps cannot be kept in {printable(str(self.path))} "
-            f"({error.strerror or error}); free space, name another folder with --cache DIR, or "
-            "train with --no-cache"
-        )
+        instead = "name another folder with --cache DIR, or train with --no-cache"
+        return cannot_write("the feature maps", self.path, error, instead)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Sequence
 
-from mobiletl.device.errors import BadPictures, NoSpace
+from mobiletl.device.bundle.replacing import replacing
+from mobiletl.device.errors import BadPictures
 from mobiletl.device.pictures.dataset import Dataset, Picture, Skipped
 from mobiletl.device.printable import printable
+from mobiletl.device.refusals import cannot_write
 
 
 class SkippedFiles:
@@ -53,14 +55,12 @@ class SkippedFiles:
         ]
         try:
             if lines:
-                path.write_text("".join(lines), encoding="utf-8")
+                with replacing(path) as stream:
+                    stream.write("".join(lines).encode("utf-8"))
             elif path.exists():
                 path.unlink()
         except OSError as error:
-            raise NoSpace(
-                f"{printable(str(path))} cannot be written ({error.strerror or error}); "
-                "free space there, or choose another folder with --out"
-            ) from error
+            raise cannot_write("the list of skipped files", path, error) from error
 
     def _add(self, picture: Picture, reason: str) -> bool:
         """Note it; False if it was noted before, in an earlier epoch."""

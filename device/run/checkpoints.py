@@ -1,4 +1,4 @@
-"""What a run keeps in its folder, and how a stopped run finds its place again.
+"""What a run keeps in its folder; restoring.py is how a stopped run finds its place again.
 
 state.safetensors   the state after the best epoch so far: what `predict` takes
 last.safetensors    the state of the last save, with the place to resume from
@@ -6,6 +6,7 @@ metrics.jsonl       one line per epoch
 events.jsonl        what happened, a line each (docs/events.md)
 plot.png            loss and accuracy
 skipped.txt         files that were left out, if any
+.lock               who works on it, while somebody does (claim.py)
 """
 
 from __future__ import annotations
@@ -21,16 +22,20 @@ from mobiletl.device.bundle.answers import Answers
 from mobiletl.device.bundle.arrays import Tensors
 from mobiletl.device.bundle.decode import DECODING_LIMIT
 from mobiletl.device.bundle.manifest import Manifest
+from mobiletl.device.bundle.replacing import leftovers
 from mobiletl.device.bundle.state_file import (
+    BEST,
+    LAST,
+    Refuse,
     StateInfo,
-    load_state,
+    is_usable,
     open_state,
     previous_generation,
     save_state,
 )
 from mobiletl.device.bundle.stored_state import StoredState
 from mobiletl.device.bundle.view import View
-from mobiletl.device.errors import BadState, Diverged
+from mobiletl.device.errors import Diverged
 from mobiletl.device.pictures.layout import AUTO
 from mobiletl.device.printable import printable
 from mobiletl.device.run.evaluation import Score
@@ -61,6 +66,10 @@ class Settings:
     """Which folders are the classes, one of `pictures.layout.LAYOUTS`."""
     decode_memory: int = DECODING_LIMIT
     """Bytes; pictures that take more while they are decoded are left out."""
+    threads: int = 0
+    """How many threads a step has: sums round by it. 0 in runs from before it was kept."""
+    begins: str = ""
+    """Hash of the state that the run began from; empty for the bundle's."""
 
 
 # How a person names a setting, for the line that refuses a resume.
@@ -76,8 +85,12 @@ FLAGS = {
     "decode_memory": "--decode-memory",
     "val_split": "--val-split",
     "micro_batch": "--micro-batch",
+    "threads": "--threads",
     "pictures": "the pictures",
+    "begins": "the state to begin from",
 }
+# Of these, values tell a person nothing.
+UNSAID = ("pictures", "begins")
 
 
 @dataclass(frozen=True)
@@ -124,15 +137,25 @@ class RunFolder:
         self.events = path / "events.jsonl"
         self.plot = path / "plot.png"
         self.skipped = path / "skipped.txt"
+        self.lock = path / ".lock"
 
     def state(self, kind: str) -> Path:
         """Return the file of the `best` or the `last` state."""
-        return {"best": self.best, "last": self.last}[kind]
+        return {BEST: self.best, LAST: self.last}[kind]
 
     def holds_run(self) -> bool:
         """Whether a run has saved a state here."""
         states = (self.best, self.last)
         return any(state.exists() or previous_generation(state).exists() for state in states)
+
+    def begun(self) -> bool:
+        """Whether a run may have begun here: its records are there, or nothing but the folder."""
+        if not self.path.is_dir():
+            return False
+        others = [file.name for file in self.path.iterdir() if file != self.lock]
+        records = {self.metrics.name, self.events.name}
+        temporary = [*leftovers(self.best), *leftovers(self.last)]
+        return not others or bool(records & set(others)) or bool(temporary)
 
     def discard(self) -> None:
         """Remove the states and the records of a run that has trained nothing."""
@@ -143,8 +166,8 @@ class RunFolder:
                 file.unlink()
 
     def resumable(self) -> bool:
-        """Whether there is a place to resume from."""
-        return self.last.exists() or previous_generation(self.last).exists()
+        """Whether there is a state to resume from: a whole temporary is one, too."""
+        return self.holds_run() or any(map(is_usable, leftovers(self.last)))
 
 
 class Checkpoints:
@@ -165,8 +188,10 @@ class Checkpoints:
         self._settings = settings
         self._view = view
 
-    def save(self, path: Path, tensors: Tensors, position: Position) -> None:
-        """Save `tensors`; raises Diverged or NoSpace and leaves the former file as it was."""
+    def save(self, kind: str, tensors: Tensors, position: Position) -> None:
+        """Save `tensors` as the `best` or the `last` state; raises Diverged or NoSpace and leaves
+        the former file as it was.
+        """
         broken = [name for name, tensor in tensors.items() if not np.isfinite(tensor).all()]
         if broken:
             raise Diverged(
@@ -182,28 +207,36 @@ class Checkpoints:
             best_accuracy=position.best.score.accuracy if position.best else None,
             settings={"run": asdict(self._settings), "position": asdict(position)},
             view=self._view,
+            role=kind,
         )
-        save_state(path, tensors, info)
+        save_state(self.folder.state(kind), tensors, info)
 
-    def open(self, kind: str) -> StoredState:
+    def open(self, kind: str, epoch: int | None = None) -> StoredState:
         """Open the `best` or the `last` state, whose tensors are read one by one.
 
-        Raises BadState.
+        With `epoch` it is the generation of that epoch. Raises BadState.
         """
-        stored, _ = open_state(self.folder.state(kind), self._manifest)
-        return stored
+        return self._open(kind, epoch)[0]
 
-    def answers(self) -> Answers | None:
-        """Return what the best state knows of its answers; None until the run has ended."""
-        stored, info = open_state(self.folder.best, self._manifest)
+    def answers(self, epoch: int) -> Answers | None:
+        """Return what the best state, of `epoch`, knows of its answers; None until the run has
+        ended. Raises BadState.
+        """
+        stored, info = self._open(BEST, epoch)
         stored.close()
         return info.answers
 
-    def add_answers(self, tensors: Tensors, answers: Answers) -> None:
-        """Save the best state, which `tensors` are, once more, with `answers`; raises NoSpace."""
-        stored, info = open_state(self.folder.best, self._manifest)
+    def add_answers(self, tensors: Tensors, answers: Answers, epoch: int) -> None:
+        """Save the best state, of `epoch`, which `tensors` are, once more, with `answers`; raises
+        NoSpace.
+        """
+        stored, info = self._open(BEST, epoch)
         stored.close()
-        save_state(self.folder.best, tensors, replace(info, answers=answers))
+        save_state(self.folder.best, tensors, replace(info, answers=answers, role=BEST))
+
+    def _open(self, kind: str, epoch: int | None) -> tuple[StoredState, StateInfo]:
+        refuse = of_run(kind, asdict(self._settings), self._class_names, epoch)
+        return open_state(self.folder.state(kind), self._manifest, refuse)
 
     def advice(self) -> str:
         """What to do about numbers that have left the range, and what is left of the run."""
@@ -212,49 +245,33 @@ class Checkpoints:
         return f"try a lower --lr than {self._settings.lr:g} ({kept} in {where})"
 
 
-@dataclass(frozen=True)
-class Checkpoint:
-    """A place to resume from."""
+def of_role(role: str) -> Refuse:
+    """Refuse a state that is another one of its run."""
 
-    tensors: Tensors
-    class_names: tuple[str, ...]
-    settings: Settings
-    position: Position
+    def refuse(info: StateInfo) -> str | None:
+        wrong = info.role not in (None, role)
+        return f"is the {info.role} state of a run, expected the {role} one" if wrong else None
 
-    def differences(self, settings: Mapping[str, Any], class_names: tuple[str, ...]) -> list[str]:
-        """Say which of `settings` (field name to value) and names the saved run has otherwise."""
-        saved = asdict(self.settings)
-        found = [
-            FLAGS[name]
-            if name == "pictures"
-            else f"{FLAGS[name]} ({saved[name]} then, {settings[name]} now)"
-            for name in FLAGS
-            if name in settings and saved[name] != settings[name]
-        ]
-        return found + (["the class names"] if class_names != self.class_names else [])
+    return refuse
 
 
-def load_checkpoint(folder: RunFolder, manifest: Manifest) -> Checkpoint:
-    """Read the place to resume from; raises BadState."""
-    tensors, info = load_state(folder.last, manifest)
-    try:
-        settings = Settings(**info.settings["run"])
-        position = _position(info.settings["position"])
-    except (KeyError, TypeError) as error:
-        raise BadState(
-            f"{printable(str(folder.last))} has no place to resume from ({error}); start afresh"
-        ) from error
-    return Checkpoint(tensors, info.class_names, settings, position)
+def of_run(
+    role: str, settings: Mapping[str, Any], class_names: tuple[str, ...], epoch: int | None = None
+) -> Refuse:
+    """Refuse a state of another role, of a run with other `settings` or classes, and where `epoch`
+    is given, of another epoch.
+    """
+    right_role = of_role(role)
 
+    def refuse(info: StateInfo) -> str | None:
+        saved = info.settings.get("run")
+        saved = saved if isinstance(saved, dict) else {}
+        # A run may go on with another runtime, and from before its threads were kept.
+        decisive = [name for name in FLAGS if name in saved and name not in ("runtime", "threads")]
+        if info.class_names != class_names or any(saved[n] != settings[n] for n in decisive):
+            return "is a state of another run"
+        if epoch is not None and info.epoch != epoch:
+            return f"is of epoch {info.epoch}, where {epoch} is expected"
+        return right_role(info)
 
-def _position(values: Mapping[str, Any]) -> Position:
-    fields: dict[str, Any] = dict(values)
-    best = fields["best"]
-    fields["best"] = best and Best(best["epoch"], _score(best["score"]), best["top"])
-    fields["before"] = fields["before"] and _score(fields["before"])
-    fields["latest"] = fields["latest"] and _score(fields["latest"])
-    return Position(**fields)
-
-
-def _score(values: Mapping[str, Any]) -> Score:
-    return Score(values["loss"], tuple(values["class_correct"]), tuple(values["class_seen"]))
+    return refuse

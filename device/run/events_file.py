@@ -1,22 +1,22 @@
 """`events.jsonl`: what happened in a run, a line of JSON each, for programs that follow it.
 
 A line goes to the system whole, in one write, as soon as the event is heard: a killed process loses
-none. Lines that matter after a power cut (of epochs, saves and ends) are forced to the disk, steps
-and parts are not: that would wear an SD card down. A line that a power cut has torn is the last of
-its call; the next call starts a new one. docs/events.md is the schema.
+none. Lines that matter after a power cut (of starts, epochs, saves and ends) are forced to the
+disk, steps and parts are not: that would wear an SD card down. A line that a power cut has torn is
+the last of its call; the next call starts a new one. docs/events.md is the schema.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from pathlib import Path
 from typing import Any
 
-from mobiletl.device.errors import NoSpace
-from mobiletl.device.printable import printable
-from mobiletl.device.run.events import NAMES, Ended, Epoch, Event, Part, Saved, Step
+from mobiletl.device.bundle.replacing import open_appended
+from mobiletl.device.refusals import cannot_read, cannot_write
+from mobiletl.device.run.events import NAMES, Ended, Epoch, Event, Part, Saved, Started, Step
+from mobiletl.device.run.lines import read_lines, sealed
 from mobiletl.device.run.listener import Listener
 
 # Raised when a reader would misunderstand the lines.
@@ -24,7 +24,7 @@ VERSION = 1
 # Steps and parts come many a second; a line a second is enough to follow them.
 SECONDS_BETWEEN = 1.0
 FREQUENT = (Step, Part)
-LASTING = (Epoch, Saved, Ended)
+LASTING = (Started, Epoch, Saved, Ended)
 
 
 class EventsFile(Listener):
@@ -51,11 +51,7 @@ class EventsFile(Listener):
             if isinstance(event, Ended):
                 self.close()
         except OSError as error:
-            raise NoSpace(
-                f"events cannot be written to {printable(str(self._path))} "
-                f"({error.strerror or error}); free space there, or choose another folder with "
-                "--out"
-            ) from error
+            raise cannot_write("the record of events", self._path, error) from error
 
     def close(self) -> None:
         """Close the file, if it is open."""
@@ -65,8 +61,7 @@ class EventsFile(Listener):
 
     def _open(self) -> int:
         if self._descriptor is None:
-            flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_CLOEXEC", 0)
-            self._descriptor = os.open(str(self._path), flags, 0o666)
+            self._descriptor = open_appended(self._path)
             size = os.fstat(self._descriptor).st_size
             if size and os.pread(self._descriptor, 1, size - 1) != b"\n":
                 _write(self._descriptor, b"\n")  # a torn line keeps to itself
@@ -81,22 +76,16 @@ def line_of(event: Event) -> bytes:
         "time": round(time.time(), 3),
         **event.document(),
     }
-    return (json.dumps(document, allow_nan=False) + "\n").encode("utf-8")
+    return sealed(document)
 
 
 def read_events(path: Path) -> list[dict[str, Any]]:
-    """Return the lines of a file as objects; torn lines and what is no object are left out."""
-    if not path.exists():
-        return []
-    found = []
-    for line in path.read_bytes().splitlines():
-        try:
-            document = json.loads(line.decode("utf-8"))
-        except ValueError:
-            continue
-        if isinstance(document, dict) and "event" in document:
-            found.append(document)
-    return found
+    """Return the lines of a file as objects; what is torn, damaged or no event is left out."""
+    try:
+        found = read_lines(path)
+    except OSError as error:
+        raise cannot_read("the record of events", path, error) from error
+    return [document for document in found if isinstance(document.get("event"), str)]
 
 
 def _write(descriptor: int, content: bytes) -> None:

@@ -6,6 +6,7 @@ from typing import Any, Mapping
 
 from mobiletl.device.errors import UsageError
 from mobiletl.device.pictures.layout import LAYOUTS
+from mobiletl.device.sessions.runtimes import MOST_THREADS
 
 # Where a run begins that is given no state: the classifier is solved for, or drawn.
 CLOSED_FORM = "closed-form"
@@ -43,6 +44,10 @@ KNOWN = (
 def problems_of(given: Mapping[str, Any], flags: bool = False) -> list[str]:
     """Say what is out of range; None counts as not given. `flags` names settings as flags."""
     problems = below_least(given, LEAST, flags)
+    threads = given.get("threads")
+    if threads is not None and threads > MOST_THREADS:
+        name = _called("threads", flags)
+        problems.append(f"{name} is {threads}, expected at most {MOST_THREADS}, or 0 for all cores")
     lr, val_split = given.get("lr"), given.get("val_split")
     if lr is not None and not 0 < lr <= LARGEST_LR:
         problems.append(f"{_called('lr', flags)} is {lr}, expected a positive number")

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import asdict, fields
 from pathlib import Path
+from typing import Any, Mapping
 
-from mobiletl.device.errors import NoSpace
-from mobiletl.device.printable import printable
+from mobiletl.device.bundle.replacing import open_appended, replacing
+from mobiletl.device.refusals import cannot_read, cannot_write
 from mobiletl.device.run.events import Epoch, EpochMetrics, Event, Started
+from mobiletl.device.run.lines import read_lines, sealed
 from mobiletl.device.run.listener import Listener
+
+# Epoch 0 is the state before training, of which there is none of these.
+OF_TRAINING = ("train_loss", "train_accuracy", "lr", "pictures_per_s")
+# No figure of a run comes near.
+LARGEST = 1e18
 
 
 class MetricsFile(Listener):
@@ -28,48 +34,44 @@ class MetricsFile(Listener):
             self.append(event.metrics)
 
     def rows(self) -> list[EpochMetrics]:
-        """Read the lines; one that was cut off by a power loss is left out."""
-        if not self.path.exists():
-            return []
-        rows = []
-        for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
-            try:
-                values = json.loads(line)
-                rows.append(EpochMetrics(**{f.name: values[f.name] for f in fields(EpochMetrics)}))
-            except (ValueError, KeyError, TypeError):
-                continue
-        return rows
+        """Read the lines; what was cut off or changed is left out, and the log says so."""
+        try:
+            found = read_lines(self.path)
+        except OSError as error:
+            raise cannot_read("the metrics", self.path, error) from error
+        rows = [_row(values) for values in found]
+        return [row for row in rows if row is not None]
 
     def keep_before(self, epoch: int) -> None:
         """Drop `epoch` and later ones, which a resumed run is about to write again."""
         kept = [row for row in self.rows() if row.epoch < epoch]
-        partial = self.path.with_name(self.path.name + ".partial")
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with partial.open("w", encoding="utf-8") as file:
-                file.writelines(_line(row) for row in kept)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(self.path)
+            if not self.path.parent.is_dir():
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(self.path) as file:
+                file.write(b"".join(sealed(asdict(row)) for row in kept))
         except OSError as error:
-            raise self._no_space(error) from error
+            raise cannot_write("the metrics", self.path, error) from error
 
     def append(self, row: EpochMetrics) -> None:
         """Add a line, on the disk when this returns; raises NoSpace."""
+        line = sealed(asdict(row))
         try:
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(_line(row))
+            with os.fdopen(open_appended(self.path), "ab") as file:
+                file.write(line)
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
-            raise self._no_space(error) from error
-
-    def _no_space(self, error: OSError) -> NoSpace:
-        return NoSpace(
-            f"the metrics cannot be written to {printable(str(self.path))} "
-            f"({error.strerror or error}); free space there, or choose another folder with --out"
-        )
+            raise cannot_write("the metrics", self.path, error) from error
 
 
-def _line(row: EpochMetrics) -> str:
-    return json.dumps(asdict(row), allow_nan=False) + "\n"
+def _row(values: Mapping[str, Any]) -> EpochMetrics | None:
+    """Return the figures of a line, None where they are none."""
+    named: dict[str, Any] = {f.name: values.get(f.name) for f in fields(EpochMetrics)}
+    for name, value in named.items():
+        if value is None and name in OF_TRAINING:
+            continue
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not number or not -LARGEST < value < LARGEST:
+            return None
+    return EpochMetrics(**named)

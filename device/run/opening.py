@@ -1,30 +1,45 @@
-"""What a run is, before anything is loaded: its folder, its settings, its pictures and classes."""
+"""What a run is, before anything is loaded: its folder, its settings, its pictures and classes.
+
+Start-up has four cases, by what the folder holds:
+
+    nothing, or a run that has saved nothing   the run begins, by the same command or by --resume
+    a run, and --resume                        it goes on with what it was begun with
+    a run that this very command began         it goes on: the result is the one of beginning anew
+    another run, or one that has finished      the command is refused
+"""
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+
 from mobiletl.device.bundle.bundle import Bundle
-from mobiletl.device.errors import BadState, NoSpace, UsageError
+from mobiletl.device.bundle.digest import state_digest
+from mobiletl.device.errors import BadState, UsageError
 from mobiletl.device.features.parts import find_kept, worth_keeping
 from mobiletl.device.features.replay import KeptParts, memory_path
 from mobiletl.device.pictures.dataset import Dataset
 from mobiletl.device.printable import printable
-from mobiletl.device.run.checkpoints import Checkpoint, RunFolder, Settings, load_checkpoint
+from mobiletl.device.run.begun import begun_settings, has_finished
+from mobiletl.device.run.checkpoints import RunFolder, Settings
 from mobiletl.device.run.finding import find_pictures
 from mobiletl.device.run.former import FormerRun, open_former
 from mobiletl.device.run.options import DEFAULTS, VIEWS, Options, default_epochs
+from mobiletl.device.run.restoring import Checkpoint, load_checkpoint
 from mobiletl.device.run.schedule import steps_per_epoch
-from mobiletl.device.sessions.runtimes import choose_runtime, static_batch
+from mobiletl.device.run.start import BUNDLE, Start
+from mobiletl.device.sessions.runtimes import choose_runtime, static_batch, usable_cores
 
 
 @dataclass(frozen=True)
 class Opened:
-    """A run that is settled: `checkpoint` where it is resumed, `former` where it follows another.
+    """A run that is settled: `checkpoint` where it goes on, `former` where it follows another.
 
     `dataset` has all classes of the run, also those of which only feature maps are left; `kept` are
-    the pictures that only maps are left of.
+    the pictures that only maps are left of. `notes` are for a person to read.
     """
 
     folder: RunFolder
@@ -33,6 +48,7 @@ class Opened:
     checkpoint: Checkpoint | None
     former: FormerRun | None
     kept: KeptParts
+    notes: tuple[str, ...] = ()
 
     @property
     def replayed(self) -> KeptParts:
@@ -40,22 +56,46 @@ class Opened:
         return self.kept.balanced(self.dataset)
 
 
-def open_run(options: Options, bundle: Bundle) -> Opened:
+def open_run(
+    options: Options, bundle: Bundle, start: Start | None = None, may_go_on: bool = True
+) -> Opened:
     """Settle what is to be trained: named settings, else saved, else default.
 
-    Raises UsageError for a folder that holds another run and for a changed run, BadState,
-    BadPictures.
+    A run is begun from `start`, if that is given. Unless it `may_go_on`, a folder that holds a run
+    is refused. Raises UsageError for a folder that holds another run and for a changed run,
+    BadState, BadPictures.
     """
     folder = RunFolder(options.run)
-    checkpoint = _checkpoint(options, folder, bundle)
+    checkpoint, saved, notes = _found(options, folder, bundle, may_go_on)
     former = None if options.former is None else open_former(options.former, bundle)
-    values, dataset = _settle(options, bundle, checkpoint, former)
+    begins = _begins(former, start)
+    names = checkpoint.class_names if checkpoint else former.class_names if former else ()
+    values, dataset = _settle(options, bundle, saved, names)
+    if former is not None:
+        _check_classes(former, dataset)
+    if checkpoint is not None:
+        # What it began from is in its state, and what was kept of pictures in a memory of its own.
+        former = None
     kept = KeptParts()
     if former is not None or checkpoint is not None:
         kept = _kept(bundle, folder, dataset, former, values["val_split"])
     pictures = len(dataset.train) + len(kept.balanced(dataset).train)
     values.setdefault("epochs", default_epochs(steps_per_epoch(pictures, values["batch"])))
-    return Opened(folder, Settings(**values), dataset, checkpoint, former, kept)
+    if checkpoint is not None:
+        begins = checkpoint.settings.begins if options.resume else begins
+        values["threads"] = options.threads or checkpoint.settings.threads or usable_cores()
+        _refuse_changed(options, checkpoint, {**values, "begins": begins}, dataset)
+    settings = Settings(**values, begins=begins)
+    return Opened(folder, settings, dataset, checkpoint, former, kept, notes)
+
+
+def _begins(former: FormerRun | None, start: Start | None) -> str:
+    """Return what the state that a run begins from is known by, empty for the bundle's."""
+    begin = former.start if former is not None else start
+    if begin is None or begin.origin == BUNDLE:
+        return ""
+    tensors = {name: np.ascontiguousarray(array) for name, array in begin.tensors.items()}
+    return state_digest(json.dumps(begin.class_names), tensors)
 
 
 def _kept(
@@ -75,32 +115,51 @@ def _kept(
     return find_kept(path, bundle.manifest, dataset, renamed, val_split)
 
 
-def make_folder(folder: RunFolder) -> None:
-    """Make the run's folder; raises NoSpace."""
-    try:
-        folder.path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise NoSpace(
-            f"folder {printable(str(folder.path))} cannot be made ({error.strerror or error}); "
-            "choose another with --out"
-        ) from error
-
-
-def _checkpoint(options: Options, folder: RunFolder, bundle: Bundle) -> Checkpoint | None:
-    """Return the place to resume from; refuse to write over another run."""
+def _found(
+    options: Options, folder: RunFolder, bundle: Bundle, may_go_on: bool
+) -> tuple[Checkpoint | None, dict[str, Any], tuple[str, ...]]:
+    """Return the place to go on from, the settings that are known, and what to say of it."""
     shown = printable(str(folder.path))
-    if options.resume:
-        if not folder.resumable():
+    if not folder.resumable():
+        if not options.resume:
+            return None, {}, ()
+        if not folder.begun():
             raise BadState(
                 f"{shown} holds no run to resume; name the folder of one, or start afresh"
             )
-        return load_checkpoint(folder, bundle.manifest)
-    if folder.holds_run():
+        note = f"the run in {shown} has saved nothing that can be read, so it begins anew"
+        return None, begun_settings(folder), (note,)
+    if options.resume:
+        checkpoint = load_checkpoint(folder, bundle.manifest)
+        return checkpoint, asdict(checkpoint.settings), checkpoint.notes
+    if not may_go_on or has_finished(folder):
+        raise UsageError(_holds_run(shown))
+    checkpoint = load_checkpoint(folder, bundle.manifest)
+    position = checkpoint.position
+    note = f"this command began the run in {shown} already: it goes on from step {position.step}"
+    return checkpoint, {}, (note, *checkpoint.notes)
+
+
+def _holds_run(shown: str, otherwise: str = "") -> str:
+    return (
+        f"{shown} holds a run already{otherwise}; go on with it by --resume {shown}, "
+        "or choose another folder with --out"
+    )
+
+
+def _refuse_changed(
+    options: Options, checkpoint: Checkpoint, values: dict[str, Any], dataset: Dataset
+) -> None:
+    """Refuse to go on with a run that was started otherwise."""
+    differences = checkpoint.differences(values, dataset.class_names)
+    shown, listed = printable(str(options.run)), ", ".join(differences)
+    if differences and options.resume:
         raise UsageError(
-            f"{shown} holds a run already; go on with it by --resume {shown}, "
-            "or choose another folder with --out"
+            f"{shown} was started otherwise: {listed}; "
+            "resume it as it was, or start afresh with --out"
         )
-    return None
+    if differences:
+        raise UsageError(_holds_run(shown, f", which was started otherwise: {listed}"))
 
 
 def _check_classes(former: FormerRun, dataset: Dataset) -> None:
@@ -122,12 +181,12 @@ def _check_classes(former: FormerRun, dataset: Dataset) -> None:
 
 
 def _settle(
-    options: Options, bundle: Bundle, checkpoint: Checkpoint | None, former: FormerRun | None
+    options: Options, bundle: Bundle, saved: dict[str, Any], names: tuple[str, ...]
 ) -> tuple[dict[str, Any], Dataset]:
-    """Return the settings, perhaps without epochs, and the pictures; refuse a run that was started
-    otherwise.
+    """Return the settings, perhaps without epochs, and the pictures, whose classes are `names` and
+    those that are new.
     """
-    saved = {} if checkpoint is None else asdict(checkpoint.settings)
+    saved = {name: value for name, value in saved.items() if name != "begins"}
     runtime = choose_runtime(bundle, options.given.get("runtime", saved.get("runtime")))
     batch = static_batch(bundle, runtime)
     values = {
@@ -138,6 +197,7 @@ def _settle(
         **saved,
         **options.given,
         "runtime": runtime.name,
+        "threads": options.threads or saved.get("threads") or usable_cores(),
     }
     if batch not in (None, values["batch"]):
         raise UsageError(
@@ -147,18 +207,6 @@ def _settle(
         )
     if not values["augment"]:
         values["views"] = 1
-    known = checkpoint.class_names if checkpoint is not None else ()
-    if former is not None:
-        known = former.class_names
-    dataset = find_pictures(options, bundle, values, known)
-    if former is not None:
-        _check_classes(former, dataset)
+    dataset = find_pictures(options, bundle, values, names)
     values["pictures"] = dataset.fingerprint()
-    if checkpoint is not None:
-        differences = checkpoint.differences(values, dataset.class_names)
-        if differences:
-            raise UsageError(
-                f"{printable(str(options.run))} was started otherwise: {', '.join(differences)}; "
-                "resume it as it was, or start afresh with --out"
-            )
     return values, dataset

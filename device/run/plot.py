@@ -10,8 +10,9 @@ from typing import Callable, Sequence, Tuple, Union
 
 from PIL import Image, ImageDraw, ImageFont
 
-from mobiletl.device.errors import NoSpace
+from mobiletl.device.bundle.replacing import replacing
 from mobiletl.device.printable import printable
+from mobiletl.device.refusals import cannot_write
 from mobiletl.device.run.events import EpochMetrics
 
 # Lengths are pixels of the finished picture.
@@ -71,15 +72,11 @@ def draw_plot(path: Path, rows: Sequence[EpochMetrics], title: str) -> None:
             plot.paste(canvas.finished(), (place * PANEL_WIDTH, TITLE_HEIGHT + top))
     content = io.BytesIO()
     plot.save(content, "PNG")
-    partial = path.with_name(path.name + ".partial")
     try:
-        partial.write_bytes(content.getvalue())
-        partial.replace(path)
+        with replacing(path) as stream:
+            stream.write(content.getvalue())
     except OSError as error:
-        raise NoSpace(
-            f"the plot cannot be written to {printable(str(path))} ({error.strerror or error}); "
-            "free space there, or choose another folder with --out"
-        ) from error
+        raise cannot_write("the plot", path, error) from error
 
 
 def ticks(high: float) -> list[float]:

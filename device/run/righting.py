@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+from mobiletl.device.bundle.state_file import BEST
 from mobiletl.device.errors import BadState, Diverged
 from mobiletl.device.run.checkpoints import Best, Checkpoints, Position
 from mobiletl.device.run.evaluation import Score
@@ -81,7 +82,7 @@ def go_back(
             f"{checkpoints.advice()}"
         )
     try:
-        with checkpoints.open("best") as stored:
+        with checkpoints.open(BEST, best.epoch) as stored:
             session.load(stored)
     except BadState as error:
         raise Diverged(f"{fact}, and there is no best state to go back to: {error}") from error

@@ -10,10 +10,12 @@ import contextlib
 import math
 import time
 from dataclasses import dataclass, replace
+from typing import Sequence
 
 import numpy as np
 
 from mobiletl.device.bundle.arrays import Floats
+from mobiletl.device.bundle.state_file import BEST, LAST
 from mobiletl.device.errors import Diverged, PicturesAway
 from mobiletl.device.features.parts import Pictures
 from mobiletl.device.memory.measured import peak_bytes, resident_bytes
@@ -58,9 +60,20 @@ class Job:
 class Trainer:
     """Takes a job from `position` to the end of its schedule."""
 
-    def __init__(self, job: Job, position: Position, listener: Listener, stop: StopFlag) -> None:
-        """`position` is where the session's state stands: Position() for a fresh one."""
+    def __init__(
+        self,
+        job: Job,
+        position: Position,
+        listener: Listener,
+        stop: StopFlag,
+        missing: Sequence[str] = (),
+    ) -> None:
+        """`position` is where the session's state stands: Position() for a fresh one.
+
+        `missing` are states that are to be saved as they stand, before anything is trained.
+        """
         self.position = position
+        self._missing = missing
         self._job = job
         self._listener = listener
         self._stop = stop
@@ -73,6 +86,8 @@ class Trainer:
         Diverged once cuts of the rate have not helped.
         """
         try:
+            for kind in self._missing:
+                self._save(kind, self.position)
             if self.position.before is None:
                 self._score_before()
             if self.position.epoch < self._job.schedule.epochs:
@@ -108,14 +123,14 @@ class Trainer:
         self.position = replace(
             self.position, before=score, latest=score, best=Best(0, score, score.accuracy)
         )
-        self._save("best", self.position)
+        self._save(BEST, self.position)
         self._report(0, score, time.monotonic() - started)
 
     def _expect(self) -> None:
         """Tell how long what is left will take; raises TooLong if that is more than allowed."""
         job, position = self._job, self.position
         timing = time_batch(job.session, job.train, job.schedule, job.buffer)
-        with job.checkpoints.open("last") as stored:
+        with job.checkpoints.open(LAST) as stored:
             job.session.load(stored)
         work = Work(job.schedule, job.passes, len(job.val.labels))
         left = 1 - position.step / job.schedule.steps
@@ -200,30 +215,31 @@ class Trainer:
     def _close_epoch(self, epoch: int) -> None:
         """Score the epoch, keep it if it is the best, save, and start the sums afresh.
 
-        In this order: whatever a crash cuts off here is done again, with the same result.
+        In this order: whatever a crash cuts off here is done again, with the same result. A run
+        that goes back to its best state is saved once it has: in between there is nothing to save.
         """
         started = time.monotonic()
         score = self._score()
         if not math.isfinite(score.loss):
             raise Diverged(f"the validation loss is {score.loss} after epoch {epoch}")
-        ended = replace(self.position, epoch=epoch, latest=score)
+        ended = replace(
+            self.position, epoch=epoch, latest=score, loss_sum=0.0, correct=0, seen=0, seconds=0.0
+        )
         best = ended.best
         top = score.accuracy if best is None else max(best.top, score.accuracy)
         if not clearly_below(score, top):
             ended = replace(ended, best=Best(epoch, score, top))
-            self._save("best", ended)
+            self._save(BEST, ended)
         self._report(epoch, score, time.monotonic() - started)
-        self.position = replace(ended, loss_sum=0.0, correct=0, seen=0, seconds=0.0)
+        self.position = ended
+        fallen = best if best is not None and far_below(score, best.score) else None
+        ending = epoch == self._job.schedule.epochs or ended.cuts == MOST_CUTS
+        if fallen is not None and not ending:
+            self._go_back(fall(score, epoch, fallen))
+            return
         self._save_last()
-        if best is not None and far_below(score, best.score):
-            self._tell_fall(score, best)
-
-    def _tell_fall(self, score: Score, best: Best) -> None:
-        """Go back to the best state, which the epoch just closed is far below, or say so."""
-        fact = fall(score, self.position.epoch, best)
-        if self.position.epoch < self._job.schedule.epochs and self.position.cuts < MOST_CUTS:
-            self._go_back(fact)
-        else:
+        if fallen is not None:
+            fact = fall(score, epoch, fallen)
             self._listener.hear(Note(f"{fact}; the best state is the one that is kept"))
 
     def _score(self) -> Score:
@@ -262,10 +278,10 @@ class Trainer:
         self._listener.hear(Epoch(row, score_seconds))
 
     def _save_last(self) -> None:
-        self._save("last", self.position)
+        self._save(LAST, self.position)
 
     def _save(self, kind: str, position: Position) -> None:
         checkpoints = self._job.checkpoints
+        checkpoints.save(kind, self._job.session.state(), position)
         path = checkpoints.folder.state(kind)
-        checkpoints.save(path, self._job.session.state(), position)
         self._listener.hear(Saved(kind, str(path), position.epoch, position.step))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -13,9 +14,15 @@ import numpy as np
 from mobiletl.device.bundle.answers import Answers
 from mobiletl.device.bundle.arrays import Tensors
 from mobiletl.device.bundle.bundle import Bundle, open_bundle
+from mobiletl.device.bundle.state_file import BEST
 from mobiletl.device.errors import Interrupted, MobileTLError, NoSpace
 from mobiletl.device.features.parts import Parts, SourcePlan, open_parts, worth_keeping
-from mobiletl.device.features.replay import begin_memory, keep_memory, memory_path
+from mobiletl.device.features.replay import (
+    begin_memory,
+    discard_memory,
+    keep_memory,
+    memory_path,
+)
 from mobiletl.device.features.store import store_path
 from mobiletl.device.features.views import views
 from mobiletl.device.memory.limit import check_limit
@@ -25,14 +32,15 @@ from mobiletl.device.pictures.balanced import balanced_rows
 from mobiletl.device.pictures.skipped import SkippedFiles
 from mobiletl.device.printable import printable
 from mobiletl.device.run.beginning import Beginning, first_state
-from mobiletl.device.run.checkpoints import Checkpoints, Position, Settings
+from mobiletl.device.run.checkpoints import Checkpoints, Position, RunFolder, Settings
+from mobiletl.device.run.claim import Claim
 from mobiletl.device.run.events import FAILED, FINISHED, STOPPED, Ended, Note, Part, Started
 from mobiletl.device.run.events_file import EventsFile
 from mobiletl.device.run.expected import TooLong
 from mobiletl.device.run.limits import RANDOM, check_given
 from mobiletl.device.run.listener import Listener, Listeners
 from mobiletl.device.run.metrics import MetricsFile
-from mobiletl.device.run.opening import Opened, make_folder, open_run
+from mobiletl.device.run.opening import Opened, open_run
 from mobiletl.device.run.options import Options, Outcome
 from mobiletl.device.run.schedule import Schedule
 from mobiletl.device.run.start import Start
@@ -46,6 +54,8 @@ from mobiletl.device.solving.closed_form import MOST_PICTURES, load_head
 
 RESUMED = "resume"
 
+logger = logging.getLogger(__name__)
+
 
 def train(
     options: Options,
@@ -58,17 +68,29 @@ def train(
     `listeners` hear what happens (events.py), after the files in the run's folder have. Raises
     MobileTLError, and StopRequested once `stop` is set and the state is saved.
     """
-    started = time.monotonic()
     check_given(options.given, options.resume, start is not None or options.former is not None)
+    with Claim(RunFolder(options.run)) as claim:
+        return _train(options, claim, listeners, stop, start)
+
+
+def _train(
+    options: Options,
+    claim: Claim,
+    listeners: Sequence[Listener],
+    stop: StopFlag | None,
+    start: Start | None,
+) -> Outcome:
+    started = time.monotonic()
     bundle = open_bundle(options.bundle)
-    opened = open_run(options, bundle)
+    opened = open_run(options, bundle, start)
     run = _Run(options, bundle, opened, SkippedFiles(opened.dataset), started)
     run.check_memory()
     position = opened.checkpoint.position if opened.checkpoint else Position()
     beginning = run.beginning(start)
-    make_folder(opened.folder)
+    claim.take()
     run.begin_memory()
-    files = [MetricsFile(opened.folder.metrics), EventsFile(opened.folder.events)]
+    # The line that says what the run is begun with comes first: a resumed run may have no more.
+    files = [EventsFile(opened.folder.events), MetricsFile(opened.folder.metrics)]
     voice = Listeners([*files, *listeners])
     voice.hear(run.started(position, beginning.origin))
     for note in run.notes():
@@ -102,6 +124,8 @@ class _Run:
     skipped: SkippedFiles
     started_at: float
     """On the monotonic clock."""
+    missing: tuple[str, ...] = ()
+    """Which states are to be saved again before the run goes on (restoring.py)."""
 
     @property
     def settings(self) -> Settings:
@@ -113,7 +137,9 @@ class _Run:
 
     def without_states(self) -> _Run:
         """The same, with nothing of a state held any more."""
-        return replace(self, opened=replace(self.opened, checkpoint=None, former=None))
+        missing = () if self.opened.checkpoint is None else self.opened.checkpoint.missing
+        opened = replace(self.opened, checkpoint=None, former=None)
+        return replace(self, opened=opened, missing=missing)
 
     def beginning(self, start: Start | None) -> Beginning:
         """Return the state to go on or to begin from."""
@@ -126,7 +152,7 @@ class _Run:
 
     def notes(self) -> list[Note]:
         """Return what a person should know of how this run goes on."""
-        notes = []
+        notes = list(self.opened.notes)
         here, checkpoint = self.settings.runtime, self.opened.checkpoint
         if checkpoint is not None and checkpoint.settings.runtime != here:
             before = checkpoint.settings.runtime
@@ -218,7 +244,7 @@ class _Run:
 
     def open_session(self, state: Tensors) -> Session:
         """Open the runtime with a copy of `state`."""
-        threads, runtime = self.options.threads, self.settings.runtime or None
+        threads, runtime = self.settings.threads, self.settings.runtime or None
         return open_session(self.bundle, len(self.class_names), state, threads, runtime)
 
     def train(
@@ -236,7 +262,7 @@ class _Run:
                 job = self._job(session, parts)
                 if needs_head:
                     self._solve(job, voice, stop)
-                trainer = Trainer(job, position, voice, stop)
+                trainer = Trainer(job, position, voice, stop, self.missing)
                 position = trainer.run()
                 return position, self._fit_answers(job, position, voice, stop)
         except (StopRequested, MobileTLError) as error:
@@ -244,7 +270,7 @@ class _Run:
             if isinstance(error, TooLong):
                 self.opened.folder.discard()
             else:
-                self.leave_reports()
+                self.try_to_leave_reports()
             raise
 
     def _sources(self, session: Session) -> SourcePlan:
@@ -285,19 +311,20 @@ class _Run:
         self, job: Job, position: Position, voice: Listener, stop: StopFlag
     ) -> Answers | None:
         """Find out how sure the best state may be, and add that to it, unless it is known."""
-        known = job.checkpoints.answers()
+        epoch = position.epoch if position.best is None else position.best.epoch
+        known = job.checkpoints.answers(epoch)
         if known is not None:
             return known
         # All that a step takes is in memory still, so what this takes has to be free first.
         return_freed()
-        if position.best is None or position.best.epoch != position.epoch:
-            with job.checkpoints.open("best") as stored:
+        if epoch != position.epoch:
+            with job.checkpoints.open(BEST, epoch) as stored:
                 job.session.load(stored)
         seed, show = self.settings.seed, _progress("calibrating", voice, stop)
         size = self.bundle.manifest.embedding.size
         answers = fit_answers(job.session, size, job.train, job.val, seed, job.buffer, show)
         if answers is not None:
-            job.checkpoints.add_answers(job.session.state(), answers)
+            job.checkpoints.add_answers(job.session.state(), answers, epoch)
         return answers
 
     def _passes(self) -> int:
@@ -332,8 +359,15 @@ class _Run:
         with contextlib.suppress(NoSpace):
             voice.hear(ended)
 
+    def try_to_leave_reports(self) -> None:
+        """Write what a person looks at after a stop or an error, which it must not hide."""
+        try:
+            self.leave_reports()
+        except (MobileTLError, OSError) as error:
+            logger.warning("%s", error)
+
     def leave_reports(self) -> None:
-        """Write what a person looks at, also after a stop or an error."""
+        """Write what a person looks at."""
         folder = self.opened.folder
         self.skipped.write(folder.skipped)
         rows = MetricsFile(folder.metrics).rows()
@@ -346,10 +380,11 @@ class _Run:
             draw_plot(folder.plot, rows, title)
 
     def begin_memory(self) -> None:
-        """Take over what the former run kept of its pictures."""
-        former = self.opened.former
+        """Take over what the former run kept of its pictures, and nothing else."""
+        folder, manifest, former = self.opened.folder.path, self.bundle.manifest, self.opened.former
+        if self.opened.checkpoint is None:
+            discard_memory(folder, manifest)
         if former is not None:
-            folder, manifest = self.opened.folder.path, self.bundle.manifest
             begin_memory(former.run, folder, manifest, former.renamed)
 
     def keep_memory(self) -> None:

@@ -16,6 +16,8 @@ from mobiletl.device.sessions.table import RUNTIMES, Runtime, known_runtime
 Opener = Callable[[Bundle, int, Tensors, int], Session]
 
 
+# More than any board has cores; thousands take minutes to start, and all of the memory.
+MOST_THREADS = 64
 # Both install a package named onnxruntime, each over the other's files.
 TWINS = ("onnxruntime", "onnxruntime-training-cpu")
 
@@ -29,6 +31,10 @@ def open_session(
     errors are raised, too; UsageError if the bundle is fixed to another number of classes there;
     BadState if the tensors do not fit the manifest.
     """
+    if threads > MOST_THREADS:
+        raise UsageError(
+            f"{threads} threads are asked for, expected at most {MOST_THREADS}, or 0 for all cores"
+        )
     row = choose_runtime(bundle, runtime)
     _check_classes(bundle, row, classes)
     problems = bundle.manifest.tensor_problems(state, classes)

@@ -17,10 +17,15 @@ import numpy as np
 from mobiletl.device.bundle.answers import Answers
 from mobiletl.device.bundle.arrays import Floats
 from mobiletl.device.bundle.bundle import Bundle, open_bundle
-from mobiletl.device.bundle.state_file import StateInfo, save_state
+from mobiletl.device.bundle.state_file import BEST, StateInfo, save_state
 from mobiletl.device.errors import BadBundle
 from mobiletl.device.features.parts import Pictures, SourcePlan, open_parts
-from mobiletl.device.features.replay import begin_memory, keep_memory, memory_path
+from mobiletl.device.features.replay import (
+    begin_memory,
+    discard_memory,
+    keep_memory,
+    memory_path,
+)
 from mobiletl.device.features.store import store_path
 from mobiletl.device.features.views import ONLY_CENTRAL
 from mobiletl.device.heads.ridge import fit_ridge
@@ -28,10 +33,11 @@ from mobiletl.device.memory.measured import peak_bytes
 from mobiletl.device.pictures.skipped import SkippedFiles
 from mobiletl.device.run.beginning import first_state
 from mobiletl.device.run.checkpoints import RunFolder
+from mobiletl.device.run.claim import Claim
 from mobiletl.device.run.evaluation import Score, evaluate, score_of
 from mobiletl.device.run.events import Part
 from mobiletl.device.run.listener import Listener, Listeners
-from mobiletl.device.run.opening import Opened, make_folder, open_run
+from mobiletl.device.run.opening import Opened, open_run
 from mobiletl.device.run.options import Options
 from mobiletl.device.run.stop import StopFlag
 from mobiletl.device.sessions.runtimes import open_session
@@ -73,6 +79,13 @@ def teach(
     Pictures that `train` would hold back are used as well: here each is held out in turn.
     Raises MobileTLError, and StopRequested once `stop` is set; nothing is saved then.
     """
+    with Claim(RunFolder(options.run)) as claim:
+        return _teach(options, claim, listeners, stop)
+
+
+def _teach(
+    options: Options, claim: Claim, listeners: Sequence[Listener], stop: StopFlag | None
+) -> Taught:
     began = time.monotonic()
     bundle = open_bundle(options.bundle)
     if bundle.manifest.classifier is None:
@@ -80,9 +93,10 @@ def teach(
             "the network's last layer has no bias, so that no classifier can be solved for; "
             "train it instead"
         )
-    opened = open_run(options, bundle)
+    opened = open_run(options, bundle, may_go_on=False)
     begin = first_state(bundle, opened)
-    make_folder(opened.folder)
+    claim.take()
+    discard_memory(opened.folder.path, bundle.manifest)
     if opened.former is not None:
         former = opened.former
         begin_memory(former.run, opened.folder.path, bundle.manifest, former.renamed)
@@ -172,6 +186,7 @@ class _Teaching:
             settings={"taught": asdict(self.opened.settings)},
             answers=answers,
             view=self.opened.dataset.view,
+            role=BEST,
         )
         save_state(self.opened.folder.best, self.session.state(), info)
 

@@ -145,7 +145,7 @@ def test_a_run_is_not_written_over(workshop: Workshop) -> None:
 def test_folder_that_cannot_be_made(workshop: Workshop) -> None:
     (workshop.folder / "file").write_text("")
     options = replace(workshop.options("run"), run=workshop.folder / "file" / "run")
-    with pytest.raises(NoSpace, match="cannot be made"):
+    with pytest.raises(NoSpace, match="cannot be written"):
         workshop.train(options)
 
 

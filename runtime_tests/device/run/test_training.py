@@ -247,8 +247,9 @@ def test_a_state_without_a_place_is_refused(workshop: Workshop) -> None:
     options = workshop.options("run")
     workshop.train(options)
     manifest = workshop.bundle.manifest
-    tensors, info = load_state(options.run / "last.safetensors", manifest)
-    state_file.save_state(options.run / "last.safetensors", tensors, replace(info, settings={}))
+    for name in ("last.safetensors", "state.safetensors"):
+        tensors, info = load_state(options.run / name, manifest)
+        state_file.save_state(options.run / name, tensors, replace(info, settings={}))
     with pytest.raises(BadState, match="no place to resume from"):
         workshop.train(replace(options, resume=True))
 

@@ -1,0 +1,59 @@
+"""A run that was begun and has saved nothing yet: what its record says it was begun with.
+
+A run is killed, say, while it looks at its pictures for the first time. Resumed, it begins anew,
+with the settings of its `started` line.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Mapping
+
+from mobiletl.device.errors import BadState
+from mobiletl.device.printable import printable
+from mobiletl.device.run.checkpoints import RunFolder
+from mobiletl.device.run.events import FINISHED
+from mobiletl.device.run.events_file import read_events
+from mobiletl.device.run.limits import problems_of
+
+# Settings by the type that a line of JSON must have for them.
+TYPES: Mapping[str, type] = {
+    "epochs": int,
+    "batch": int,
+    "lr": float,
+    "seed": int,
+    "augment": bool,
+    "views": int,
+    "start": str,
+    "val_split": float,
+    "micro_batch": int,
+    "runtime": str,
+    "threads": int,
+}
+# A state of the bundle, or that of a run that has lost all its files since.
+OWN_ORIGINS = ("bundle", "resume")
+
+
+def begun_settings(folder: RunFolder) -> dict[str, Any]:
+    """Return the settings that the run in `folder` was begun with, none where it doesn't say.
+
+    Raises BadState for a run that began from another one's state: only its command knows which.
+    """
+    started: dict[str, Any] = {}
+    for line in read_events(folder.events):
+        started = line if line["event"] == "started" else started
+    origin = started.get("origin", OWN_ORIGINS[0])
+    if origin not in OWN_ORIGINS:
+        raise BadState(
+            f"the run in {printable(str(folder.path))} began from {printable(str(origin))} and has "
+            "saved nothing yet; give the command again that began it"
+        )
+    named = started.get("settings")
+    named = named if isinstance(named, dict) else {}
+    found = {name: named[name] for name, kind in TYPES.items() if type(named.get(name)) is kind}
+    return {} if problems_of(found) else found
+
+
+def has_finished(folder: RunFolder) -> bool:
+    """Whether the record of the run in `folder` ends with its success."""
+    events = read_events(folder.events)
+    return bool(events) and events[-1].get("outcome") == FINISHED
