@@ -9,6 +9,7 @@ from typing import Callable
 
 from mobiletl.device.bundle.arrays import Tensors
 from mobiletl.device.bundle.bundle import Bundle
+from mobiletl.device.bundle.schema import joined
 from mobiletl.device.errors import BadBundle, BadState, MissingDependency, UsageError
 from mobiletl.device.sessions.session import Session
 from mobiletl.device.sessions.table import RUNTIMES, Runtime, known_runtime
@@ -34,7 +35,7 @@ def open_session(
     problems = bundle.manifest.tensor_problems(state, classes)
     if problems:
         raise BadState(
-            f"the state does not fit the bundle for {classes} classes: {'; '.join(problems)}"
+            f"the state does not fit the bundle for {classes} classes: {joined(problems)}"
         )
     opener: Opener = importlib.import_module(row.module).open_session
     return opener(bundle, classes, state, threads or usable_cores())
