@@ -11,6 +11,7 @@
     |-- MissingDependency    8  yours: one `pip install`
     |-- NotReady            12  the board's: `mobiletl doctor` has said what to type
     |-- NoCamera            13  yours: another camera, or what its line says to type
+    |-- Untrusted           15  yours: say that you trust the bundle, or another runtime
     `-- Interrupted        130  nobody's: stopped with Ctrl-C, the state is saved
 
 A message says what was found, what was expected and what to try, on one line. `exit_code` is the
@@ -78,6 +79,12 @@ class NoCamera(MobileTLError):
     """No camera is there, or it is busy, silent, or not for this user."""
 
     exit_code = 13
+
+
+class Untrusted(MobileTLError):
+    """The bundle's files are programs, or nobody has signed it, and nobody said to trust it."""
+
+    exit_code = 15
 
 
 class NotReady(MobileTLError):

@@ -33,10 +33,14 @@ CHECKPOINT = "checkpoint"
 
 @dataclass(frozen=True)
 class Bundle:
-    """A folder whose files are those the manifest describes."""
+    """A folder whose files are those the manifest describes.
+
+    `trusted` is what a person has said: that its programs may be run (sessions/trust.py).
+    """
 
     path: Path
     manifest: Manifest
+    trusted: bool = False
 
     def file(self, relative: str) -> Path:
         """Return the place of a file that the manifest lists."""
@@ -78,8 +82,12 @@ class Bundle:
             return dict(stored)
 
 
-def open_bundle(path: str | Path) -> Bundle:
-    """Check a bundle and return it; raises BadBundle naming every missing or changed file."""
+def open_bundle(path: str | Path, trust_bundle: bool = False) -> Bundle:
+    """Check a bundle and return it; raises BadBundle naming every missing or changed file.
+
+    TorchScript and ExecuTorch files are programs. They are run if this user has exported the bundle
+    on this machine, or where `trust_bundle` says that whoever made it is trusted.
+    """
     folder = Path(path)
     manifest = read_manifest(folder)
     problems: list[str] = []
@@ -93,7 +101,7 @@ def open_bundle(path: str | Path) -> Bundle:
             "Copy it to this board again"
         )
     _refuse_graphs(folder, manifest)
-    return Bundle(folder, manifest)
+    return Bundle(folder, manifest, trust_bundle)
 
 
 def _refuse_graphs(folder: Path, manifest: Manifest) -> None:

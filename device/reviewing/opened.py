@@ -29,6 +29,8 @@ class Asked:
     """The folder of the feature maps, where the run was given one."""
     threads: int = 0
     runtime: str | None = None
+    trust: bool = False
+    """Whether the bundle's programs may be run."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ def open_reviewed(asked: Asked, bundle_beside: Path | None = None) -> Opened:
             "what it says at the end of events.jsonl"
         )
     places = _Places(asked.run, started)
-    bundle = open_bundle(asked.bundle or bundle_beside or places.named("bundle"))
+    bundle = open_bundle(asked.bundle or bundle_beside or places.named("bundle"), asked.trust)
     state = asked.state or folder.best
     stored, info = open_state(state, bundle.manifest)
     stored.close()
