@@ -22,7 +22,7 @@ def read_objects(path: Path) -> Iterator[dict[str, Any]]:
     """
     try:
         file = open_outside(path, MOST_FILE_BYTES)
-    except (FileNotFoundError, OddFile):
+    except (FileNotFoundError, NotADirectoryError, OddFile):
         return
     with BufferedReader(file) as lines:
         while True:

@@ -23,7 +23,7 @@ _SCORE = fields(
     {}, {"loss": number(), "class_correct": list_of(_COUNT), "class_seen": list_of(_COUNT)}
 )
 _BEST = fields({}, {"epoch": _COUNT, "score": _SCORE, "top": number(minimum=0.0, maximum=1.0)})
-_RUN = fields(
+SETTINGS_OF_RUN = fields(
     {},
     {
         "epochs": integer(minimum=1),
@@ -54,4 +54,4 @@ _POSITION = fields(
         "latest": nullable(_SCORE),
     },
 )
-SETTINGS = fields({}, {"run": _RUN, "position": _POSITION})
+SETTINGS = fields({}, {"run": SETTINGS_OF_RUN, "position": _POSITION})

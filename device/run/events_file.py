@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from mobiletl.device.bundle.json_lines import read_objects
 from mobiletl.device.errors import NoSpace
 from mobiletl.device.printable import printable
 from mobiletl.device.run.events import NAMES, Ended, Epoch, Event, Part, Saved, Step
@@ -86,17 +87,7 @@ def line_of(event: Event) -> bytes:
 
 def read_events(path: Path) -> list[dict[str, Any]]:
     """Return the lines of a file as objects; torn lines and what is no object are left out."""
-    if not path.exists():
-        return []
-    found = []
-    for line in path.read_bytes().splitlines():
-        try:
-            document = json.loads(line.decode("utf-8"))
-        except ValueError:
-            continue
-        if isinstance(document, dict) and "event" in document:
-            found.append(document)
-    return found
+    return [document for document in read_objects(path) if isinstance(document.get("event"), str)]
 
 
 def _write(descriptor: int, content: bytes) -> None:

@@ -6,7 +6,10 @@ import json
 import os
 from dataclasses import asdict, fields
 from pathlib import Path
+from typing import Any
 
+from mobiletl.device.bundle.json_lines import read_objects
+from mobiletl.device.bundle.schema import number
 from mobiletl.device.errors import NoSpace
 from mobiletl.device.printable import printable
 from mobiletl.device.run.events import Epoch, EpochMetrics, Event, Started
@@ -29,16 +32,8 @@ class MetricsFile(Listener):
 
     def rows(self) -> list[EpochMetrics]:
         """Read the lines; one that was cut off by a power loss is left out."""
-        if not self.path.exists():
-            return []
-        rows = []
-        for line in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
-            try:
-                values = json.loads(line)
-                rows.append(EpochMetrics(**{f.name: values[f.name] for f in fields(EpochMetrics)}))
-            except (ValueError, KeyError, TypeError):
-                continue
-        return rows
+        found = (_row(values) for values in read_objects(self.path))
+        return [row for row in found if row is not None]
 
     def keep_before(self, epoch: int) -> None:
         """Drop `epoch` and later ones, which a resumed run is about to write again."""
@@ -69,6 +64,20 @@ class MetricsFile(Listener):
             f"the metrics cannot be written to {printable(str(self.path))} "
             f"({error.strerror or error}); free space there, or choose another folder with --out"
         )
+
+
+_OF_TRAINING = ("train_loss", "train_accuracy", "lr", "pictures_per_s")
+_FIGURE = number(minimum=-1e18, maximum=1e18)
+
+
+def _row(values: dict[str, Any]) -> EpochMetrics | None:
+    """Return the figures of a line, None where they are none."""
+    named: dict[str, Any] = {field.name: values.get(field.name) for field in fields(EpochMetrics)}
+    problems: list[str] = []
+    for name, value in named.items():
+        if value is not None or name not in _OF_TRAINING:
+            _FIGURE(value, name, problems)
+    return None if problems else EpochMetrics(**named)
 
 
 def _line(row: EpochMetrics) -> str:

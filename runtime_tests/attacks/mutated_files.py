@@ -11,6 +11,7 @@ bug, an error takes more than one line, or a raw control byte is printed.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import random
@@ -22,8 +23,9 @@ import time
 import traceback
 import warnings
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Sequence, Tuple
+from typing import Any
 
 # Beside twice the file: buffers, and what one command leaves behind.
 CONSTANT_BYTES = 24 << 20
@@ -63,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _shares() -> Dict[str, float]:
+def _shares() -> dict[str, float]:
     return {
         "manifest": 0.25,
         "state": 0.2,
@@ -76,7 +78,7 @@ def _shares() -> Dict[str, float]:
     }
 
 
-def _cases(kinds: Sequence[str], count: int) -> Iterator[Tuple[str, int]]:
+def _cases(kinds: Sequence[str], count: int) -> Iterator[tuple[str, int]]:
     shares = _shares()
     total = sum(shares[kind] for kind in kinds)
     for kind in kinds:
@@ -84,7 +86,7 @@ def _cases(kinds: Sequence[str], count: int) -> Iterator[Tuple[str, int]]:
             yield kind, case
 
 
-def _attack(cases: List[Tuple[str, int]], seed: int) -> Iterator[Dict[str, Any]]:
+def _attack(cases: list[tuple[str, int]], seed: int) -> Iterator[dict[str, Any]]:
     """Run the cases in a process that is started anew whenever it dies."""
     with tempfile.TemporaryDirectory(prefix="mobiletl-attack-") as folder:
         left = list(cases)
@@ -96,9 +98,7 @@ def _attack(cases: List[Tuple[str, int]], seed: int) -> Iterator[Dict[str, Any]]
             left = left[done:]
 
 
-def _one_process(
-    cases: List[Tuple[str, int]], seed: int, folder: Path
-) -> Iterator[Dict[str, Any]]:
+def _one_process(cases: list[tuple[str, int]], seed: int, folder: Path) -> Iterator[dict[str, Any]]:
     listed = folder / "cases.json"
     listed.write_text(json.dumps(cases))
     words = [sys.executable, "-m", "runtime_tests.attacks.mutated_files", "--worker"]
@@ -133,14 +133,16 @@ def _work(options: argparse.Namespace) -> None:
             _one(scene, KINDS[kind], kind, -1, options.seed)
             if kind != "graph":
                 resource.setrlimit(resource.RLIMIT_AS, (MOST_ADDRESSES, MOST_ADDRESSES))
-        print(json.dumps(_one(scene, KINDS[kind], kind, case, options.seed)), file=answers, flush=True)
+        print(
+            json.dumps(_one(scene, KINDS[kind], kind, case, options.seed)), file=answers, flush=True
+        )
 
 
-def _one(scene: Any, attack: Any, kind: str, case: int, seed: int) -> Dict[str, Any]:
+def _one(scene: Any, attack: Any, kind: str, case: int, seed: int) -> dict[str, Any]:
     import signal
 
     draw = random.Random(f"{seed} {kind} {case}")
-    outcome: Dict[str, Any] = {"kind": kind, "case": case, "fault": "", "text": ""}
+    outcome: dict[str, Any] = {"kind": kind, "case": case, "fault": "", "text": ""}
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.alarm(int(MOST_SECONDS))
     before, began = _reset_peak(), time.process_time()
@@ -157,7 +159,9 @@ def _one(scene: Any, attack: Any, kind: str, case: int, seed: int) -> Dict[str, 
     signal.alarm(0)
     if not outcome["fault"] and seconds > MOST_CPU_SECONDS:
         outcome["fault"], outcome["text"] = "slow", f"{seconds:.1f} s of the processor"
-    size = max((path.stat().st_size for path in scene.folder.rglob("*") if path.is_file()), default=0)
+    size = max(
+        (path.stat().st_size for path in scene.folder.rglob("*") if path.is_file()), default=0
+    )
     if not outcome["fault"] and grown > 2 * size + CONSTANT_BYTES:
         outcome["fault"] = "memory"
         outcome["text"] = f"{grown >> 20} MB for a file of {size} bytes"
@@ -165,7 +169,7 @@ def _one(scene: Any, attack: Any, kind: str, case: int, seed: int) -> Dict[str, 
     return outcome
 
 
-def _judged(code: int, out: str, err: str) -> Tuple[str, str]:
+def _judged(code: int, out: str, err: str) -> tuple[str, str]:
     """Return what is wrong with the end of a command."""
     raw = sorted({char for char in out + err if char in CONTROL})
     if raw:
@@ -182,10 +186,8 @@ def _judged(code: int, out: str, err: str) -> Tuple[str, str]:
 
 def _reset_peak() -> int:
     """Begin to measure the peak of this process anew, where the system lets it; return its size."""
-    try:
+    with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        pass
     return _field("VmRSS")
 
 
@@ -200,14 +202,16 @@ def _field(name: str) -> int:
     return 0
 
 
-def _report(outcomes: List[Dict[str, Any]], options: argparse.Namespace) -> int:
+def _report(outcomes: list[dict[str, Any]], options: argparse.Namespace) -> int:
     faults = [outcome for outcome in outcomes if outcome["fault"]]
     for kind in sorted({outcome["kind"] for outcome in outcomes}):
         mine = [outcome for outcome in outcomes if outcome["kind"] == kind]
         counts = Counter(outcome["fault"] or "fine" for outcome in mine)
         codes = Counter(outcome.get("code") for outcome in mine)
         print(f"{kind:<10} {len(mine):>6} files  {dict(counts)}  exit codes {dict(codes)}")
-    for text, count in Counter(f"{o['kind']}: {o['fault']}: {o['text']}" for o in faults).most_common(40):
+    for text, count in Counter(
+        f"{o['kind']}: {o['fault']}: {o['text']}" for o in faults
+    ).most_common(40):
         print(f"  {count} x {text}")
     for outcome in faults[:5]:
         print(f"  again: --seed {options.seed} --kind {outcome['kind']} --case {outcome['case']}")

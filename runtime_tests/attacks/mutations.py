@@ -5,13 +5,15 @@ Every change is drawn from a `random.Random`, so that a seed names it.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import random
-from typing import Any, Callable, List, Tuple
+from collections.abc import Callable
+from typing import Any
 
 ESCAPES = "\x1b[2J\x1b]0;owned\x07\x9b31m\r\n\u202e\x00"
-ODD_VALUES: Tuple[Any, ...] = (
+ODD_VALUES: tuple[Any, ...] = (
     None,
     True,
     0,
@@ -90,7 +92,9 @@ def _change(content: bytearray, draw: random.Random) -> None:
     elif kind == 6:
         content[at : at + length] = bytes(length)
     elif kind == 7:
-        content[at : at + 4] = draw.choice((b"\xff\xff\xff\xff", b"\xff\xff\xff\x7f", b"\0\0\0\x80"))
+        content[at : at + 4] = draw.choice(
+            (b"\xff\xff\xff\xff", b"\xff\xff\xff\x7f", b"\0\0\0\x80")
+        )
     else:
         content += bytes(draw.randrange(256) for _ in range(draw.randrange(1, 4096)))
 
@@ -108,7 +112,7 @@ def odd_document(document: Any, draw: random.Random) -> str:
     return text
 
 
-def _places(value: Any, found: List[Tuple[Any, Any]]) -> List[Tuple[Any, Any]]:
+def _places(value: Any, found: list[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
     """Return every (container, key) in `value`."""
     pairs = value.items() if isinstance(value, dict) else enumerate(value)
     for key, inner in list(pairs):
@@ -130,10 +134,8 @@ def _change_member(document: Any, draw: random.Random) -> None:
         del container[key]
     elif kind == 5:
         other, name = draw.choice(places)
-        try:
+        with contextlib.suppress(KeyError, IndexError):
             container[key], other[name] = other[name], container[key]
-        except (KeyError, IndexError):
-            pass
         _cut_cycles(document)
     elif kind == 6 and isinstance(container, dict):
         container[draw.choice((ESCAPES, "", "../x", "\ud800", "y" * 5000))] = container.pop(key)

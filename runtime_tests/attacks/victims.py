@@ -12,9 +12,10 @@ import random
 import shutil
 import struct
 import zlib
+from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import Any, Callable, Dict, Tuple
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -53,9 +54,7 @@ class Scene:
         )  # fmt: skip
         self.manifest = open_bundle(self.bundle).manifest
         self.store = next((folder / "cache").glob("*.store"))
-        self.good = {
-            path: path.read_bytes() for path in folder.rglob("*") if path.is_file()
-        }
+        self.good = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
     def restore(self) -> None:
         """Put every file back, and remove what a case has left."""
@@ -63,8 +62,10 @@ class Scene:
             if path.is_file() and path not in self.good:
                 path.unlink()
         for path, content in self.good.items():
-            if not path.is_file() or path.stat().st_size != len(content) or (
-                path.read_bytes() != content
+            if (
+                not path.is_file()
+                or path.stat().st_size != len(content)
+                or (path.read_bytes() != content)
             ):
                 path.write_bytes(content)
 
@@ -77,7 +78,7 @@ class Scene:
         file.write_text(json.dumps(sealed), encoding="utf-8")
 
 
-def quietly(*words: Any) -> Tuple[int, str, str]:
+def quietly(*words: Any) -> tuple[int, str, str]:
     """Run a command in this process; return its exit code and what it printed."""
     out, err = io.StringIO(), io.StringIO()
     with redirect_stdout(out), redirect_stderr(err):
@@ -85,7 +86,7 @@ def quietly(*words: Any) -> Tuple[int, str, str]:
     return code, out.getvalue(), err.getvalue()
 
 
-def _reading(body: Callable[[], Any]) -> Tuple[int, str, str]:
+def _reading(body: Callable[[], Any]) -> tuple[int, str, str]:
     """Call a loader as a command would."""
     out, err = io.StringIO(), io.StringIO()
 
@@ -98,7 +99,7 @@ def _reading(body: Callable[[], Any]) -> Tuple[int, str, str]:
     return code, out.getvalue(), err.getvalue()
 
 
-def manifest(scene: Scene, draw: random.Random) -> Tuple[int, str, str]:
+def manifest(scene: Scene, draw: random.Random) -> tuple[int, str, str]:
     file = scene.bundle / "manifest.json"
     if draw.random() < 0.25:
         file.write_bytes(odd_bytes(file.read_bytes(), draw))
@@ -120,21 +121,18 @@ def _resealed(text: str) -> str:
         return text
 
 
-def _state(scene: Scene) -> Tuple[Any, ...]:
+def _state(scene: Scene) -> tuple[Any, ...]:
     picture = next((scene.photos / "ant").iterdir())
     return "--bundle", scene.bundle, "--state", scene.run / "state.safetensors", picture
 
 
-def state(scene: Scene, draw: random.Random) -> Tuple[int, str, str]:
+def state(scene: Scene, draw: random.Random) -> tuple[int, str, str]:
     name = draw.choice(("state.safetensors", "last.safetensors"))
     file = scene.run / name
     for generation in scene.run.glob("*.previous.safetensors"):
         generation.unlink()
     content = file.read_bytes()
-    if draw.random() < 0.3:
-        content = odd_bytes(content, draw)
-    else:
-        content = _odd_state(content, draw)
+    content = odd_bytes(content, draw) if draw.random() < 0.3 else _odd_state(content, draw)
     file.write_bytes(content)
     if name == "last.safetensors":
         return _reading(lambda: load_checkpoint(RunFolder(scene.run), scene.manifest))
@@ -156,7 +154,7 @@ def _odd_state(content: bytes, draw: random.Random) -> bytes:
     return struct.pack("<Q", len(encoded)) + encoded + rest
 
 
-def _digest(info: str, header: Dict[str, Any], rest: bytes) -> str:
+def _digest(info: str, header: dict[str, Any], rest: bytes) -> str:
     digest = hashlib.sha256(info.encode("utf-8", "surrogatepass"))
     for name in sorted(set(header) - {"__metadata__"}):
         entry = header[name]
@@ -165,14 +163,16 @@ def _digest(info: str, header: Dict[str, Any], rest: bytes) -> str:
     return digest.hexdigest()
 
 
-def graph(scene: Scene, draw: random.Random) -> Tuple[int, str, str]:
-    file = scene.bundle / "onnxruntime" / f"{draw.choice(('features', 'train_step', 'predict'))}.onnx"
+def graph(scene: Scene, draw: random.Random) -> tuple[int, str, str]:
+    file = (
+        scene.bundle / "onnxruntime" / f"{draw.choice(('features', 'train_step', 'predict'))}.onnx"
+    )
     file.write_bytes(odd_bytes(file.read_bytes(), draw))
     scene.seal()
     return quietly("inspect", "--bundle", scene.bundle)
 
 
-def store(scene: Scene, draw: random.Random) -> Tuple[int, str, str]:
+def store(scene: Scene, draw: random.Random) -> tuple[int, str, str]:
     content = scene.store.read_bytes()
     content = odd_bytes(content, draw) if draw.random() < 0.4 else _odd_records(content, draw)
     scene.store.write_bytes(content)
@@ -186,7 +186,9 @@ def _odd_records(content: bytes, draw: random.Random) -> bytes:
     while place + head.size <= len(content):
         magic, about, data, _, checksum = head.unpack_from(content, place)
         start = place + head.size
-        records.append((magic, content[start : start + about], content[start + about :][:data], checksum))
+        records.append(
+            (magic, content[start : start + about], content[start + about :][:data], checksum)
+        )
         place = start + about + data
     chosen = draw.randrange(len(records))
     written = b""
@@ -219,7 +221,7 @@ def _odd_lines(file: Path, draw: random.Random) -> None:
     file.write_bytes("\n".join([*lines, ""]).encode("utf-8", "surrogatepass"))
 
 
-def metrics(scene: Scene, draw: random.Random) -> Tuple[int, str, str]:
+def metrics(scene: Scene, draw: random.Random) -> tuple[int, str, str]:
     _odd_lines(scene.run / "metrics.jsonl", draw)
 
     def read() -> None:
@@ -232,14 +234,16 @@ def metrics(scene: Scene, draw: random.Random) -> Tuple[int, str, str]:
     return _reading(read)
 
 
-def events(scene: Scene, draw: random.Random) -> Tuple[int, str, str]:
+def events(scene: Scene, draw: random.Random) -> tuple[int, str, str]:
     _odd_lines(scene.run / "events.jsonl", draw)
     return quietly("review", scene.run, "--runtime", "fake", "--threads", "1")
 
 
-def pictures(scene: Scene, draw: random.Random) -> Tuple[int, str, str]:
+def pictures(scene: Scene, draw: random.Random) -> tuple[int, str, str]:
     kind = draw.choice(("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM"))
-    pixels = np.frombuffer(draw.getrandbits(8 * 32 * 24 * 3).to_bytes(32 * 24 * 3, "little"), np.uint8)
+    pixels = np.frombuffer(
+        draw.getrandbits(8 * 32 * 24 * 3).to_bytes(32 * 24 * 3, "little"), np.uint8
+    )
     held = io.BytesIO()
     Image.fromarray(pixels.reshape(24, 32, 3)).save(held, kind)
     file = scene.photos / "ant" / "odd.jpg"
@@ -257,10 +261,10 @@ def pictures(scene: Scene, draw: random.Random) -> Tuple[int, str, str]:
     return _reading(read)
 
 
-def weights(scene: Scene, draw: random.Random) -> Tuple[int, str, str]:
+def weights(scene: Scene, draw: random.Random) -> tuple[int, str, str]:
     """Weights as a host reads them; they are those of the bundle's own state."""
-    from mobiletl.export.weights.loading import weights_of
     from mobiletl.export.own_network import find_network
+    from mobiletl.export.weights.loading import weights_of
 
     content = (scene.bundle / "state.safetensors").read_bytes()
     file = scene.folder / "weights.safetensors"
@@ -268,7 +272,9 @@ def weights(scene: Scene, draw: random.Random) -> Tuple[int, str, str]:
         file.write_bytes(odd_bytes(content, draw))
     else:
         length = int.from_bytes(content[:8], "little")
-        text = odd_document(json.loads(content[8 : 8 + length]), draw).encode("utf-8", "surrogatepass")
+        text = odd_document(json.loads(content[8 : 8 + length]), draw).encode(
+            "utf-8", "surrogatepass"
+        )
         file.write_bytes(struct.pack("<Q", len(text)) + text + content[8 + length :])
     if draw.random() < 0.3:
         import torch
@@ -279,7 +285,7 @@ def weights(scene: Scene, draw: random.Random) -> Tuple[int, str, str]:
     return _reading(lambda: weights_of(find_network("mbv2-0.35"), str(file)))
 
 
-KINDS: Dict[str, Callable[[Scene, random.Random], Tuple[int, str, str]]] = {
+KINDS: dict[str, Callable[[Scene, random.Random], tuple[int, str, str]]] = {
     "manifest": manifest,
     "state": state,
     "graph": graph,
