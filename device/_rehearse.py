@@ -14,16 +14,15 @@ import sys
 from pathlib import Path
 
 from mobiletl.device.bundle.bundle import Bundle, read_manifest
-from mobiletl.device.sessions.rehearsal import open_and_run, quiet
+from mobiletl.device.sessions.rehearsal import outcome
 from mobiletl.device.sessions.table import known_runtime
 
 
-def main() -> None:
-    """Open and run; an error ends the process with code 1."""
-    quiet()
+def main() -> int:
+    """Open and run; an error that is not the graphs' ends the process with code 1."""
     folder = Path(sys.argv[1])
-    open_and_run(Bundle(folder, read_manifest(folder)), known_runtime(sys.argv[2]))
+    return outcome(Bundle(folder, read_manifest(folder)), known_runtime(sys.argv[2]))
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

@@ -21,13 +21,15 @@ from typing import Callable
 
 from mobiletl.device.bundle.bundle import Bundle
 from mobiletl.device.bundle.records import OPENED, OWN, remember, remembered
-from mobiletl.device.errors import BadBundle
+from mobiletl.device.errors import BadBundle, InternalError
 from mobiletl.device.printable import printable
 from mobiletl.device.sessions.table import Runtime
 
 SCRIPT = Path(__file__).resolve().parents[1] / "_rehearse.py"
 MOST_SECONDS = 300.0
-OPENED_WELL = 0
+# Exit codes of the process: all is well, an error that this process is to meet itself, and a graph
+# that fails when it is run.
+OPENED_WELL, OTHERWISE, FAILED = 0, 1, 3
 # What has threads of its own, which a forked process would lack.
 THREADED = ("onnxruntime", "torch")
 
@@ -45,12 +47,27 @@ def rehearse(bundle: Bundle, row: Runtime) -> None:
     code = _forked(bundle, row) if _alone() else _started(bundle, row)
     if code == OPENED_WELL:
         remember(OPENED, name)
+    elif code == FAILED:
+        raise BadBundle(
+            f"the functions of {printable(str(bundle.path))} fail in {row.name} {_release(row)} "
+            "when they are called; export the bundle again, or free memory if there is little"
+        )
     elif code < 0:
         raise BadBundle(
             f"opening {printable(str(bundle.path))} ends {row.name} {_release(row)} "
             f"({_why(-code)}), as a process of its own has tried; take the bundle from whoever "
             "exported it again, or update the runtime"
         )
+
+
+def outcome(bundle: Bundle, row: Runtime) -> int:
+    """Open and run in a process that is made for it, and return its exit code."""
+    quiet()
+    try:
+        open_and_run(bundle, row)
+    except InternalError:
+        return FAILED
+    return OPENED_WELL
 
 
 def open_and_run(bundle: Bundle, row: Runtime) -> None:
@@ -86,11 +103,9 @@ def _forked(bundle: Bundle, row: Runtime) -> int:
     if child:
         return _awaited(lambda: _polled(child), lambda: os.kill(child, signal.SIGKILL))
     try:
-        quiet()
-        open_and_run(bundle, row)
-        os._exit(OPENED_WELL)
-    finally:  # an error is this process's own to meet
-        os._exit(1)
+        os._exit(outcome(bundle, row))
+    finally:
+        os._exit(OTHERWISE)
 
 
 def _polled(child: int) -> int | None:

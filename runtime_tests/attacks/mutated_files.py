@@ -118,21 +118,20 @@ def _one_process(cases: list[tuple[str, int]], seed: int, folder: Path) -> Itera
 
 def _work(options: argparse.Namespace) -> None:
     """Run the listed cases, a line of JSON each; a watchdog ends the process after a hang."""
-    from runtime_tests.attacks.victims import KINDS, scene_at
+    from runtime_tests.attacks.victims import KINDS, scene_at, warm_up
 
     warnings.simplefilter("ignore")
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     scene = scene_at(Path(options.worker) / "scene")
+    warm_up(scene)
     cases = json.loads(Path(options.cases).read_text())
     warm = set()
     for kind, case in cases:
         if kind not in warm:
             warm.add(kind)
             _one(scene, KINDS[kind], kind, -1, options.seed)
-            if kind != "graph":
-                resource.setrlimit(resource.RLIMIT_AS, (MOST_ADDRESSES, MOST_ADDRESSES))
         print(
             json.dumps(_one(scene, KINDS[kind], kind, case, options.seed)), file=answers, flush=True
         )

@@ -9,7 +9,6 @@ import contextlib
 import copy
 import json
 import random
-from collections.abc import Callable
 from typing import Any
 
 ESCAPES = "\x1b[2J\x1b]0;owned\x07\x9b31m\r\n\u202e\x00"
@@ -127,6 +126,11 @@ def _change_member(document: Any, draw: random.Random) -> None:
     if not places:
         return
     container, key = draw.choice(places)
+    texts = [(held, name) for held, name in places if isinstance(held[name], str)]
+    if texts and draw.random() < 0.15:
+        held, name = draw.choice(texts)
+        held[name] = draw.choice((held[name] + ESCAPES, ESCAPES, "\x9b2J", "\u202e", "\udc9b"))
+        return
     kind = draw.randrange(8)
     if kind < 4:
         container[key] = copy.deepcopy(draw.choice(ODD_VALUES))
@@ -166,6 +170,3 @@ def _with_raw(document: Any, draw: random.Random) -> str:
 
 def _with_key_twice(text: str) -> str:
     return text[:-1] + ', "format": "twice", "format": "twice"}' if text.endswith("}") else text
-
-
-Mutation = Callable[[bytes, random.Random], bytes]
