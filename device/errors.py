@@ -12,6 +12,7 @@
     |-- NotReady            12  the board's: `mobiletl doctor` has said what to type
     |-- NoCamera            13  yours: another camera, or what its line says to type
     |-- InUse               14  another process works on it: wait, or use another folder
+    |-- Untrusted           15  yours: say that you trust the bundle, or another runtime
     |-- PicturesAway        16  the disk's or the network's: bring the pictures back, and go on
     `-- Interrupted        130  nobody's: stopped with Ctrl-C, the state is saved
 
@@ -86,6 +87,12 @@ class PicturesAway(MobileTLError):
     """The pictures cannot be read now, though they may be as good as ever; the state is saved."""
 
     exit_code = 16
+
+
+class Untrusted(MobileTLError):
+    """The bundle's files are programs, or nobody has signed it, and nobody said to trust it."""
+
+    exit_code = 15
 
 
 class NotReady(MobileTLError):

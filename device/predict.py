@@ -17,7 +17,7 @@ from mobiletl.device.bundle.bundle import open_bundle
 from mobiletl.device.bundle.decode import UnreadablePicture
 from mobiletl.device.commands import live
 from mobiletl.device.commands.camera_flags import add_camera, camera_problems
-from mobiletl.device.commands.flags import below_least, chosen_bundle
+from mobiletl.device.commands.flags import add_trust, below_least, chosen_bundle
 from mobiletl.device.commands.parser import Parser
 from mobiletl.device.commands.table import guarded
 from mobiletl.device.errors import BadPictures, UsageError
@@ -52,6 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--top", type=int, help="labels per picture (default: 1)")
     add("--threads", type=int, default=0, help="default: 0, all cores")
     add("--runtime", help="default: the first that the bundle serves and is installed")
+    add_trust(parser)
     add(
         "--no-unknown",
         dest="unknown",
@@ -75,7 +76,7 @@ def _predict(flags: argparse.Namespace) -> int:
         raise UsageError("; ".join(problems))
     if flags.camera is not None:
         return live.predict_live(flags)
-    bundle = open_bundle(chosen_bundle(flags.bundle))
+    bundle = open_bundle(chosen_bundle(flags.bundle), flags.trust_bundle)
     paths, skipped = _find([Path(name) for name in flags.pictures])
     with open_predictor(
         bundle, flags.state, flags.threads, flags.runtime, flags.unknown

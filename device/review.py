@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Iterable, Sequence
 
 from mobiletl.device.bundle.replacing import replacing
-from mobiletl.device.commands.flags import below_least, chosen_bundle
+from mobiletl.device.commands.flags import add_trust, below_least, chosen_bundle
 from mobiletl.device.commands.parser import Parser
 from mobiletl.device.commands.paste import command_line
 from mobiletl.device.commands.table import guarded
@@ -67,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--limit", type=int, default=LIMIT, help=f"pictures in each list (default: {LIMIT})")
     add("--threads", type=int, default=0, help="default: 0, all cores")
     add("--runtime", help="default: the run's")
+    add_trust(parser)
     add("--json", action="store_true", help="print one JSON object beside writing the page")
     return parser
 
@@ -107,6 +108,7 @@ def _asked(flags: argparse.Namespace) -> Asked:
         state=path(flags.state),
         cache=path(flags.cache),
         runtime=flags.runtime,
+        trust=flags.trust_bundle,
     )
 
 

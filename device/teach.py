@@ -115,6 +115,7 @@ def _options(flags: argparse.Namespace) -> Options:
         threads=flags.threads,
         former=former_of(flags),
         replay_bytes=round(flags.replay_mb * 1e6),
+        trust=flags.trust_bundle,
     )
 
 

@@ -122,6 +122,7 @@ def _options(flags: argparse.Namespace) -> Options:
         max_seconds=flags.max_time,
         former=former_of(flags),
         replay_bytes=round(flags.replay_mb * 1e6),
+        trust=flags.trust_bundle,
     )
 
 

@@ -2,28 +2,45 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
 
 from mobiletl.device.bundle.arrays import Floats, Tensors
-from mobiletl.device.bundle.digest import file_digest
+from mobiletl.device.bundle.digest import stream_digest
+from mobiletl.device.bundle.graph_scan import graph_problem
 from mobiletl.device.bundle.manifest import FileRecord, Manifest, StateEntry, parse_manifest
 from mobiletl.device.bundle.manifest_schema import MANIFEST_FILE, STATE_FILE
+from mobiletl.device.bundle.outside_file import (
+    OddFile,
+    inside_problem,
+    open_outside,
+    read_outside,
+)
+from mobiletl.device.bundle.schema import joined, shown
+from mobiletl.device.bundle.stored_state import StoredState
+from mobiletl.device.bundle.tensors_header import MOST_FILE_BYTES
 from mobiletl.device.errors import BadBundle, UsageError
 
 # A manifest of a few hundred state entries has about 100 kB; more is an accident or an attack.
-MANIFEST_LIMIT_BYTES = 16_000_000
+MANIFEST_LIMIT_BYTES = 4_000_000
+# Runtimes whose files are ONNX, but for the role that is a FlatBuffer.
+ONNX_RUNTIMES = ("onnxruntime", "onnxruntime-training")
+CHECKPOINT = "checkpoint"
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """A folder whose files are those the manifest describes."""
+    """A folder whose files are those the manifest describes.
+
+    `trusted` is what a person has said: that its programs may be run (sessions/trust.py).
+    """
 
     path: Path
     manifest: Manifest
+    trusted: bool = False
 
     def file(self, relative: str) -> Path:
         """Return the place of a file that the manifest lists."""
@@ -47,28 +64,30 @@ class Bundle:
         wanted = {entry.name: entry.shape for entry in self.manifest.state if entry.init == "file"}
         if not wanted:
             return {}
+        file = self.file(STATE_FILE)
         try:
-            with safe_open(str(self.file(STATE_FILE)), framework="np") as file:
-                stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (OSError, SafetensorError) as error:
-            raise BadBundle(
-                f"{self.file(STATE_FILE)} cannot be read ({error}); copy the bundle again"
-            ) from error
-        found = {name: tensor.shape for name, tensor in stored.items()}
-        kinds = {str(tensor.dtype) for tensor in stored.values()}
-        if found != wanted or kinds != {"float32"}:
-            differing = sorted(
-                name for name in {**found, **wanted} if found.get(name) != wanted.get(name)
-            )
-            raise BadBundle(
-                f"{self.file(STATE_FILE)} does not hold the state the manifest describes "
-                f"(types {sorted(kinds)}; differing entries {differing}); export the bundle again"
-            )
-        return stored
+            stored = StoredState(file)
+        except (OSError, ValueError) as error:
+            raise BadBundle(f"{file} cannot be read ({error}); copy the bundle again") from error
+        with stored:
+            found = {name: tensor.shape for name, tensor in stored.forms().items()}
+            if found != wanted:
+                differing = sorted(
+                    name for name in {**found, **wanted} if found.get(name) != wanted.get(name)
+                )
+                raise BadBundle(
+                    f"{file} does not hold the state the manifest describes (differing entries "
+                    f"{shown(differing)}); export the bundle again"
+                )
+            return dict(stored)
 
 
-def open_bundle(path: str | Path) -> Bundle:
-    """Check a bundle and return it; raises BadBundle naming every missing or changed file."""
+def open_bundle(path: str | Path, trust_bundle: bool = False) -> Bundle:
+    """Check a bundle and return it; raises BadBundle naming every missing or changed file.
+
+    TorchScript and ExecuTorch files are programs. They are run if this user has exported the bundle
+    on this machine, or where `trust_bundle` says that whoever made it is trusted.
+    """
     folder = Path(path)
     manifest = read_manifest(folder)
     problems: list[str] = []
@@ -78,10 +97,25 @@ def open_bundle(path: str | Path) -> Bundle:
             problems.append(f"{relative} {problem}")
     if problems:
         raise BadBundle(
-            f"{folder} is not the bundle that was exported: {'; '.join(problems)}. "
+            f"{folder} is not the bundle that was exported: {joined(problems)}. "
             "Copy it to this board again"
         )
-    return Bundle(folder, manifest)
+    _refuse_graphs(folder, manifest)
+    return Bundle(folder, manifest, trust_bundle)
+
+
+def _refuse_graphs(folder: Path, manifest: Manifest) -> None:
+    """Look through every graph before a runtime does, whose readers trust what they are given."""
+    for relative in _graphs(manifest):
+        try:
+            problem = graph_problem(folder / relative)
+        except OSError as error:
+            problem = f"cannot be read ({error.strerror or error})"
+        if problem:
+            raise BadBundle(
+                f"{folder / relative} {problem}; its checksum is right, so it was made so: take no "
+                "bundle from whoever made it, or export it again"
+            )
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -89,38 +123,50 @@ def read_manifest(folder: Path) -> Manifest:
     return parse_manifest(_manifest_text(folder))
 
 
-def _manifest_text(folder: Path) -> str:
+def _manifest_text(folder: Path) -> bytes:
     file = folder / MANIFEST_FILE
-    if not file.is_file():
+    try:
+        return read_outside(file, MANIFEST_LIMIT_BYTES, follow=False)
+    except (FileNotFoundError, NotADirectoryError):
         raise BadBundle(
             f"{folder} is not a bundle: {file} not found. "
             "A bundle is the folder that `mobiletl export` writes"
-        )
-    try:
-        size = file.stat().st_size
-        if size > MANIFEST_LIMIT_BYTES:
-            raise BadBundle(f"{file} has {size} bytes; a manifest has at most 16 MB")
-        return file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadBundle(f"{file} cannot be read ({error}); copy the bundle again") from error
+        ) from None
+    except OddFile as error:
+        raise BadBundle(f"{file} {error}; export or copy the bundle again") from error
+    except OSError as error:
+        raise BadBundle(
+            f"{file} cannot be read ({error.strerror or error}); copy the bundle again"
+        ) from error
 
 
 def _file_problem(folder: Path, relative: str, record: FileRecord) -> str:
     """Return what is wrong with a file, or an empty text."""
-    file = folder / relative
     try:
-        # The schema refuses `..`; a symbolic link can still point anywhere.
-        if folder.resolve() not in file.resolve().parents:
-            return "leaves the folder"
-        if not file.is_file():
-            return "is missing"
-        size = file.stat().st_size
-        if size != record.bytes:
-            return f"has {size} bytes, not {record.bytes}"
-        same = file_digest(file) == record.sha256
+        problem = inside_problem(folder, relative)
+        if problem:
+            return problem
+        with open_outside(folder / relative, MOST_FILE_BYTES, follow=False) as stream:
+            size = os.fstat(stream.fileno()).st_size
+            if size != record.bytes:
+                return f"has {size} bytes, not {record.bytes}"
+            same = stream_digest(stream) == record.sha256
         return "" if same else "has another SHA-256 than the manifest's"
+    except (FileNotFoundError, NotADirectoryError):
+        return "is missing"
+    except OddFile as error:
+        return str(error)
     except OSError as error:
-        return f"cannot be read ({error})"
+        return f"cannot be read ({error.strerror or error})"
+
+
+def _graphs(manifest: Manifest) -> list[str]:
+    """Return the files that a runtime would read as ONNX, whatever their names."""
+    named = [path for path in manifest.files if path.lower().endswith(".onnx")]
+    for name, runtime in manifest.runtimes.items():
+        if name in ONNX_RUNTIMES:
+            named += [path for role, path in runtime.files.items() if role != CHECKPOINT]
+    return sorted(set(named))
 
 
 def _initial(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Iterable, Mapping, Sequence
+from typing import IO, TYPE_CHECKING, Any, Iterable, Mapping, Sequence
 
 if TYPE_CHECKING:
     from mobiletl.device.bundle.arrays import Floats
@@ -19,10 +19,15 @@ READ_BYTES = 1 << 20
 
 def file_digest(path: Path) -> str:
     """Return the SHA-256 of a file in hex digits; raises OSError."""
-    digest = hashlib.sha256()
     with path.open("rb") as stream:
-        for chunk in iter(lambda: stream.read(READ_BYTES), b""):
-            digest.update(chunk)
+        return stream_digest(stream)
+
+
+def stream_digest(stream: IO[bytes]) -> str:
+    """Return the SHA-256 of the rest of an open file; raises OSError."""
+    digest = hashlib.sha256()
+    for chunk in iter(lambda: stream.read(READ_BYTES), b""):
+        digest.update(chunk)
     return digest.hexdigest()
 
 

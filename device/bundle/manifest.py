@@ -239,7 +239,7 @@ class Manifest:
         return problems
 
 
-def parse_manifest(content: str) -> Manifest:
+def parse_manifest(content: bytes | str) -> Manifest:
     """Check the text of a manifest and build it; raises BadBundle naming every problem."""
     document = checked_document(content)
     memory = document["memory"]

@@ -5,14 +5,17 @@
 
 from __future__ import annotations
 
-import json
+import math
 from typing import Any
 
 from mobiletl.device.bundle.digest import manifest_id
 from mobiletl.device.bundle.schema import (
+    both,
     either,
     fields,
     integer,
+    joined,
+    label,
     list_of,
     mapping,
     number,
@@ -20,6 +23,7 @@ from mobiletl.device.bundle.schema import (
     shown,
     text,
 )
+from mobiletl.device.bundle.strict_json import BadJson, parse_json
 from mobiletl.device.errors import BadBundle
 
 FORMAT = "mobiletl-bundle"
@@ -28,6 +32,13 @@ MANIFEST_FILE = "manifest.json"
 STATE_FILE = "state.safetensors"
 RESERVED_NAMES = ("images", "h", "labels", "lr", "loss", "correct", "logits", "embedding")
 
+# Far above what any board trains; below, no sum that the program makes leaves its memory by far.
+MOST_SIDE = 4096
+MOST_MAP_VALUES = 1 << 26
+MOST_EMBEDDING = 1 << 16
+MOST_STATE_BYTES = 1 << 30
+MOST_RANK = 6
+
 _SHA256 = text(r"[0-9a-f]{64}", "64 lower-case hex digits")
 _POSITIVE = number(above=0.0)
 _PER_CLASS = fields({"fixed": integer(), "per_class": integer()})
@@ -35,28 +46,33 @@ _MOMENTS = list_of(list_of(integer(), length=4), minimum=1)
 _GRAPH_MEMORY = fields({"weights": integer(), "activations": _MOMENTS})
 _STATE_ENTRY = fields(
     {
-        "name": text(),
+        "name": label(),
         "role": one_of("parameter", "statistic", "slot"),
-        "shape": list_of(either(integer(minimum=1), one_of("K"), "an integer >= 1 or 'K'")),
+        "shape": list_of(
+            either(integer(minimum=1), one_of("K"), "an integer >= 1 or 'K'"), maximum=MOST_RANK
+        ),
         "dtype": one_of("float32"),
         "init": text(
-            r"file|zeros|normal:[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]+)?",
+            r"file|zeros|normal:[0-9]{1,20}(\.[0-9]{1,20})?([eE][-+]?[0-9]{1,2})?",
             "'file', 'zeros' or 'normal:STD'",
         ),
     }
 )
-_PATH = text(
-    r"(?!/)(?!.*(^|/)\.{0,2}(/|$))[^\\\x00-\x1f]+",
-    "a relative POSIX path without '.', '..' or empty parts",
+_PATH = both(
+    text(
+        r"(?!/)(?!.*(^|/)\.{0,2}(/|$))[^\\\x00-\x1f]+",
+        "a relative POSIX path without '.', '..' or empty parts",
+    ),
+    label(),
 )
 
-_SIZE = either(integer(minimum=1), one_of(None), "an integer >= 1 or null")
+_SIZE = either(integer(minimum=1, maximum=1 << 20), one_of(None), "an integer >= 1 or null")
 _RUNTIME = fields(
     {
-        "files": mapping(text(), _PATH),
+        "files": mapping(label(), _PATH),
         "batch": _SIZE,
         "classes": _SIZE,
-        "memory": mapping(text(), _MOMENTS),
+        "memory": mapping(label(), _MOMENTS),
     }
 )
 
@@ -65,32 +81,32 @@ SCHEMA = fields(
         "format": one_of(FORMAT),
         "version": integer(minimum=1),
         "id": _SHA256,
-        "created_by": text(),
+        "created_by": label(),
         "model": fields(
-            {"name": text(), "width": _POSITIVE, "weights": text(), "blocks": integer()}
+            {"name": label(), "width": _POSITIVE, "weights": label(), "blocks": integer()}
         ),
-        "method": fields({"name": text(), "blocks": integer(), "trains": list_of(text())}),
+        "method": fields({"name": label(), "blocks": integer(), "trains": list_of(label())}),
         "input": fields(
             {
-                "resolution": integer(minimum=1),
-                "resize": integer(minimum=1),
+                "resolution": integer(minimum=1, maximum=MOST_SIDE),
+                "resize": integer(minimum=1, maximum=2 * MOST_SIDE),
                 "mean": list_of(number(), length=3),
                 "std": list_of(_POSITIVE, length=3),
             }
         ),
         "feature": fields({"shape": list_of(integer(minimum=1), length=3)}),
-        "embedding": fields({"size": integer(minimum=1)}),
+        "embedding": fields({"size": integer(minimum=1, maximum=MOST_EMBEDDING)}),
         "frozen": _SHA256,
         "optimizer": fields(
             {
-                "name": text(),
+                "name": label(),
                 "momentum": number(minimum=0.0),
                 "weight_decay": number(minimum=0.0),
                 "default_lr": _POSITIVE,
             }
         ),
         "state": list_of(_STATE_ENTRY, minimum=1),
-        "runtimes": mapping(text(), _RUNTIME),
+        "runtimes": mapping(label(), _RUNTIME),
         "parameters": fields({"trainable": _PER_CLASS, "frozen": integer()}),
         "macs": fields({"features": integer(), "train_step": _PER_CLASS, "predict": _PER_CLASS}),
         "memory": fields(
@@ -101,7 +117,7 @@ SCHEMA = fields(
                 "state": _PER_CLASS,
                 "slots": _PER_CLASS,
                 "runtime": integer(),
-                "runtime_release": text(),
+                "runtime_release": label(),
             }
         ),
         "files": mapping(_PATH, fields({"bytes": integer(), "sha256": _SHA256})),
@@ -109,7 +125,7 @@ SCHEMA = fields(
 )
 
 
-def checked_document(content: str) -> dict[str, Any]:
+def checked_document(content: bytes | str) -> dict[str, Any]:
     """Parse and check the text of a manifest; raises BadBundle naming every problem."""
     document: dict[str, Any] = _load_json(content)
     _refuse_other_version(document)
@@ -119,21 +135,18 @@ def checked_document(content: str) -> dict[str, Any]:
         problems = _contradictions(document)
     if problems:
         raise BadBundle(
-            f"manifest.json has {len(problems)} problem(s): {'; '.join(problems)}. "
+            f"manifest.json has {len(problems)} problem(s): {joined(problems)}. "
             "Export or copy the bundle again"
         )
     return document
 
 
-def _load_json(content: str) -> Any:
-    def refuse(constant: str) -> float:
-        raise ValueError(f"{constant} is not JSON")
-
+def _load_json(content: bytes | str) -> Any:
     try:
-        return json.loads(content, parse_constant=refuse)
-    except (ValueError, RecursionError) as error:
+        return parse_json(content)
+    except BadJson as error:
         raise BadBundle(
-            f"manifest.json is not valid JSON ({error}); export or copy the bundle again"
+            f"manifest.json cannot be read: {error}; export or copy the bundle again"
         ) from error
 
 
@@ -159,13 +172,15 @@ def _refuse_other_version(document: Any) -> None:
 def _contradictions(document: dict[str, Any]) -> list[str]:
     """Return the problems between parts of a document that fits the schema."""
     problems = []
-    names = [entry["name"] for entry in document["state"]]
-    for index, name in enumerate(names):
-        if name in names[:index]:
+    before: set[str] = set()
+    for index, entry in enumerate(document["state"]):
+        name = entry["name"]
+        if name in before:
             problems.append(f"state[{index}].name: {shown(name)} occurs twice")
         if name in RESERVED_NAMES or name.endswith(".next"):
             problems.append(f"state[{index}].name: {shown(name)} is reserved")
-        if document["state"][index]["init"] == "file" and "K" in document["state"][index]["shape"]:
+        before.add(name)
+        if entry["init"] == "file" and "K" in entry["shape"]:
             problems.append(f"state[{index}].init: 'file' needs a shape without 'K'")
     classifier = ["K", document["embedding"]["size"]]
     if classifier not in [e["shape"] for e in document["state"] if e["role"] == "parameter"]:
@@ -179,6 +194,7 @@ def _contradictions(document: dict[str, Any]) -> list[str]:
     from_file = any(entry["init"] == "file" for entry in document["state"])
     if from_file and STATE_FILE not in document["files"]:
         problems.append(f"files: {STATE_FILE} is missing, but state entries come from it")
+    problems += _size_problems(document)
     if document["input"]["resize"] < document["input"]["resolution"]:
         problems.append("input.resize: smaller than input.resolution")
     expected = manifest_id(document)
@@ -186,4 +202,29 @@ def _contradictions(document: dict[str, Any]) -> list[str]:
         problems.append(
             f"id: found {document['id'][:12]}..., the content hashes to {expected[:12]}..."
         )
+    return problems
+
+
+def _size_problems(document: dict[str, Any]) -> list[str]:
+    """Compare what would be allocated with what the memory plan states."""
+    problems = []
+    values = math.prod(document["feature"]["shape"])
+    if values > MOST_MAP_VALUES:
+        problems.append(f"feature.shape: {values} numbers, expected at most {MOST_MAP_VALUES}")
+    for section, roles in (("state", ("parameter", "statistic")), ("slots", ("slot",))):
+        entries = [e["shape"] for e in document["state"] if e["role"] in roles]
+        fixed = 4 * sum(math.prod(shape) for shape in entries if "K" not in shape)
+        growing = [[side for side in shape if side != "K"] for shape in entries if "K" in shape]
+        per_class = 4 * sum(map(math.prod, growing))
+        stated = document["memory"][section]
+        if (fixed, per_class) != (stated["fixed"], stated["per_class"]):
+            problems.append(
+                f"memory.{section}: states {stated['fixed']} + {stated['per_class']} K bytes, the "
+                f"entries take {fixed} + {per_class} K"
+            )
+        if fixed + 1000 * per_class > MOST_STATE_BYTES:
+            problems.append(f"state: its entries take {fixed} + {per_class} K bytes, too many")
+    for index, entry in enumerate(document["state"]):
+        if entry["shape"].count("K") > 1:
+            problems.append(f"state[{index}].shape: 'K' occurs twice")
     return problems

@@ -15,15 +15,16 @@ from pathlib import Path
 from typing import Any, BinaryIO, Callable, Mapping
 
 import numpy as np
-from safetensors import SafetensorError
 
 from mobiletl.device.bundle.answers import PREFIX, Answers, answers_of
 from mobiletl.device.bundle.arrays import Floats, Tensors
 from mobiletl.device.bundle.digest import state_digest
 from mobiletl.device.bundle.manifest import Manifest
 from mobiletl.device.bundle.replacing import leftovers, remove_leftovers, replacing
-from mobiletl.device.bundle.schema import fields, integer, list_of, number, one_of, text
+from mobiletl.device.bundle.schema import fields, integer, joined, list_of, number, one_of, text
+from mobiletl.device.bundle.settings_schema import SETTINGS
 from mobiletl.device.bundle.stored_state import StoredState
+from mobiletl.device.bundle.strict_json import BadJson, parse_json
 from mobiletl.device.bundle.view import View, view_of
 from mobiletl.device.errors import BadState
 from mobiletl.device.refusals import cannot_write
@@ -172,12 +173,12 @@ class _Damaged(Exception):
 
 _INFO = fields(
     {
-        "fit": text(),
-        "class_names": list_of(text(), minimum=2),
+        "fit": text(r"[0-9a-f]{64}", "64 lower-case hex digits"),
+        "class_names": list_of(text(r"(?s).{1,1000}", "a name"), minimum=2, maximum=100_000),
         "epoch": integer(),
         "step": integer(),
-        "seed": integer(),
-        "settings": fields({}),
+        "seed": integer(maximum=2**63 - 1),
+        "settings": SETTINGS,
     }
 )
 _ACCURACY = number(minimum=0.0)
@@ -220,7 +221,7 @@ def _checked(path: Path, refuse: Refuse | None = None) -> tuple[StoredState, Sta
         raise _Damaged("does not exist")
     try:
         stored = StoredState(path)
-    except (OSError, SafetensorError, ValueError) as error:
+    except (OSError, ValueError) as error:
         raise _Damaged(f"is damaged ({error})") from error
     try:
         info = _info_of(stored)
@@ -238,7 +239,7 @@ def _info_of(stored: StoredState) -> StateInfo:
     problems: list[str] = []
     _METADATA(metadata, "", problems)
     if problems:
-        raise _Damaged(f"is not a state of mobiletl ({'; '.join(problems)})")
+        raise _Damaged(f"is not a state of mobiletl ({joined(problems)})")
     try:
         digest = stored.digest(metadata["info"])
     except OSError as error:
@@ -256,9 +257,9 @@ def _without_answers(stored: StoredState) -> Tensors:
 
 def _parse_info(content: str, extra: Tensors) -> StateInfo:
     try:
-        document = json.loads(content)
-    except ValueError as error:
-        raise _Damaged(f"is damaged (its info is not JSON: {error})") from error
+        document = parse_json(content, raw_bytes=True)
+    except BadJson as error:
+        raise _Damaged(f"is damaged (its info cannot be read: {error})") from error
     problems: list[str] = []
     _INFO(document, "", problems)
     if not problems and document.get("best_accuracy") is not None:
@@ -268,7 +269,7 @@ def _parse_info(content: str, extra: Tensors) -> StateInfo:
     answers = None if problems else answers_of(document.get("answers"), extra, problems)
     view = None if problems else view_of(document.get("view"), "view", problems)
     if problems:
-        raise _Damaged(f"is damaged ({'; '.join(problems)})")
+        raise _Damaged(f"is damaged ({joined(problems)})")
     return StateInfo(
         fit=document["fit"],
         class_names=tuple(document["class_names"]),
@@ -294,4 +295,4 @@ def _refuse_foreign(
         )
     problems = manifest.tensor_problems(tensors, len(info.class_names))
     if problems:
-        raise BadState(f"{path} does not fit its bundle: {'; '.join(problems)}; start afresh")
+        raise BadState(f"{path} does not fit its bundle: {joined(problems)}; start afresh")

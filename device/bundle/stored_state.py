@@ -6,19 +6,18 @@ a mapped file, would come on top of the plan.
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import Iterator, Mapping, Tuple
 
 import numpy as np
-from safetensors import safe_open
 
 from mobiletl.device.bundle.arrays import Floats, Tensors
 from mobiletl.device.bundle.closing import Closing
 from mobiletl.device.bundle.digest import tensors_digest
+from mobiletl.device.bundle.outside_file import OddFile, open_outside
+from mobiletl.device.bundle.tensors_header import MOST_FILE_BYTES, BadHeader, read_header
 
-_LENGTH_BYTES = 8
 PIECE_BYTES = 1 << 16
 _Place = Tuple[Tuple[int, ...], int]
 
@@ -29,25 +28,26 @@ class StoredState(Closing, Mapping[str, Floats]):
     def __init__(self, path: Path) -> None:
         """Check the header, and read no tensor yet.
 
-        Raises OSError, SafetensorError for a header that does not fit the file, and ValueError for
-        tensors of another type than float32.
+        Raises OSError, and ValueError for a header that does not fit the file, and for tensors of
+        another type than float32.
         """
         self.path = path
-        with safe_open(str(path), framework="np") as checked:
-            self.metadata: Mapping[str, str] = checked.metadata() or {}
-        # Unbuffered: rows are read whole, straight into their arrays.
-        self._file = path.open("rb", buffering=0)
-        length = int.from_bytes(self._file.read(_LENGTH_BYTES), "little")
-        header = json.loads(self._file.read(length))
-        header.pop("__metadata__", None)
-        other = sorted({entry["dtype"] for entry in header.values()} - {"F32"})
-        if other:
+        try:
+            # Unbuffered: rows are read whole, straight into their arrays.
+            self._file = open_outside(path, MOST_FILE_BYTES)
+        except OddFile as error:
+            raise BadHeader(f"it {error}") from error
+        try:
+            header = read_header(self._file)
+            other = sorted({place.dtype for place in header.tensors.values()} - {"F32"})
+            if other:
+                raise BadHeader(f"it holds {', '.join(other)}, expected F32")
+        except BaseException:
             self.close()
-            raise ValueError(f"it holds {', '.join(other)}, expected F32")
-        start = _LENGTH_BYTES + length
+            raise
+        self.metadata: Mapping[str, str] = header.metadata
         self._places: dict[str, _Place] = {
-            name: (tuple(entry["shape"]), start + entry["data_offsets"][0])
-            for name, entry in header.items()
+            name: (place.shape, place.start) for name, place in header.tensors.items()
         }
 
     def __getitem__(self, name: str) -> Floats:

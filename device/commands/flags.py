@@ -15,6 +15,15 @@ def below_least(flags: argparse.Namespace, least: Mapping[str, int]) -> list[str
     return limits.below_least(vars(flags), least, flags=True)
 
 
+def add_trust(parser: argparse.ArgumentParser) -> None:
+    """Add what a person says of a bundle that was made elsewhere."""
+    parser.add_argument(
+        "--trust-bundle",
+        action="store_true",
+        help="run TorchScript and ExecuTorch files, which are programs, of a bundle from elsewhere",
+    )
+
+
 def chosen_bundle(named: str | None) -> Path:
     """Return the bundle a person named, else the one whose `device/` folder this file is in."""
     if named is not None:

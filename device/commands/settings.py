@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from mobiletl.device.commands.flags import add_trust
 from mobiletl.device.memory.limit import parse_bytes
 from mobiletl.device.pictures.layout import LAYOUTS
 from mobiletl.device.run.expected import parse_seconds
@@ -21,7 +22,16 @@ from mobiletl.device.sessions.table import RUNTIMES
 # A resumed run keeps these; each is None unless it was named.
 SETTINGS = KNOWN
 # These may change when a run is resumed.
-RESOURCES = ("cache", "no_cache", "threads", "save_every", "max_memory", "max_time", "replay_mb")
+RESOURCES = (
+    "cache",
+    "no_cache",
+    "threads",
+    "save_every",
+    "max_memory",
+    "max_time",
+    "replay_mb",
+    "trust_bundle",
+)
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
@@ -99,6 +109,7 @@ def add_runtime(parser: argparse.ArgumentParser) -> None:
         help=f"one of {', '.join(row.name for row in RUNTIMES if row.in_bundle)} "
         "(default: the first that the bundle serves and that is installed)",
     )
+    add_trust(parser)
 
 
 def add_resources(parser: argparse.ArgumentParser) -> None:
@@ -166,7 +177,7 @@ def as_arguments(parser: argparse.ArgumentParser, flags: argparse.Namespace) -> 
         flag = f"--{name.replace('_', '-')}"
         if name == "augment":
             words.append("--augment" if value else "--no-augment")
-        elif name == "no_cache":
+        elif name in ("no_cache", "trust_bundle"):
             words.append(flag)
         else:
             words += [flag, str(value)]

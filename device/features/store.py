@@ -2,11 +2,11 @@
 
 One file that grows by records, little-endian:
 
-    4s   b"mtl1"
+    4s   b"mtl2"
     u16  length of the JSON
     u32  length of the data
     u32  CRC-32 of both lengths and the JSON
-    u32  CRC-32 of the data
+    u32  CRC-32 of the JSON and the data, so that no data pass for another record's
     JSON, UTF-8, then data
 
     {"fit": ..., "shape": [C, h, w]}                             first: what all maps have in common
@@ -14,7 +14,8 @@ One file that grows by records, little-endian:
     {"picture": ID, "path": ..., "bytes": ..., "mtime_ns": ...}  which picture a file holds
 
 A record that a crash has cut off is the last one, and goes when the file is opened. A map that the
-disk has changed fails its checksum when it is read, and counts as missing.
+disk has changed fails its checksum when it is read, and counts as missing. A record that says what
+no record of this release says is left out.
 """
 
 from __future__ import annotations
@@ -33,14 +34,22 @@ from mobiletl.device.bundle.arrays import Floats
 from mobiletl.device.bundle.closing import Closing
 from mobiletl.device.bundle.manifest import Manifest
 from mobiletl.device.bundle.replacing import open_appended
+from mobiletl.device.bundle.schema import fields, integer, text
+from mobiletl.device.bundle.strict_json import BadJson, parse_json
 from mobiletl.device.errors import NoSpace
 from mobiletl.device.features.quantised import Codec
 from mobiletl.device.pictures.dataset import Picture
 from mobiletl.device.refusals import cannot_write
 
-MAGIC = b"mtl1"
+MAGIC = b"mtl2"
 _HEAD = struct.Struct("<4sHIII")
 _LENGTHS = struct.Struct("<HI")
+_IDENTITY = text(r"[0-9a-f]{64}", "64 lower-case hex digits")
+_COUNT = integer(maximum=2**63 - 1)
+_MAP = fields({"picture": _IDENTITY, "view": integer(), "class": text(r"(?s).{1,1000}", "a name")})
+_FILE = fields(
+    {"picture": _IDENTITY, "path": text(), "bytes": _COUNT, "mtime_ns": integer(-(2**63), 2**63)}
+)
 # What a file is known by without being read: path in its data folder, bytes, time of change.
 _FileKey = Tuple[str, int, int]
 
@@ -195,14 +204,21 @@ class FeatureStore(Closing):
                 or zlib.crc32(lengths + content) != checksum
             ):
                 return
-            yield offset, length, json.loads(content)
+            about = _object(content)
+            if about is None:
+                return
+            yield offset, length, about
             offset += length
 
     def _find(self, about: dict[str, Any], offset: int, length: int) -> None:
+        problems: list[str] = []
+        (_MAP if "view" in about else _FILE)(about, "", problems)
+        if problems:
+            return
         if "view" in about:
             self._maps.setdefault(about["picture"], {})[about["view"]] = (offset, length)
             self._classes[about["picture"]] = about["class"]
-        elif "path" in about:
+        else:
             key = (about["path"], about["bytes"], about["mtime_ns"])
             self._files[key] = about["picture"]
 
@@ -210,7 +226,11 @@ class FeatureStore(Closing):
         content = json.dumps(about).encode("utf-8")
         lengths = _LENGTHS.pack(len(content), len(data))
         head = _HEAD.pack(
-            MAGIC, len(content), len(data), zlib.crc32(lengths + content), zlib.crc32(data)
+            MAGIC,
+            len(content),
+            len(data),
+            zlib.crc32(lengths + content),
+            zlib.crc32(data, zlib.crc32(content)),
         )
         record = head + content + data
         try:
@@ -228,9 +248,20 @@ class FeatureStore(Closing):
         if len(record) < max(length, _HEAD.size):
             return None
         _, about_bytes, data_bytes, _, checksum = _HEAD.unpack(record[: _HEAD.size])
+        about = record[_HEAD.size : _HEAD.size + about_bytes]
         data = record[_HEAD.size + about_bytes :]
-        return data if len(data) == data_bytes and zlib.crc32(data) == checksum else None
+        sound = len(data) == data_bytes and zlib.crc32(data, zlib.crc32(about)) == checksum
+        return data if sound else None
 
     def _no_space(self, error: OSError) -> NoSpace:
         instead = "name another folder with --cache DIR, or train with --no-cache"
         return cannot_write("the feature maps", self.path, error, instead)
+
+
+def _object(content: bytes) -> dict[str, Any] | None:
+    """Return the JSON of a record; None where it is no object."""
+    try:
+        found = parse_json(content, raw_bytes=True)
+    except BadJson:
+        return None
+    return found if isinstance(found, dict) else None

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any, Mapping
 
 from mobiletl.device.bundle.bundle import Bundle, open_bundle
+from mobiletl.device.bundle.schema import fields, integer, text
+from mobiletl.device.bundle.settings_schema import SETTINGS_OF_RUN
 from mobiletl.device.bundle.state_file import StateInfo, open_state
 from mobiletl.device.errors import BadPictures, BadState, UsageError
 from mobiletl.device.pictures.dataset import Dataset, open_dataset
@@ -30,6 +32,8 @@ class Asked:
     """The folder of the feature maps, where the run was given one."""
     threads: int = 0
     runtime: str | None = None
+    trust: bool = False
+    """Whether the bundle's programs may be run."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,7 @@ def open_reviewed(asked: Asked, bundle_beside: Path | None = None) -> Opened:
     events = read_events(folder.events)
     started: dict[str, Any] = {}
     for line in events:
-        started = line if line["event"] == "started" else started
+        started = line if line["event"] == "started" and _is_started(line) else started
     if not started and asked.state is None and not folder.holds_run():
         raise BadState(f"{shown} holds no run; name the folder that `mobiletl train` wrote")
     if asked.state is None and not folder.holds_run():
@@ -69,7 +73,7 @@ def open_reviewed(asked: Asked, bundle_beside: Path | None = None) -> Opened:
             "what it says at the end of events.jsonl"
         )
     places = _Places(asked.run, started)
-    bundle = open_bundle(asked.bundle or bundle_beside or places.named("bundle"))
+    bundle = open_bundle(asked.bundle or bundle_beside or places.named("bundle"), asked.trust)
     state = asked.state or folder.best
     stored, info = open_state(state, bundle.manifest)
     stored.close()
@@ -91,6 +95,26 @@ def open_reviewed(asked: Asked, bundle_beside: Path | None = None) -> Opened:
         asked.cache,
         tuple(_notes(events, settings, dataset)),
     )
+
+
+_NAME = text()
+_STARTED = fields(
+    {},
+    {
+        "settings": SETTINGS_OF_RUN,
+        "run": _NAME,
+        "bundle": _NAME,
+        "data": _NAME,
+        "planned_bytes": integer(),
+    },
+)
+
+
+def _is_started(line: Mapping[str, Any]) -> bool:
+    """Whether what is read of such a line is of the right types."""
+    problems: list[str] = []
+    _STARTED(line, "", problems)
+    return not problems
 
 
 class _Places:

@@ -37,6 +37,7 @@ class Named(TypedDict, total=False):
     use_cache: bool
     former: Former
     replay_bytes: int
+    trust_bundle: bool
 
 
 def train(
@@ -55,6 +56,7 @@ def train(
     `resume` goes on with a stopped run in that folder. `start` is a state to begin from,
     or "random" for a classifier that is drawn instead of solved for; `former` names a run to go on
     from, with other pictures or classes, and `replay_bytes` is how much this one keeps for that.
+    `trust_bundle` is as in `open_bundle`.
     `listeners` hear what happens. Once `stop.request()` was called, from a listener
     or another thread, the state is saved after the step and StopRequested is raised. Raises
     MobileTLError for anything else that ends a run.
@@ -79,5 +81,6 @@ def train(
         save_every=named.get("save_every", 200),
         former=named.get("former"),
         replay_bytes=named.get("replay_bytes", REPLAY_BYTES),
+        trust=named.get("trust_bundle", False),
     )
     return train_with(options, listeners, stop, None if isinstance(start, str) else start)

@@ -13,14 +13,19 @@ import json
 import logging
 import re
 import zlib
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, Mapping
+from typing import Any, BinaryIO, Iterator, Mapping
 
+from mobiletl.device.bundle.outside_file import OddFile, open_outside
+from mobiletl.device.bundle.strict_json import BadJson, parse_json
 from mobiletl.device.printable import printable
 
 _SEAL = re.compile(rb', "crc": "([0-9a-f]{8})"\}\Z')
-# No line of ours is longer; of a file from elsewhere, no more is read at once.
-MOST_BYTES = 1 << 20
+# A line has 300 bytes; `started` also names every class.
+MOST_LINE_BYTES = 1 << 20
+# A step a second for a month has about 800 MB.
+MOST_FILE_BYTES = 1 << 30
 
 logger = logging.getLogger(__name__)
 
@@ -34,16 +39,17 @@ def sealed(document: Mapping[str, Any]) -> bytes:
 def read_lines(path: Path) -> list[dict[str, Any]]:
     """Return the sound lines of a file; the log says how many others are left out.
 
-    Raises OSError for a file that cannot be read; one that is not there has no lines.
+    Raises OSError for a file that cannot be read; one that is missing, a pipe or far too large has
+    no lines.
     """
     found: list[dict[str, Any]] = []
     damaged, checked = 0, False
     try:
-        file = path.open("rb")
-    except (FileNotFoundError, NotADirectoryError):
+        file = open_outside(path, MOST_FILE_BYTES)
+    except (FileNotFoundError, NotADirectoryError, OddFile):
         return found
-    with file:
-        for line in iter(lambda: file.readline(MOST_BYTES), b""):
+    with BufferedReader(file) as lines:
+        for line in _whole(lines):
             content = line.rstrip(b"\r\n")
             seal = _SEAL.search(content)
             sound = _matches(content, seal) if seal else not checked
@@ -60,17 +66,24 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     return found
 
 
+def _whole(lines: BinaryIO) -> Iterator[bytes]:
+    """Yield the lines; of one that is too long, its beginning only."""
+    while True:
+        line = piece = lines.readline(MOST_LINE_BYTES)
+        if not line:
+            return
+        while piece and not piece.endswith(b"\n"):
+            piece = lines.readline(MOST_LINE_BYTES)
+        yield line
+
+
 def _matches(content: bytes, seal: re.Match[bytes]) -> bool:
     return zlib.crc32(content[: seal.start()]) == int(seal.group(1), 16)
 
 
 def _document(content: bytes) -> dict[str, Any] | None:
     try:
-        document = json.loads(content.decode("utf-8"), parse_constant=_refuse)
-    except (ValueError, RecursionError):
+        document = parse_json(content, raw_bytes=True)
+    except BadJson:
         return None
     return document if isinstance(document, dict) else None
-
-
-def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is no number of JSON")

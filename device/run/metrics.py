@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any, Mapping
+from typing import Any
 
 from mobiletl.device.bundle.replacing import open_appended, replacing
+from mobiletl.device.bundle.schema import number
 from mobiletl.device.refusals import cannot_read, cannot_write
 from mobiletl.device.run.events import Epoch, EpochMetrics, Event, Started
 from mobiletl.device.run.lines import read_lines, sealed
@@ -16,7 +17,7 @@ from mobiletl.device.run.listener import Listener
 # Epoch 0 is the state before training, of which there is none of these.
 OF_TRAINING = ("train_loss", "train_accuracy", "lr", "pictures_per_s")
 # No figure of a run comes near.
-LARGEST = 1e18
+_FIGURE = number(minimum=-1e18, maximum=1e18)
 
 
 class MetricsFile(Listener):
@@ -65,13 +66,11 @@ class MetricsFile(Listener):
             raise cannot_write("the metrics", self.path, error) from error
 
 
-def _row(values: Mapping[str, Any]) -> EpochMetrics | None:
+def _row(values: dict[str, Any]) -> EpochMetrics | None:
     """Return the figures of a line, None where they are none."""
-    named: dict[str, Any] = {f.name: values.get(f.name) for f in fields(EpochMetrics)}
+    named: dict[str, Any] = {field.name: values.get(field.name) for field in fields(EpochMetrics)}
+    problems: list[str] = []
     for name, value in named.items():
-        if value is None and name in OF_TRAINING:
-            continue
-        number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not number or not -LARGEST < value < LARGEST:
-            return None
-    return EpochMetrics(**named)
+        if value is not None or name not in OF_TRAINING:
+            _FIGURE(value, name, problems)
+    return None if problems else EpochMetrics(**named)

@@ -73,6 +73,8 @@ class Options:
     former: Former | None = None
     replay_bytes: int = REPLAY_BYTES
     """How much of its pictures the run may keep for the next one."""
+    trust: bool = False
+    """Whether the bundle's programs may be run (sessions/trust.py)."""
 
 
 @dataclass(frozen=True)

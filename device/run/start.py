@@ -16,6 +16,7 @@ from mobiletl.device.bundle.answers import Answers
 from mobiletl.device.bundle.arrays import Floats, Tensors
 from mobiletl.device.bundle.bundle import Bundle
 from mobiletl.device.bundle.manifest import Manifest
+from mobiletl.device.bundle.schema import joined
 from mobiletl.device.bundle.state_file import StateInfo, load_state
 from mobiletl.device.errors import BadState
 
@@ -52,7 +53,7 @@ class Start:
         if problems:
             raise BadState(
                 f"the state to start from ({self.origin}) does not fit the bundle: "
-                f"{'; '.join(problems)}"
+                f"{joined(problems)}"
             )
         if class_names == self.class_names:
             return dict(self.tensors)

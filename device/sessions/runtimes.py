@@ -9,9 +9,12 @@ from typing import Callable
 
 from mobiletl.device.bundle.arrays import Tensors
 from mobiletl.device.bundle.bundle import Bundle
+from mobiletl.device.bundle.schema import joined
 from mobiletl.device.errors import BadBundle, BadState, MissingDependency, UsageError
+from mobiletl.device.sessions.rehearsal import rehearse
 from mobiletl.device.sessions.session import Session
 from mobiletl.device.sessions.table import RUNTIMES, Runtime, known_runtime
+from mobiletl.device.sessions.trust import require_trust
 
 Opener = Callable[[Bundle, int, Tensors, int], Session]
 
@@ -29,7 +32,8 @@ def open_session(
 
     `threads` = 0 takes every core this process may use; `runtime` as in `choose_runtime`, whose
     errors are raised, too; UsageError if the bundle is fixed to another number of classes there;
-    BadState if the tensors do not fit the manifest.
+    BadState if the tensors do not fit the manifest; Untrusted if its files are programs that
+    nobody has said to trust; BadBundle if opening it ends a process.
     """
     if threads > MOST_THREADS:
         raise UsageError(
@@ -40,8 +44,11 @@ def open_session(
     problems = bundle.manifest.tensor_problems(state, classes)
     if problems:
         raise BadState(
-            f"the state does not fit the bundle for {classes} classes: {'; '.join(problems)}"
+            f"the state does not fit the bundle for {classes} classes: {joined(problems)}"
         )
+    if row.in_bundle:
+        require_trust(bundle, row)
+        rehearse(bundle, row)
     opener: Opener = importlib.import_module(row.module).open_session
     return opener(bundle, classes, state, threads or usable_cores())
 
@@ -72,12 +79,29 @@ def choose_runtime(bundle: Bundle, name: str | None = None) -> Runtime:
     _refuse_twins(wanted)
     for row in wanted:
         if row.installed():
+            _check_files(bundle, row)
             return row
     ways = "; ".join(f"{row.name} comes by: {row.install}" for row in wanted)
     raise MissingDependency(
         f"no runtime that can run {bundle.path} is installed, expected "
         f"{' or '.join(row.name for row in wanted)}; {ways}"
     )
+
+
+def _check_files(bundle: Bundle, row: Runtime) -> None:
+    """Refuse a bundle that lacks a file of `row`, or does not say what they are fixed to."""
+    files = bundle.manifest.runtimes[row.name]
+    missing = [role for role in row.roles if role not in files.files]
+    if missing:
+        raise BadBundle(
+            f"{bundle.path} names no {' and no '.join(missing)} for {row.name}, expected "
+            f"{', '.join(row.roles)}; export the bundle again"
+        )
+    if row.fixed and (files.batch is None or files.classes is None):
+        raise BadBundle(
+            f"{bundle.path} does not say of how many pictures and classes its files for {row.name} "
+            "are; export the bundle again"
+        )
 
 
 def static_batch(bundle: Bundle, row: Runtime) -> int | None:

@@ -12,6 +12,7 @@ from typing import Mapping
 
 from mobiletl.device.bundle.arrays import Floats, Labels, Tensors
 from mobiletl.device.bundle.closing import Closing
+from mobiletl.device.bundle.schema import joined
 from mobiletl.device.errors import BadState
 
 
@@ -102,7 +103,7 @@ def check_form(own: Tensors, state: Mapping[str, Floats]) -> None:
         del found  # or two of them would be in memory while the next one is read
     if problems:
         raise BadState(
-            f"the state does not fit this session: {'; '.join(problems)}; give it a state of the "
+            f"the state does not fit this session: {joined(problems)}; give it a state of the "
             "same bundle and of as many classes"
         )
 

@@ -41,6 +41,12 @@ class Runtime:
     """By rising release."""
     copies_while_loading: int = 0
     """How many more copies of the frozen weights it holds while it loads `features`."""
+    roles: tuple[str, ...] = ()
+    """What its files in a bundle must be for."""
+    runs_code: bool = False
+    """Whether its files are programs, which may do more than arithmetic (trust.py)."""
+    fixed: bool = False
+    """Whether its files are of one N and one K."""
 
     @property
     def in_bundle(self) -> bool:
@@ -73,6 +79,7 @@ RUNTIMES: tuple[Runtime, ...] = (
         # While it optimises the graph it holds the weights as parsed and as reordered, too: 1.6
         # times their bytes (1.31.1, x86-64). The other functions it loads as they are.
         copies_while_loading=2,
+        roles=("features", "train_step", "predict"),
     ),
     Runtime(
         "onnxruntime-training",
@@ -82,6 +89,7 @@ RUNTIMES: tuple[Runtime, ...] = (
         install="pip install onnxruntime-training-cpu==1.19.2 torch "
         "(Linux on x86-64, Python 3.8 to 3.11)",
         imports=(Import((1, 19, 2), 265_600_000),),
+        roles=("features", "training_model", "eval_model", "optimizer_model", "checkpoint"),
     ),
     Runtime(
         "executorch",
@@ -90,6 +98,9 @@ RUNTIMES: tuple[Runtime, ...] = (
         distribution="executorch",
         install="pip install executorch==1.5.1 torch==2.13.0",
         imports=(Import((1, 5, 1), 200_400_000),),
+        roles=("program",),
+        runs_code=True,
+        fixed=True,
     ),
     Runtime(
         "torchscript",
@@ -98,6 +109,8 @@ RUNTIMES: tuple[Runtime, ...] = (
         distribution="torch",
         install="pip install torch",
         imports=(Import((2, 13, 0), 197_900_000),),
+        roles=("features", "train_step", "predict"),
+        runs_code=True,
     ),
     Runtime("fake", "mobiletl.device.sessions.fake", package="", distribution="", install=""),
 )

@@ -26,6 +26,7 @@ from torch import Tensor
 
 from mobiletl.core.backbones import Backbone, find_backbone
 from mobiletl.core.errors import BadWeights, UsageError
+from mobiletl.device.bundle.tensors_header import header_of
 from mobiletl.export.own_network import find_network
 from mobiletl.export.weights.download import IMAGENET, cache_folder, fetch
 from mobiletl.export.weights.names import foreign_names, under_our_names
@@ -120,6 +121,7 @@ def _read(path: Path) -> dict[str, Tensor]:
         raise BadWeights(f"{path}: no such file; --weights takes imagenet, demo, none or a path")
     try:
         if path.suffix == ".safetensors":
+            header_of(path)  # as the board does, before the library reads it
             content: object = load_file(path)
         elif path.suffix in _TORCH_SUFFIXES:
             content = torch.load(path, map_location="cpu", weights_only=True)

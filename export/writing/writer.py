@@ -18,6 +18,7 @@ from safetensors.numpy import save
 from mobiletl.core.errors import NoSpace, UsageError
 from mobiletl.device.bundle.digest import file_digest, manifest_id
 from mobiletl.device.bundle.manifest_schema import FORMAT, MANIFEST_FILE, STATE_FILE, VERSION
+from mobiletl.device.bundle.records import OWN, remember
 
 _REQUIREMENTS_HEAD = "# What device/train_on_board.py needs: pip install -r requirements.txt\n"
 
@@ -46,10 +47,11 @@ def write_bundle(
         with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as scratch:
             folder = Path(scratch) / out.name
             _fill(folder, graphs, state)
-            _seal(folder, manifest)
+            bundle_id = _seal(folder, manifest)
             if out.exists():
                 out.rename(Path(scratch) / "replaced")
             folder.rename(out)
+        remember(OWN, bundle_id)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM):
             raise NoSpace(
@@ -94,7 +96,8 @@ def _requirements() -> str:
     return "".join(f"{line}\n" for line in requires("mobiletl") or () if "extra ==" not in line)
 
 
-def _seal(folder: Path, manifest: Mapping[str, Any]) -> None:
+def _seal(folder: Path, manifest: Mapping[str, Any]) -> str:
+    """Write the manifest and return its id."""
     files = {
         path.relative_to(folder).as_posix(): {
             "bytes": path.stat().st_size,
@@ -113,3 +116,4 @@ def _seal(folder: Path, manifest: Mapping[str, Any]) -> None:
     }
     document["id"] = manifest_id(document)
     (folder / MANIFEST_FILE).write_text(json.dumps(document, indent=1) + "\n", "utf-8")
+    return str(document["id"])

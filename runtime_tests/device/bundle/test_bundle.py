@@ -83,14 +83,14 @@ def test_a_link_out_of_the_folder_is_refused(folder: Path) -> None:
     outside = folder.parent / "outside"
     (folder / "state.safetensors").rename(outside)
     (folder / "state.safetensors").symlink_to(outside)
-    with pytest.raises(BadBundle, match=r"state\.safetensors leaves the folder"):
+    with pytest.raises(BadBundle, match=r"state\.safetensors is a link"):
         open_bundle(folder)
 
 
 def test_a_folder_in_place_of_a_file_is_missing(folder: Path) -> None:
     (folder / "state.safetensors").unlink()
     (folder / "state.safetensors").mkdir()
-    with pytest.raises(BadBundle, match="is missing"):
+    with pytest.raises(BadBundle, match="is a folder, expected a file"):
         open_bundle(folder)
 
 
@@ -103,7 +103,7 @@ def test_a_manifest_that_is_no_text_is_refused(folder: Path) -> None:
 def test_a_huge_manifest_is_not_read(folder: Path) -> None:
     with (folder / "manifest.json").open("wb") as stream:
         stream.truncate(MANIFEST_LIMIT_BYTES + 1)
-    with pytest.raises(BadBundle, match="at most 16 MB"):
+    with pytest.raises(BadBundle, match="expected at most 4000000"):
         open_bundle(folder)
 
 
@@ -142,7 +142,7 @@ def test_one_class_is_refused(folder: Path) -> None:
         ({MEAN: np.zeros(5, np.float32)}, MEAN),
         ({MEAN: np.zeros(6, np.float32), "more": np.zeros(1, np.float32)}, "more"),
         ({"other": np.zeros(6, np.float32)}, "other"),
-        ({MEAN: np.zeros(6, np.float64)}, "float64"),
+        ({MEAN: np.zeros(6, np.float64)}, "F64"),
     ],
 )
 def test_stored_state_must_be_exactly_what_the_manifest_says(

@@ -217,7 +217,9 @@ def test_a_changed_value_breaks_the_id(document: Any) -> None:
 
 @pytest.mark.parametrize("text", ["", "{", "[1, 2", '{"a": NaN}', "[" * 100_000])
 def test_what_is_not_json_is_refused(text: str) -> None:
-    with pytest.raises(BadBundle, match="not valid JSON"):
+    with pytest.raises(
+        BadBundle, match=r"not valid JSON|is not JSON|nested deeper|values, expected"
+    ):
         parse_manifest(text)
 
 
