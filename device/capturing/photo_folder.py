@@ -25,8 +25,9 @@ from mobiletl.device.bundle.whole_file import write_whole
 from mobiletl.device.capturing.looks import SMALL_SIDE, small_of
 from mobiletl.device.errors import NoSpace, UsageError
 from mobiletl.device.pictures.class_names import problem_of_class_name
-from mobiletl.device.pictures.dataset import TRAIN_FOLDER, files_below
 from mobiletl.device.pictures.kept_view import FOLDER
+from mobiletl.device.pictures.layout import TRAIN_FOLDERS
+from mobiletl.device.pictures.scan import files_below
 from mobiletl.device.printable import printable
 
 # What all pictures of a data set may take.
@@ -48,7 +49,7 @@ class PhotoFolder:
         if root.exists() and not root.is_dir():
             raise UsageError(f"--data {printable(str(root))} is a file; name a folder")
         self._make(root)
-        inside = root / TRAIN_FOLDER
+        inside = root / TRAIN_FOLDERS[0]
         split = inside.is_dir() and any(path.is_dir() for path in inside.iterdir())
         self._parent = inside if split else root
         self._bytes = sum(_size(path) for path in files_below(root))

@@ -8,11 +8,12 @@ from __future__ import annotations
 import unicodedata
 from typing import Iterable, Iterator
 
-from mobiletl.device.pictures.dataset import TRAIN_FOLDER, VALIDATION_FOLDERS
+from mobiletl.device.pictures.layout import TRAIN_FOLDERS, VALIDATION_FOLDERS
+from mobiletl.device.pictures.scan import SYSTEM_FOLDERS
 from mobiletl.device.printable import printable
 
 # Names of the parts of a data set, which `open_dataset` would not take for classes.
-RESERVED = (TRAIN_FOLDER, *VALIDATION_FOLDERS)
+RESERVED = (*TRAIN_FOLDERS, *VALIDATION_FOLDERS)
 MOST_CHARACTERS = 60
 # Most file systems take 255, and temporary names need some of it.
 MOST_BYTES = 200
@@ -60,8 +61,10 @@ def _reasons(name: str) -> Iterator[str]:
     if not unicodedata.is_normalized("NFC", name):
         composed = printable(unicodedata.normalize("NFC", name))
         yield f"is written with separate accents; expected '{composed}' in Unicode's form NFC"
+    if name.lower() in SYSTEM_FOLDERS:
+        yield "is that of a folder of the system, which is passed over; choose another"
     if _folded(name) in RESERVED:
-        yield f"is the name of a part of a data set ({', '.join(RESERVED)}); choose another"
+        yield "is the name of a part of a data set, such as train or test; choose another"
 
 
 def _controls(char: str) -> bool:
