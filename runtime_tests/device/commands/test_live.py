@@ -23,7 +23,9 @@ from mobiletl.device.bundle.bundle import open_bundle
 from mobiletl.device.bundle.state_file import load_state, save_state
 from mobiletl.device.bundle.view import View
 from mobiletl.device.cameras import stream as cameras
+from mobiletl.device.commands import live
 from mobiletl.device.printable import printable
+from mobiletl.device.run.stop import StopFlag
 from runtime_tests.support.board.mjpeg_server import MjpegServer
 from runtime_tests.support.board.picture_folders import COLOURS, write_pictures
 from runtime_tests.support.board.signals import signals_arrive
@@ -208,6 +210,18 @@ def test_a_signal_ends_it_with_0_and_a_summary(trained: Trained, number: signal.
     assert process.returncode == 0
     assert "stopping after this frame" in shown
     assert SUMMARY.search(shown)
+
+
+def test_a_stop_before_the_first_frame_is_no_lack_of_frames(
+    trained: Trained, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Requested(StopFlag):
+        def __bool__(self) -> bool:
+            return True
+
+    monkeypatch.setattr(live, "StopFlag", Requested)
+    assert trained.predict("--camera", str(trained.photos)) == 0
+    assert "Traceback" not in capsys.readouterr().err
 
 
 def test_a_reader_that_has_enough_ends_it_quietly(trained: Trained) -> None:
