@@ -91,6 +91,8 @@ def problems(flags: argparse.Namespace) -> list[str]:
         found.append(f"--seconds is {flags.seconds:g}, expected more than 0")
     if flags.every is not None and not flags.every >= 0:
         found.append(f"--every is {flags.every:g}, expected at least 0")
+    if flags.every is not None and not flags.json and flags.mqtt is None:
+        found.append("--every needs --json or --mqtt")
     if flags.mqtt is None:
         found += [
             f"--{name.replace('_', '-')} needs --mqtt"
