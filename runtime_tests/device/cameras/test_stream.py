@@ -139,15 +139,29 @@ def test_an_address_where_nothing_listens_is_refused_at_once_and_libraries_are_s
     assert "s3cret" not in line
 
 
-def test_an_address_that_never_answers_is_given_up():
-    with socket.socket() as silent:
-        silent.bind(("127.0.0.1", 0))
-        silent.listen(5)
-        address = f"rtsp://127.0.0.1:{silent.getsockname()[1]}/live"
-        began = time.monotonic()
-        with pytest.raises(NoCamera, match="has given no frame within 1 seconds"):
-            open_stream(address, patience=Patience(open_s=1))
-        assert time.monotonic() - began < 4
+@pytest.fixture
+def silent():
+    """An address where somebody listens and never answers."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(5)
+        yield f"rtsp://127.0.0.1:{listening.getsockname()[1]}/live"
+
+
+def test_an_address_that_never_answers_is_given_up(silent):
+    began = time.monotonic()
+    with pytest.raises(NoCamera, match="has given no frame within 1 seconds"):
+        open_stream(silent, patience=Patience(open_s=1))
+    assert time.monotonic() - began < 4
+
+
+def test_a_stop_ends_the_waiting_for_an_address_that_never_answers(silent):
+    stop = StopFlag()
+    threading.Timer(0.5, stop.request).start()
+    began = time.monotonic()
+    with pytest.raises(CameraStopped):
+        open_stream(silent, stop=stop)
+    assert time.monotonic() - began < 4
 
 
 def test_a_recording_behind_an_address_is_read_to_its_end(tmp_path):
