@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -223,3 +224,22 @@ def test_a_folder_ends(tmp_path):
         with pytest.raises(CameraEnded):
             stream.read()
     assert not stream.live
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="counts descriptors in /proc")
+def test_losses_leave_no_descriptor_and_no_thread_behind(server):
+    def held():
+        return sum(1 for _ in Path("/proc/self/fd").iterdir()), threading.active_count()
+
+    with open_stream(server.address, patience=QUICK) as stream:
+        before = None
+        for number in range(8):
+            server.kill()
+            server.start("--rate", "100")
+            numbers(stream, 50)
+            if number == 1:  # libraries keep a little from the first time on
+                before = held()
+        assert stream.losses == 8
+        assert held() == before
+    assert threading.active_count() == before[1] - 1
