@@ -13,6 +13,7 @@ device/prediction/smoothing.py runs over the answers with each pair of constants
 from __future__ import annotations
 
 import argparse
+import math
 import statistics
 import sys
 from dataclasses import dataclass
@@ -32,7 +33,8 @@ from mobiletl.device.prediction.predictor import Predictor, open_predictor
 from mobiletl.device.prediction.smoothing import HOLD_S, TIME_CONSTANT_S, Smoother
 
 WIDTH, HEIGHT = 320, 240
-RATE = 10  # frames a second; a slower camera sees every second, every third
+# Frames a second of the camera; a slower one sees one frame in so many.
+RATE, STRIDES = 10, (1, 3)
 SCENE_S, PICTURE_S, BLEND_S = (3.0, 7.0), 2.0, 0.3
 # How often something disturbs the view, and for how long.
 DISTURBED_EVERY_S, DISTURBED_S = 3.0, (0.1, 0.4)
@@ -72,7 +74,7 @@ def main(argv: list[str] | None = None) -> int:
 def _measure(flags: argparse.Namespace) -> int:
     if not (flags.keep and flags.keep.exists()):
         with open_predictor(flags.bundle, flags.state, flags.threads) as predictor:
-            seen = _watch(predictor, flags.data, flags.scenes, np.random.default_rng(flags.seed))
+            seen = _watch(predictor, flags)
         if flags.keep:
             _save(flags.keep, seen)
     if flags.keep:
@@ -84,8 +86,8 @@ def _measure(flags: argparse.Namespace) -> int:
         f"{len(seen)} frames, {flags.scenes} scenes; frames by themselves {alone:.1%} right, "
         f"{strange:.1%} unknown"
     )
-    for stride in (1, 3):
-        print(f"{RATE / stride:.1f} frames/s")
+    for stride in STRIDES:
+        print(f"{flags.rate / stride:.1f} frames/s")
         print(" average s   hold s   changes / true   right    delay s   scenes found")
         for constant in TIME_CONSTANTS:
             for hold in HOLDS:
@@ -118,35 +120,35 @@ def score(seen: list[Seen], classes: int, constant: float, hold: float) -> Score
     )
 
 
-def _watch(predictor: Predictor, data: Path, scenes: int, draw: np.random.Generator) -> list[Seen]:
-    names = predictor.class_names
-    files = [files_below(data / name) for name in names]
+def _watch(predictor: Predictor, flags: argparse.Namespace) -> list[Seen]:
+    draw, rate, names = np.random.default_rng(flags.seed), flags.rate, predictor.class_names
+    files = [files_below(flags.data / name) for name in names]
     image = np.empty((1, 3, predictor.input.resolution, predictor.input.resolution), np.float32)
     seen: list[Seen] = []
     former: Image.Image | None = None
     truth, disturbed = -1, 0.0
-    for _ in range(scenes):
+    for _ in range(flags.scenes):
         truth = int(draw.choice([k for k in range(len(names)) if k != truth]))
-        count = round(draw.uniform(*SCENE_S) * RATE)
-        path = _Path(draw)
+        count = round(draw.uniform(*SCENE_S) * rate)
+        path = _Path(draw, rate)
         for place in range(count):
-            if place % round(PICTURE_S * RATE) == 0:
+            if place % round(PICTURE_S * rate) == 0:
                 chosen = files[truth][draw.integers(len(files[truth]))]
                 picture = Frame(str(chosen), chosen).decode(HEIGHT).convert("RGB")
             frame = path.view(picture)
-            blend = (place + 1) / (BLEND_S * RATE)
+            blend = (place + 1) / (BLEND_S * rate)
             if former is not None and blend < 1:
                 frame = Image.blend(former, frame, blend)
-            if disturbed <= 0 and draw.random() < 1 / (DISTURBED_EVERY_S * RATE):
+            if disturbed <= 0 and draw.random() < 1 / (DISTURBED_EVERY_S * rate):
                 disturbed = draw.uniform(*DISTURBED_S)
                 kind = draw.integers(2)
             if disturbed > 0:
-                disturbed -= 1 / RATE
+                disturbed -= 1 / rate
                 frame = _disturb(frame, int(kind), draw)
             pixels = _noisy(frame, draw)
             prepare(Frame("view", pixels), predictor.input, image[0])
             looked = predictor.look(image)
-            seen.append(Seen(len(seen) / RATE, truth, looked.probabilities, looked.unknown))
+            seen.append(Seen(len(seen) / rate, truth, looked.probabilities, looked.unknown))
         former = path.view(picture)
     return seen
 
@@ -164,12 +166,13 @@ def _load(file: Path) -> list[Seen]:
 class _Path:
     """How the camera moves over a picture: a walk of centre and zoom, as shares of the picture."""
 
-    def __init__(self, draw: np.random.Generator) -> None:
-        self._draw = draw
+    def __init__(self, draw: np.random.Generator, rate: float) -> None:
+        # A walk goes as far in a second at any rate.
+        self._draw, self._step = draw, 0.02 * math.sqrt(RATE / rate)
         self._place = np.array([0.5, 0.5, 0.85])
 
     def view(self, picture: Image.Image) -> Image.Image:
-        self._place += self._draw.normal(0, 0.02, 3)
+        self._place += self._draw.normal(0, self._step, 3)
         self._place = np.clip(self._place, [0.4, 0.4, 0.6], [0.6, 0.6, 1.0])
         x, y, zoom = self._place
         wide, high = picture.width * zoom, picture.height * zoom
@@ -203,6 +206,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--state", type=Path, required=True)
     add("--data", type=Path, required=True, help="a folder for each class of the state")
     add("--scenes", type=int, default=60)
+    add("--rate", type=float, default=RATE, help="frames a second (default: 10)")
     add("--seed", type=int, default=0)
     add("--keep", type=Path, help="keep the frames' answers in this file, or read them from it")
     add("--threads", type=int, default=2)

@@ -14,7 +14,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from bench.live.long_run import long_run
+from bench.live.long_run import lines, long_run
 from bench.live.speed import speed
 from mobiletl.device.commands.table import guarded
 
@@ -26,7 +26,10 @@ def main(argv: list[str] | None = None) -> int:
 
 def _measure(flags: argparse.Namespace) -> int:
     if flags.frames:
-        return long_run(flags.bundle, flags.state, flags.data, flags.frames, flags.threads)
+        threads = ("--threads", str(flags.threads))
+        growth = long_run(flags.bundle, flags.state, flags.data, flags.frames, *threads)
+        print("\n".join(lines(growth)))
+        return growth.exit_code
     for line in speed(flags.bundle, flags.state, flags.data, flags.threads, flags.rounds):
         print(line, flush=True)
     return 0
@@ -37,7 +40,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--bundle", type=Path, required=True)
     add("--state", type=Path, required=True)
-    add("--data", type=Path, required=True, help="a folder of pictures, played as a camera")
+    add("--data", type=Path, required=True, help="a folder of pictures, or with --frames a video")
     add("--threads", type=int, default=2)
     add("--rounds", type=int, default=15)
     add("--frames", type=int, default=0, help="play so many and watch the memory")

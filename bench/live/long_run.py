@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -17,7 +16,7 @@ from mobiletl.device.pictures.dataset import files_below
 
 # Until here caches fill and libraries load what they need.
 SETTLED_SHARE = 0.1
-# The first and the last of the samples after that are compared.
+# The first and the last of the samples after that are compared, so many of them.
 COMPARED_SHARE = 0.1
 EVERY_S = 0.5
 
@@ -32,14 +31,35 @@ class Sample:
     threads: int
 
 
-def long_run(bundle: Path, state: Path, data: Path, frames: int, threads: int) -> int:
-    """Play a folder again and again, print how memory went; returns the command's exit code."""
+@dataclass(frozen=True)
+class Growth:
+    """How a run went, from when it had settled."""
+
+    end: dict[str, float]
+    """Its last line."""
+    exit_code: int
+    first: Sample
+    """Medians of the first samples, and of the last ones."""
+    last: Sample
+    peak_bytes: int
+    descriptors: tuple[int, ...]
+    """All numbers of open descriptors that were seen."""
+    threads: tuple[int, ...]
+
+    @property
+    def grown_bytes(self) -> int:
+        return self.last.resident_bytes - self.first.resident_bytes
+
+
+def long_run(
+    bundle: Path, state: Path, data: Path, frames: int, *more: str, every_s: float = EVERY_S
+) -> Growth:
+    """Play a folder again and again, or a video; `more` are further flags of `predict`."""
     with tempfile.TemporaryDirectory() as folder:
         source = _played(data, frames, Path(folder))
         words = [sys.executable, "-m", "mobiletl.device.predict", "--bundle", str(bundle)]
-        words += ["--state", str(state), "--camera", str(source), "--threads", str(threads)]
-        words += ["--json", "--every", str(EVERY_S), "--frames", str(frames)]
-        began = time.monotonic()
+        words += ["--state", str(state), "--camera", str(source), *more]
+        words += ["--json", "--every", str(every_s), "--frames", str(frames)]
         samples: list[Sample] = []
         with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None
@@ -49,8 +69,7 @@ def long_run(bundle: Path, state: Path, data: Path, frames: int, threads: int) -
                     samples.append(_sample(process.pid, line["frame"]))
                 elif line["event"] == "ended":
                     end = line
-        _print(samples, end, time.monotonic() - began)
-        return process.returncode
+    return _growth(samples, end, process.returncode)
 
 
 def _played(data: Path, frames: int, folder: Path) -> Path:
@@ -76,20 +95,37 @@ def _sample(process: int, frame: int) -> Sample:
     )
 
 
-def _print(samples: list[Sample], end: dict[str, float], seconds: float) -> None:
-    settled = [s for s in samples if s.frame >= SETTLED_SHARE * end["frames"]]
+def _growth(samples: list[Sample], end: dict[str, float], exit_code: int) -> Growth:
+    settled = [sample for sample in samples if sample.frame >= SETTLED_SHARE * end["frames"]]
     few = max(int(COMPARED_SHARE * len(settled)), 1)
-    first, last = settled[:few], settled[-few:]
-    before, after = (median(s.resident_bytes for s in part) for part in (first, last))
-    print(
-        f"{end['frames']} frames in {seconds:.0f} s ({end['frames_per_s']} frames/s, "
-        f"{end['changes']} changes)"
+    return Growth(
+        end,
+        exit_code,
+        _median(settled[:few]),
+        _median(settled[-few:]),
+        max(sample.resident_bytes for sample in settled),
+        tuple(sorted({sample.descriptors for sample in settled})),
+        tuple(sorted({sample.threads for sample in settled})),
     )
-    print(
-        f"memory {before / 1e6:.2f} MB after {first[0].frame} frames, {after / 1e6:.2f} MB at the "
-        f"end: {(after - before) / 1e6:+.2f} MB; most "
-        f"{max(s.resident_bytes for s in settled) / 1e6:.2f} MB"
+
+
+def _median(samples: list[Sample]) -> Sample:
+    return Sample(
+        round(median(sample.frame for sample in samples)),
+        round(median(sample.resident_bytes for sample in samples)),
+        round(median(sample.descriptors for sample in samples)),
+        round(median(sample.threads for sample in samples)),
     )
-    descriptors = sorted({s.descriptors for s in settled})
-    threads = sorted({s.threads for s in settled})
-    print(f"open descriptors {descriptors}, threads {threads}")
+
+
+def lines(growth: Growth) -> list[str]:
+    """Say it in words."""
+    end, first, last = growth.end, growth.first, growth.last
+    return [
+        f"{end['frames']} frames in {end['seconds']:.0f} s ({end['frames_per_s']} frames/s, "
+        f"{end['changes']} changes), exit code {growth.exit_code}",
+        f"memory {first.resident_bytes / 1e6:.2f} MB around frame {first.frame}, "
+        f"{last.resident_bytes / 1e6:.2f} MB around frame {last.frame}: "
+        f"{growth.grown_bytes / 1e6:+.2f} MB; most {growth.peak_bytes / 1e6:.2f} MB",
+        f"open descriptors {list(growth.descriptors)}, threads {list(growth.threads)}",
+    ]

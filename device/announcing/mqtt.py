@@ -51,7 +51,7 @@ class Mqtt(Hearer):
         tell: Callable[[str], None],
         every_s: float | None = None,
         with_classes: bool = False,
-        version: str = "",
+        version: str = "unknown",
     ) -> None:
         """Begin to connect; `tell` hears when that works and when it does not, once each time.
 

@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from contextlib import ExitStack
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Callable
 
@@ -90,6 +91,8 @@ def problems(flags: argparse.Namespace) -> list[str]:
         found.append(f"--seconds is {flags.seconds:g}, expected more than 0")
     if flags.every is not None and not flags.every >= 0:
         found.append(f"--every is {flags.every:g}, expected at least 0")
+    if flags.every is not None and not flags.json and flags.mqtt is None:
+        found.append("--every needs --json or --mqtt")
     if flags.mqtt is None:
         found += [
             f"--{name.replace('_', '-')} needs --mqtt"
@@ -121,7 +124,7 @@ def predict_live(flags: argparse.Namespace) -> int:
             names = predictor.class_names
             hearers.append(
                 opened.enter_context(
-                    Mqtt(broker, topics, names, tell, flags.every, flags.mqtt_classes)
+                    Mqtt(broker, topics, names, tell, flags.every, flags.mqtt_classes, _version())
                 )
             )
         live = Live(predictor, Smoother(len(predictor.class_names)), hearers)
@@ -135,6 +138,14 @@ def predict_live(flags: argparse.Namespace) -> int:
             return 0
         _answer(live, stream, predictor, Ends(flags.frames, flags.seconds), stop, shown)
     return 0
+
+
+def _version() -> str:
+    """Return the installed version; a runner that was merely copied has none."""
+    try:
+        return version("mobiletl")
+    except PackageNotFoundError:
+        return "copied"
 
 
 def _view(asked: View | None, trained: View | None, tell: Callable[[str], None]) -> View:
@@ -160,11 +171,12 @@ def _answer(
     try:
         live.run(frames, ends, lambda: bool(stop))
     finally:
+        interrupted = bool(stop)
         stop.request()
         frames.close()
         shown.close()
         _summarise(live.tally, frames.unreadable, shown)
-    if not live.tally.frames and not ends.seconds:
+    if not live.tally.frames and not ends.seconds and not interrupted:
         raise NoCamera(f"{stream.name} gave no frame that can be read; give another --camera")
 
 

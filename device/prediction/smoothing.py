@@ -25,8 +25,8 @@ import numpy as np
 from mobiletl.device.heads.softmax import Doubles
 
 # Measured by `python -m bench.smoothing` (docs/live.md).
-TIME_CONSTANT_S = 0.5
-HOLD_S = 0.3
+TIME_CONSTANT_S = 0.1
+HOLD_S = 0.5
 
 
 @dataclass(frozen=True)

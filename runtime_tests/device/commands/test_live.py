@@ -23,8 +23,11 @@ from mobiletl.device.bundle.bundle import open_bundle
 from mobiletl.device.bundle.state_file import load_state, save_state
 from mobiletl.device.bundle.view import View
 from mobiletl.device.cameras import stream as cameras
+from mobiletl.device.commands import live
 from mobiletl.device.printable import printable
+from mobiletl.device.run.stop import StopFlag
 from runtime_tests.support.board.mjpeg_server import MjpegServer
+from runtime_tests.support.board.mosquitto import Mosquitto, needs_mosquitto
 from runtime_tests.support.board.picture_folders import COLOURS, write_pictures
 from runtime_tests.support.board.signals import signals_arrive
 from runtime_tests.support.board.tiny_bundle import write_tiny_bundle
@@ -210,6 +213,18 @@ def test_a_signal_ends_it_with_0_and_a_summary(trained: Trained, number: signal.
     assert SUMMARY.search(shown)
 
 
+def test_a_stop_before_the_first_frame_is_no_lack_of_frames(
+    trained: Trained, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Requested(StopFlag):
+        def __bool__(self) -> bool:
+            return True
+
+    monkeypatch.setattr(live, "StopFlag", Requested)
+    assert trained.predict("--camera", str(trained.photos)) == 0
+    assert "Traceback" not in capsys.readouterr().err
+
+
 def test_a_reader_that_has_enough_ends_it_quietly(trained: Trained) -> None:
     given = ("--json", "--every", "0", "--camera", str(trained.photos), "--camera-rate", "20")
     with trained.process(*given) as process:
@@ -246,6 +261,24 @@ def test_a_command_runs_with_the_label(trained: Trained, tmp_path: Path) -> None
     script.chmod(0o755)
     assert trained.predict("--camera", str(trained.photos / "cat"), "--on-change", str(script)) == 0
     assert (tmp_path / "labels").read_text() == "cat 0\n"
+
+
+@needs_mosquitto
+def test_a_broker_is_told(trained: Trained, tmp_path: Path, capsys: Capture) -> None:
+    pytest.importorskip("paho.mqtt.client")
+    broker = Mosquitto(tmp_path)
+    given = ["--camera", str(trained.photos / "bee"), "--camera-rate", "4", "--mqtt-classes"]
+    try:
+        address = f"127.0.0.1:{broker.port}"
+        assert trained.predict(*given, "--mqtt", address, "--mqtt-topic", "home/kitchen") == 0
+        kept = broker.retained()
+    finally:
+        broker.stop()
+    assert kept["home/kitchen/label"] == "bee"
+    assert kept["home/kitchen/availability"] == "offline"
+    assert sum(topic.startswith("homeassistant/binary_sensor/") for topic in kept) == 3
+    assert sorted(v for t, v in kept.items() if "/class/" in t) == ["OFF", "OFF", "ON"]
+    assert f"MQTT broker {address} is connected" in capsys.readouterr().err
 
 
 def test_the_view_of_the_state_is_looked_through(
@@ -290,6 +323,7 @@ def test_bad_input_ends_with_its_code_and_one_line(
         (2, [folder, "--camera", folder], "one of the two"),
         (2, [folder, "--frames", "3", "--mqtt-tls"], "--frames needs --camera; --mqtt-tls needs"),
         (2, ["--camera", folder, "--top", "3"], "--top"),
+        (2, ["--camera", folder, "--every", "1"], "--every needs --json or --mqtt"),
         (2, ["--camera", folder, "--frames", "0", "--seconds", "-1", "--every", "nan"], "--every"),
         (2, ["--camera", folder, "--on-change", "no-such-program"], "no program"),
         (2, ["--camera", folder, "--mqtt-topic", "a"], "--mqtt-topic needs --mqtt"),
