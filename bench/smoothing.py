@@ -147,8 +147,8 @@ def _watch(predictor: Predictor, flags: argparse.Namespace) -> list[Seen]:
                 frame = _disturb(frame, int(kind), draw)
             pixels = _noisy(frame, draw)
             prepare(Frame("view", pixels), predictor.input, image[0])
-            looked = predictor.look(image)
-            seen.append(Seen(len(seen) / rate, truth, looked.probabilities, looked.unknown))
+            verdict = predictor.look(image)
+            seen.append(Seen(len(seen) / rate, truth, verdict.probabilities, verdict.unknown))
         former = path.view(picture)
     return seen
 

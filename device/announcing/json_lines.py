@@ -59,8 +59,8 @@ class Due:
 
 def document(answer: Answer) -> dict[str, Any]:
     """What JSON says of an answer."""
-    looked, names = answer.looked, answer.class_names
-    best = int(looked.probabilities.argmax())
+    verdict, names = answer.verdict, answer.class_names
+    best = int(verdict.probabilities.argmax())
     return {
         "frame": answer.frame,
         "changed": answer.changed,
@@ -74,10 +74,10 @@ def document(answer: Answer) -> dict[str, Any]:
         "frames_per_s": round(answer.frames_per_s, 2),
         "this_frame": {
             "label": names[best],
-            "probability": round(float(looked.probabilities[best]), 6),
-            "unknown": looked.unknown,
-            "score": looked.score,
-            "threshold": looked.threshold,
+            "probability": round(float(verdict.probabilities[best]), 6),
+            "unknown": verdict.unknown,
+            "score": verdict.score,
+            "threshold": verdict.threshold,
         },
     }
 

@@ -17,7 +17,7 @@ from mobiletl.device.bundle.closing import Closing
 from mobiletl.device.cameras.base import CameraEnded
 from mobiletl.device.heads.softmax import Doubles
 from mobiletl.device.prediction.ahead import FramesAhead
-from mobiletl.device.prediction.predictor import Looked, Predictor
+from mobiletl.device.prediction.predictor import Predictor, Verdict
 from mobiletl.device.prediction.smoothing import Smoother
 
 # How often the request to stop is looked at while no frame comes.
@@ -44,7 +44,7 @@ class Answer:
     changed: bool
     """Whether something else is announced than after the frame before; true for the first."""
     frames_per_s: float
-    looked: Looked
+    verdict: Verdict
     """The frame by itself."""
 
     @property
@@ -144,10 +144,10 @@ class Live:
                 tally.waited_s += given - asked
                 if frame is None:
                     continue
-                looked = self._predictor.look(frame.image)
+                verdict = self._predictor.look(frame.image)
                 answered = self._clock()
                 tally.network_s += answered - given
-                self._tell(frame.time_s, looked, answered)
+                self._tell(frame.time_s, verdict, answered)
         except CameraEnded:
             return
         finally:
@@ -158,8 +158,8 @@ class Live:
             ends.seconds is not None and self._clock() - began >= ends.seconds
         )
 
-    def _tell(self, time_s: float, looked: Looked, now: float) -> None:
-        smoothed = self._smoother.see(looked.probabilities, looked.unknown, time_s)
+    def _tell(self, time_s: float, verdict: Verdict, now: float) -> None:
+        smoothed = self._smoother.see(verdict.probabilities, verdict.unknown, time_s)
         self.tally.changes += smoothed.changed and self.tally.frames > 0
         self.tally.frames += 1
         answer = Answer(
@@ -171,7 +171,7 @@ class Live:
             smoothed.unknown_share,
             smoothed.changed,
             self._rate.after(now),
-            looked,
+            verdict,
         )
         for hearer in self._hearers:
             hearer.hear(answer)

@@ -55,7 +55,7 @@ class Prediction:
 
 
 @dataclass(frozen=True)
-class Looked:
+class Verdict:
     """What the network says of one picture; `Prediction` has it with names and in order."""
 
     probabilities: Doubles
@@ -110,10 +110,10 @@ class Predictor(Closing):
         found = self._session.embed(self._session.features(self._image))
         return prediction_of(frame.name, found, self.class_names, self.answers, self._tells_unknown)
 
-    def look(self, image: Floats) -> Looked:
+    def look(self, image: Floats) -> Verdict:
         """Answer a picture `image` f32[1,3,H,W] that `prepare` has made ready."""
         found = self._session.embed(self._session.features(image))
-        return _looked(found, self.answers, self._tells_unknown)
+        return _verdict(found, self.answers, self._tells_unknown)
 
     def load(self, state: StateSource) -> None:
         """Go on with another state of the same bundle and of as many classes; raises BadState."""
@@ -165,23 +165,23 @@ def prediction_of(
     tells_unknown: bool = True,
 ) -> Prediction:
     """Return what a network said, `found`, of the one frame called `name`."""
-    looked = _looked(found, answers, tells_unknown)
-    prediction = _ranked(name, looked.probabilities, class_names)
-    if looked.score is None:
+    verdict = _verdict(found, answers, tells_unknown)
+    prediction = _ranked(name, verdict.probabilities, class_names)
+    if verdict.score is None:
         return prediction
     return replace(
-        prediction, unknown=looked.unknown, score=looked.score, threshold=looked.threshold
+        prediction, unknown=verdict.unknown, score=verdict.score, threshold=verdict.threshold
     )
 
 
-def _looked(found: Embedded, answers: Answers | None, tells_unknown: bool) -> Looked:
+def _verdict(found: Embedded, answers: Answers | None, tells_unknown: bool) -> Verdict:
     """Return what a network said, `found`, of one picture."""
     temperature = 1.0 if answers is None else answers.temperature
     probabilities = softmax(found.logits / temperature)[0]
     if answers is None or answers.unknown is None or not tells_unknown:
-        return Looked(probabilities)
+        return Verdict(probabilities)
     familiarity = _familiarity(found, temperature, answers.unknown)
-    return Looked(probabilities, familiarity, answers.unknown.threshold)
+    return Verdict(probabilities, familiarity, answers.unknown.threshold)
 
 
 def _familiarity(found: Embedded, temperature: float, unknown: Unknown) -> float:

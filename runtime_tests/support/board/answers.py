@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from mobiletl.device.prediction.live import Answer
-from mobiletl.device.prediction.predictor import Looked
+from mobiletl.device.prediction.predictor import Verdict
 
 NAMES = ("ant", "bee")
 
@@ -21,7 +21,7 @@ def answer(
     outcome = None if label is None else names.index(label)
     shares = np.full(len(names), 0.1 / (len(names) - 1), np.float64)
     shares[outcome or 0] = 0.9
-    looked = Looked(shares, 1.5, 2.0) if outcome is None else Looked(shares, 2.5, 2.0)
+    verdict = Verdict(shares, 1.5, 2.0) if outcome is None else Verdict(shares, 2.5, 2.0)
     unknown_share = 1.0 if outcome is None else 0.0
     return Answer(
         frame,
@@ -32,5 +32,5 @@ def answer(
         unknown_share,
         changed,
         frames_per_s=12.5,
-        looked=looked,
+        verdict=verdict,
     )
