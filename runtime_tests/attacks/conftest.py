@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from runtime_tests.attacks.harness import Fault, Worker, outcome, worker
-from runtime_tests.attacks.runs import Attacked, prepare
+from runtime_tests.attacks.runs import Attacked, fresh, prepare
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Arena:
 
     def undisturbed(self, name: str, reads: bool = False) -> tuple[dict[str, object], list[str]]:
         """Return the outcome of the run called `name`, and its calls."""
-        place = self.folder / f"undisturbed {name} {reads}"
+        place = fresh(self.folder / f"undisturbed {name} {reads}")
         run = self.runs[name]
         ended = self.worker.run(run.argv("--out", place), Fault(place, reads=reads))
         assert ended.code == run.code, ended.err
