@@ -11,7 +11,6 @@ from typing import Any, Mapping
 from mobiletl.device.errors import BadState
 from mobiletl.device.printable import printable
 from mobiletl.device.run.checkpoints import RunFolder
-from mobiletl.device.run.events import FINISHED
 from mobiletl.device.run.events_file import read_events
 from mobiletl.device.run.limits import problems_of
 
@@ -51,9 +50,3 @@ def begun_settings(folder: RunFolder) -> dict[str, Any]:
     named = named if isinstance(named, dict) else {}
     found = {name: named[name] for name, kind in TYPES.items() if type(named.get(name)) is kind}
     return {} if problems_of(found) else found
-
-
-def has_finished(folder: RunFolder) -> bool:
-    """Whether the record of the run in `folder` ends with its success."""
-    events = read_events(folder.events)
-    return bool(events) and events[-1].get("outcome") == FINISHED

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mobiletl.device.errors import InUse, UsageError
-from runtime_tests.attacks.conftest import Arena, cases
+from runtime_tests.attacks.arena import Arena, cases
 from runtime_tests.attacks.harness import Ended, Fault, Worker, outcome, remains, worker
 from runtime_tests.attacks.runs import fresh
 
@@ -40,7 +40,7 @@ def check_pair(ended: list[Ended]) -> bool:
     assert won.code == 0, won.err
     assert "Traceback" not in lost.err
     if lost.code != InUse.exit_code:
-        # The other had finished by then.
+        # The other had finished by then, or left a run between two looks.
         assert lost.code in (0, UsageError.exit_code), lost.err
         return False
     (line,) = [line for line in lost.err.splitlines() if line.startswith("mobiletl: ")]
@@ -75,7 +75,7 @@ def test_pairs_on_one_cache(arena: Arena, other: Worker, pairs: int) -> None:
         met += check_pair(ended)
         for one, run in zip(ended, runs, strict=True):
             again = arena.worker.run(command(arena, run, *cache), Fault(run))
-            assert again.code == (0 if one.code else UsageError.exit_code), again.err
+            assert again.code == 0, again.err
         assert outcome(runs[0]) == outcome(runs[1])
     print(f"{met} of {cases(pairs)} pairs met in one cache")
     assert met > 0

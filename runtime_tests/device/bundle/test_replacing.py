@@ -19,9 +19,14 @@ def test_the_former_file_stays_until_the_new_one_is_whole(tmp_path: Path) -> Non
         stream.flush()
         assert path.read_bytes() == b"one"
     assert path.read_bytes() == b"two"
-    with pytest.raises(ZeroDivisionError), replacing(path) as stream:
-        stream.write(b"three")
-        raise ZeroDivisionError
+
+    def fail() -> None:
+        with replacing(path) as stream:
+            stream.write(b"three")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
     assert path.read_bytes() == b"two"
     assert [file.name for file in tmp_path.iterdir()] == ["file"]
 
