@@ -73,7 +73,7 @@ def test_pairs_on_one_cache(arena: Arena, other: Worker, pairs: int) -> None:
         runs, cache = [folder / "a", folder / "b"], ("--cache", str(folder / "cache"))
         ended = at_once(arena, other, [command(arena, run, *cache) for run in runs])
         met += check_pair(ended)
-        for one, run in zip(ended, runs, strict=True):
+        for run in runs:
             again = arena.worker.run(command(arena, run, *cache), Fault(run))
             assert again.code == 0, again.err
         assert outcome(runs[0]) == outcome(runs[1])

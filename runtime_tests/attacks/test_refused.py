@@ -9,7 +9,7 @@ import random
 
 import pytest
 
-from mobiletl.device.errors import Interrupted, NoSpace, UsageError
+from mobiletl.device.errors import BadState, NoSpace, UsageError
 from runtime_tests.attacks.arena import Arena, cases, said
 from runtime_tests.attacks.harness import FAIL, FAIL_ON, Ended, Fault, outcome
 from runtime_tests.attacks.runs import fresh
@@ -32,7 +32,7 @@ def problem(ended: Ended, number: int) -> str:
         return f"a traceback: {ended.err.splitlines()[-1]}"
     if ended.code == 0:
         return ""  # nothing depended on the call
-    if ended.code not in (NoSpace.exit_code, UsageError.exit_code, Interrupted.exit_code):
+    if ended.code not in (NoSpace.exit_code, UsageError.exit_code, BadState.exit_code):
         return f"exit {ended.code}: {lines}"
     if len(lines) != 1 or said not in lines[0] or unsaid in lines[0]:
         return f"advice: {lines}"
