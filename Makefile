@@ -30,7 +30,7 @@ EXPORT_FLAGS = --out $(OUT) \
 	$(if $(REPLACE),--force)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all test-host test-slow test-board lint export bench bench-accuracy ort-training bench-training parity figures board-install emulate matrix clean FORCE
+.PHONY: help demo test test-all test-host test-slow test-board lint export bench bench-accuracy ort-training bench-training parity figures board-install emulate matrix attack clean FORCE
 
 help: ## this list
 	@echo "make TARGET [VARIABLE=value ...]"
@@ -81,6 +81,10 @@ test-board: build/board.installed
 		'import onnxruntime; print(onnxruntime.__version__)'), no torch:"
 	@$(BIN38)/python $(PYTEST) $(ON_BOARD)
 endif
+
+attack: build/host.installed ## kill, refuse and double runs at every system call (an hour): SEED CASES
+	@$(if $(SEED),ATTACK_SEED=$(SEED)) $(if $(CASES),ATTACK_CASES=$(CASES)) \
+		$(BIN)/python -m pytest -q -s runtime_tests/attacks $(PYTEST_FLAGS)
 
 lint: build/host.installed ## style, format, strict types, import arrows
 	@$(BIN)/ruff check .

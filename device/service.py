@@ -60,6 +60,9 @@ UNIT = """\
 [Unit]
 Description=mobiletl: fine-tune {bundle} on {data}
 RequiresMountsFor={mounts}
+# What fails again and again, without a code of its own, needs a person.
+StartLimitIntervalSec=1d
+StartLimitBurst=10
 
 [Service]
 User={user}
@@ -171,12 +174,10 @@ def _script(bundle: Path, data: Path, run: Path, options: argparse.Namespace) ->
     train = [sys.executable, str(Path(__file__).resolve().with_name("train_on_board.py"))]
     train += ["--bundle", str(bundle), "--data", str(data)]
     train += settings.as_arguments(_parser(), options)
-    saved, former = (
-        shlex.quote(str(folder.last)),
-        shlex.quote(str(previous_generation(folder.last))),
-    )
+    states = (folder.last, previous_generation(folder.last), folder.best)
+    there = " || ".join(f"[ -e {shlex.quote(str(state))} ]" for state in states)
     return (
-        f"if [ -e {saved} ] || [ -e {former} ]; then how=--resume; else how=--out; fi; "
+        f"if {there}; then how=--resume; else how=--out; fi; "
         f'exec {" ".join(map(shlex.quote, train))} "$how" {shlex.quote(str(run))}'
     )
 

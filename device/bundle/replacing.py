@@ -86,11 +86,11 @@ def sync_folder(folder: Path) -> None:
 
 def _keep_as(path: Path, previous: Path) -> None:
     """Give the file at `path` the name `previous` as well, or instead where that can't be."""
+    if not path.exists():
+        return
     spare = temporary_name(previous)
     try:
         os.link(str(path), str(spare))
-    except FileNotFoundError:
-        return
     except OSError as error:
         if error.errno not in _NO_LINKS:
             raise

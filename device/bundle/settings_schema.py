@@ -15,6 +15,7 @@ from mobiletl.device.bundle.schema import (
     nullable,
     number,
     one_of,
+    text,
 )
 
 _COUNT = integer()
@@ -37,6 +38,10 @@ SETTINGS_OF_RUN = fields(
         "micro_batch": integer(minimum=1, maximum=1 << 20),
         "runtime": label(),
         "pictures": label(),
+        "layout": label(),
+        "decode_memory": integer(),
+        "threads": integer(maximum=1 << 20),
+        "begins": text(r"[0-9a-f]*", "hex digits"),
     },
 )
 _POSITION = fields(

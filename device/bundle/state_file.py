@@ -8,6 +8,7 @@ needs, and a SHA-256 of everything, because FAT has truncated renamed files to z
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 from dataclasses import asdict, dataclass, field, replace
@@ -27,7 +28,7 @@ from mobiletl.device.bundle.stored_state import StoredState
 from mobiletl.device.bundle.strict_json import BadJson, parse_json
 from mobiletl.device.bundle.view import View, view_of
 from mobiletl.device.errors import BadState
-from mobiletl.device.refusals import cannot_write
+from mobiletl.device.refusals import advice, cannot_write, reason
 
 FORMAT = "mobiletl-state-2"
 HEADER_ALIGNMENT = 8
@@ -219,19 +220,34 @@ def _write(stream: BinaryIO, arrays: Mapping[str, Floats], info: StateInfo) -> N
 def _checked(path: Path, refuse: Refuse | None = None) -> tuple[StoredState, StateInfo]:
     if not path.is_file():
         raise _Damaged("does not exist")
+    _refuse_unreadable(path)
     try:
         stored = StoredState(path)
     except (OSError, ValueError) as error:
         raise _Damaged(f"is damaged ({error})") from error
     try:
         info = _info_of(stored)
-        reason = None if refuse is None else refuse(info)
-        if reason is not None:
-            raise _Damaged(reason)
+        refused = None if refuse is None else refuse(info)
+        if refused is not None:
+            raise _Damaged(refused)
     except _Damaged:
         stored.close()
         raise
     return stored, info
+
+
+def _refuse_unreadable(path: Path) -> None:
+    """Tell a file that the system does not open from a damaged one, which another may stand for.
+
+    A bad spot of the disk is damage; a permission is not.
+    """
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        text = f"cannot be read ({reason(error)}; {advice(error)})"
+        if error.errno in (errno.EIO, errno.ENOENT):
+            raise _Damaged(text) from error
+        raise BadState(f"{path} {text}") from error
 
 
 def _info_of(stored: StoredState) -> StateInfo:

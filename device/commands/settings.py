@@ -116,7 +116,12 @@ def add_resources(parser: argparse.ArgumentParser) -> None:
     """Add what decides the way there."""
     add_keeping(parser)
     add = parser.add_argument
-    add("--threads", type=int, default=0, help="default: 0, all cores")
+    add(
+        "--threads",
+        type=int,
+        default=0,
+        help="default: 0, all cores; sums round by it, so a resumed run keeps what it has",
+    )
     add(
         "--save-every",
         type=int,

@@ -88,6 +88,8 @@ class FeatureStore(Closing):
         self._classes: dict[str, str] = {}
         self._files: dict[_FileKey, str] = {}
         try:
+            if writes and not path.parent.is_dir():
+                path.parent.mkdir(parents=True, exist_ok=True)
             # Unbuffered: a record is written and read whole.
             self._file: BinaryIO = (
                 os.fdopen(open_appended(path), "a+b", buffering=0)

@@ -11,7 +11,6 @@ from typing import Any, Mapping
 from mobiletl.device.errors import BadState
 from mobiletl.device.printable import printable
 from mobiletl.device.run.checkpoints import RunFolder
-from mobiletl.device.run.events import FINISHED
 from mobiletl.device.run.events_file import read_events
 from mobiletl.device.run.limits import problems_of
 
@@ -34,26 +33,21 @@ OWN_ORIGINS = ("bundle", "resume")
 
 
 def begun_settings(folder: RunFolder) -> dict[str, Any]:
-    """Return the settings that the run in `folder` was begun with, none where it doesn't say.
+    """Return the settings that the run in `folder` was begun with.
 
-    Raises BadState for a run that began from another one's state: only its command knows which.
+    Raises BadState where its record is torn, and for a run that began from another one's state:
+    only its command knows which.
     """
     started: dict[str, Any] = {}
     for line in read_events(folder.events):
         started = line if line["event"] == "started" else started
-    origin = started.get("origin", OWN_ORIGINS[0])
-    if origin not in OWN_ORIGINS:
-        raise BadState(
-            f"the run in {printable(str(folder.path))} began from {printable(str(origin))} and has "
-            "saved nothing yet; give the command again that began it"
-        )
-    named = started.get("settings")
+    origin, named = started.get("origin"), started.get("settings")
     named = named if isinstance(named, dict) else {}
     found = {name: named[name] for name, kind in TYPES.items() if type(named.get(name)) is kind}
-    return {} if problems_of(found) else found
-
-
-def has_finished(folder: RunFolder) -> bool:
-    """Whether the record of the run in `folder` ends with its success."""
-    events = read_events(folder.events)
-    return bool(events) and events[-1].get("outcome") == FINISHED
+    if origin not in OWN_ORIGINS or problems_of(found):
+        began = "does not say how it began" if origin is None else f"began from {origin}"
+        raise BadState(
+            f"the run in {printable(str(folder.path))} has saved nothing yet and "
+            f"{printable(began)}; give the command again that began it"
+        )
+    return found

@@ -149,13 +149,8 @@ class RunFolder:
         return any(state.exists() or previous_generation(state).exists() for state in states)
 
     def begun(self) -> bool:
-        """Whether a run may have begun here: its records are there, or nothing but the folder."""
-        if not self.path.is_dir():
-            return False
-        others = [file.name for file in self.path.iterdir() if file != self.lock]
-        records = {self.metrics.name, self.events.name}
-        temporary = [*leftovers(self.best), *leftovers(self.last)]
-        return not others or bool(records & set(others)) or bool(temporary)
+        """Whether a run has begun here, though it may have saved nothing yet."""
+        return self.events.exists() or bool(leftovers(self.last))
 
     def discard(self) -> None:
         """Remove the states and the records of a run that has trained nothing."""

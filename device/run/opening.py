@@ -5,7 +5,7 @@ Start-up has four cases, by what the folder holds:
     nothing, or a run that has saved nothing   the run begins, by the same command or by --resume
     a run, and --resume                        it goes on with what it was begun with
     a run that this very command began         it goes on: the result is the one of beginning anew
-    another run, or one that has finished      the command is refused
+    another run                                the command is refused
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from mobiletl.device.features.parts import find_kept, worth_keeping
 from mobiletl.device.features.replay import KeptParts, memory_path
 from mobiletl.device.pictures.dataset import Dataset
 from mobiletl.device.printable import printable
-from mobiletl.device.run.begun import begun_settings, has_finished
+from mobiletl.device.run.begun import begun_settings
 from mobiletl.device.run.checkpoints import RunFolder, Settings
 from mobiletl.device.run.finding import find_pictures
 from mobiletl.device.run.former import FormerRun, open_former
@@ -132,11 +132,11 @@ def _found(
     if options.resume:
         checkpoint = load_checkpoint(folder, bundle.manifest)
         return checkpoint, asdict(checkpoint.settings), checkpoint.notes
-    if not may_go_on or has_finished(folder):
+    if not may_go_on:
         raise UsageError(_holds_run(shown))
     checkpoint = load_checkpoint(folder, bundle.manifest)
-    position = checkpoint.position
-    note = f"this command began the run in {shown} already: it goes on from step {position.step}"
+    step = checkpoint.position.step
+    note = f"the same run was begun in {shown} before, so it goes on from its step {step}"
     return checkpoint, {}, (note, *checkpoint.notes)
 
 

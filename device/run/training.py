@@ -88,16 +88,16 @@ def _train(
     position = opened.checkpoint.position if opened.checkpoint else Position()
     beginning = run.beginning(start)
     claim.take()
-    run.begin_memory()
     # The line that says what the run is begun with comes first: a resumed run may have no more.
     files = [EventsFile(opened.folder.events), MetricsFile(opened.folder.metrics)]
     voice = Listeners([*files, *listeners])
     voice.hear(run.started(position, beginning.origin))
     for note in run.notes():
         voice.hear(note)
-    # The session has its own copy; what is still held here would come on top of the plan.
-    run = run.without_states()
     try:
+        run.begin_memory()
+        # The session has its own copy; what is still held here would come on top of the plan.
+        run = run.without_states()
         session = run.open_session(beginning.tensors)
     except MobileTLError as error:
         run.tell_end(error, position, voice)

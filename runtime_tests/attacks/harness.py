@@ -44,6 +44,7 @@ class Ended:
     """How a command ended: its code (negative for a signal), what it printed, which calls came."""
 
     code: int
+    pid: int
     out: str
     err: str
     count: int

@@ -17,7 +17,7 @@ SWAPPED = 5
 
 @dataclass(frozen=True)
 class Attacked:
-    """A run by its flags. `base` has a bundle, pictures, and where the run follows one, `former`."""
+    """A run by its flags. `base` has a bundle, pictures, and the run that one follows."""
 
     base: Path
     flags: tuple[str, ...]

@@ -35,6 +35,7 @@ def answer(faults: ctypes.CDLL, job: dict[str, Any]) -> dict[str, Any]:
             texts.append(stream.read().decode("utf-8", "replace"))
     return {
         "code": code,
+        "pid": child,
         "out": texts[0],
         "err": texts[1],
         "count": faults.faults_count(),

@@ -209,8 +209,12 @@ def test_a_second_run_in_the_same_folder(
 ) -> None:
     given = command(bundle, photos, "--out", str(tmp_path / "run"))
     assert train_on_board.main(given) == 0
-    assert train_on_board.main(given) == 2
-    assert "--resume" in capsys.readouterr().err
+    before = (tmp_path / "run" / "last.safetensors").read_bytes()
+    assert train_on_board.main(given) == 0
+    assert "the same run was begun in" in capsys.readouterr().err
+    assert (tmp_path / "run" / "last.safetensors").read_bytes() == before
+    assert train_on_board.main([*given, "--seed", "4"]) == 2
+    assert "--seed (0 then, 4 now); go on with it by --resume" in capsys.readouterr().err
 
 
 def environment() -> dict[str, str]:
