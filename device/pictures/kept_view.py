@@ -6,14 +6,16 @@ pictures from elsewhere has none.
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 from pathlib import Path
 
+from mobiletl.device.bundle.outside_file import OddFile, read_outside
+from mobiletl.device.bundle.strict_json import BadJson, parse_json
 from mobiletl.device.bundle.view import View, view_of
-from mobiletl.device.errors import BadPictures, NoSpace, UsageError
-from mobiletl.device.printable import one_line, printable
+from mobiletl.device.bundle.whole_file import write_whole
+from mobiletl.device.errors import BadPictures, UsageError
+from mobiletl.device.printable import printable
+from mobiletl.device.refusals import cannot_write, reason
 
 FOLDER = ".mobiletl"
 # A view takes about a hundred bytes.
@@ -28,20 +30,15 @@ def view_file(root: Path) -> Path:
 def load_view(root: Path) -> View | None:
     """Return the kept view, or None where there is none; raises BadPictures for a damaged file."""
     path = view_file(root)
+    problems: list[str] = []
     try:
-        with path.open("rb") as file:
-            content = file.read(MOST_BYTES + 1)
+        view = view_of(parse_json(read_outside(path, MOST_BYTES)), "view", problems)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        raise _damaged(path, error.strerror or one_line(error)) from error
-    problems: list[str] = []
-    try:
-        # RecursionError: a file of nothing but opening brackets.
-        document = json.loads(content.decode("utf-8")) if len(content) <= MOST_BYTES else None
-    except (ValueError, RecursionError) as error:
-        raise _damaged(path, f"no JSON: {one_line(error)}") from error
-    view = view_of(document, "view", problems)
+        raise _damaged(path, reason(error)) from error
+    except (OddFile, BadJson) as error:
+        raise _damaged(path, f"it {error}" if isinstance(error, OddFile) else str(error)) from error
     if view is None:
         raise _damaged(path, "; ".join(problems) or "no view")
     return view
@@ -50,24 +47,11 @@ def load_view(root: Path) -> View | None:
 def save_view(root: Path, view: View) -> None:
     """Keep `view` with the data set; raises NoSpace and leaves the former file as it was."""
     path = view_file(root)
-    temporary = path.with_name(f".{path.name}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with temporary.open("w", encoding="utf-8") as file:
-                file.write(json.dumps(view.document()) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                temporary.unlink()
-            raise
+        write_whole(path, (json.dumps(view.document()) + "\n").encode("ascii"))
     except OSError as error:
-        raise NoSpace(
-            f"the view cannot be written to {printable(str(path))} ({error.strerror or error}); "
-            "free space there, or choose another folder"
-        ) from error
+        raise cannot_write("the view", path, error, "choose another folder") from error
 
 
 def settled_view(root: Path, asked: View | None) -> View:
@@ -88,8 +72,8 @@ def settled_view(root: Path, asked: View | None) -> View:
     return view
 
 
-def _damaged(path: Path, reason: str) -> BadPictures:
+def _damaged(path: Path, why: str) -> BadPictures:
     return BadPictures(
-        f"{printable(str(path))} is damaged ({printable(reason)}); it says how the pictures were "
+        f"{printable(str(path))} is damaged ({printable(why)}); it says how the pictures were "
         "turned and cut out: write it anew as docs/cameras.md shows, or remove it if they were not"
     )

@@ -32,15 +32,15 @@ def test_is_kept_and_found_by_the_data_set(tmp_path):
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"", "no JSON"),
-        (b"\xff\xfe", "no JSON"),
-        (b"[" * 9000, "no JSON"),
+        (b"", "not valid JSON"),
+        (b"\xff\xfe", "no UTF-8"),
+        (b"[" * 9000, "nested deeper"),
         (b"null", "no view"),
         (b'{"rotate": 45, "region": [0, 0, 1, 1]}', "rotate: expected 0 or 90"),
         (b'{"rotate": 90, "region": [0, 0, 1]}', "expected 4 elements"),
         (b'{"rotate": 90, "region": [0.5, 0, 0.6, 1]}', "roi is 0.5,0,0.6,1"),
-        (b'{"rotate": 90, "region": [0, 0, NaN, 1]}', "expected a finite number"),
-        (b" " * 20_000, "no view"),
+        (b'{"rotate": 90, "region": [0, 0, NaN, 1]}', "NaN is not JSON"),
+        (b" " * 20_000, "expected at most 10000"),
     ],
 )
 def test_a_damaged_file_is_one_line(tmp_path, content, reason):
