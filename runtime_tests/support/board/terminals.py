@@ -10,6 +10,9 @@ import termios
 import time
 from typing import Any
 
+# As often as a keyboard repeats a key.
+REPEAT_S = 0.033
+
 
 class Typed:
     """`mobiletl` with `words`, its standard streams all the same pseudo-terminal."""
@@ -36,13 +39,13 @@ class Typed:
     def wait_for(self, words: str, seconds: float = 60.0, hold: str = "") -> None:
         """Read until `words` are shown, `hold` pressed again and again meanwhile."""
         until = time.monotonic() + seconds
-        start = len(self.text)
+        start, due = len(self.text), 0.0
         while words not in self.text[start:]:
-            assert time.monotonic() < until, f"no {words!r} in {self.text[start:]!r}"
-            if hold:
+            assert time.monotonic() < until, f"no {words!r} in ...{self.text[start:][-500:]!r}"
+            if hold and time.monotonic() >= due:
                 self.type(hold)
-            if not self._read(0.05) and not hold:
-                continue
+                due = time.monotonic() + REPEAT_S
+            self._read(REPEAT_S)
 
     def end(self, seconds: float = 60.0) -> int:
         """Wait for its end; return its exit code, negative for a signal."""
@@ -54,7 +57,7 @@ class Typed:
                 while self._read(0.05):
                     pass
                 return os.WEXITSTATUS(status) if os.WIFEXITED(status) else -os.WTERMSIG(status)
-        raise AssertionError(f"did not end: {self.text!r}")
+        raise AssertionError(f"did not end: ...{self.text[-500:]!r}")
 
     def close(self) -> None:
         os.close(self._master)
