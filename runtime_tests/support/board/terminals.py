@@ -26,7 +26,7 @@ class Typed:
                 os.execv(command[0], command)
             finally:
                 os._exit(99)
-        self.text = ""
+        self.text, self._past = "", 0
         self.before = self.settings()
 
     def settings(self) -> Any:
@@ -37,15 +37,19 @@ class Typed:
         os.write(self._master, keys.encode())
 
     def wait_for(self, words: str, seconds: float = 60.0, hold: str = "") -> None:
-        """Read until `words` are shown, `hold` pressed again and again meanwhile."""
+        """Read until `words` are shown, after what was waited for before.
+
+        `hold` is pressed again and again meanwhile.
+        """
         until = time.monotonic() + seconds
-        start, due = len(self.text), 0.0
-        while words not in self.text[start:]:
-            assert time.monotonic() < until, f"no {words!r} in ...{self.text[start:][-500:]!r}"
+        due = 0.0
+        while words not in self.text[self._past :]:
+            assert time.monotonic() < until, f"no {words!r} in ...{self.text[-500:]!r}"
             if hold and time.monotonic() >= due:
                 self.type(hold)
                 due = time.monotonic() + REPEAT_S
             self._read(REPEAT_S)
+        self._past = self.text.index(words, self._past) + len(words)
 
     def end(self, seconds: float = 60.0) -> int:
         """Wait for its end; return its exit code, negative for a signal."""
