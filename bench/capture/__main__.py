@@ -2,7 +2,7 @@
 
     python -m bench.capture --data sets/trashnet6 sets/grocery20 sets/animals4
 
-Of each folder, however its pictures are sorted, two videos are made: in good light and in little.
+Of the pictures in each folder's `train/` two videos are made: in good light and in little.
 """
 
 from __future__ import annotations
@@ -11,17 +11,18 @@ import argparse
 import sys
 import time
 from collections import deque
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from bench.capture.videos import HEIGHT, WIDTH, Shot, video
 from mobiletl.device.bundle.decode import UnreadablePicture, decode
 from mobiletl.device.capturing import looks
 from mobiletl.device.capturing.looks import Look, difference, look_at, small_of
-from mobiletl.device.capturing.selection import LEVEL, RECENT, Rules, Selection, SharpnessLevel
+from mobiletl.device.capturing.selection import Rules, Selection
 from mobiletl.device.pictures.dataset import files_below
 
 LIGHTS = (1.0, 0.35)
@@ -33,17 +34,18 @@ Video = list[tuple[Shot, Look, float]]
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Print three tables."""
+    """Print the tables of docs/capture.md."""
     flags = _parser().parse_args(argv)
-    files = {data.name: files_below(data) for data in flags.data}
+    files = {data.name: files_below(data / "train") for data in flags.data}
     videos = [
-        _looked(list(found), len(name), flags.seconds, light)
-        for name, found in files.items()
+        _looked(found, 10 * row + int(light), flags.seconds, light)
+        for row, found in enumerate(files.values())
         for light in LIGHTS
     ]
     shots = sum(map(len, videos))
     print(f"{len(videos)} videos, {shots} frames\n")
     _sharpness(videos)
+    _pictures(files)
     _difference(videos, files)
     _whole(videos)
     return 0
@@ -51,48 +53,77 @@ def main(argv: list[str] | None = None) -> int:
 
 def _looked(files: list[Path], seed: int, seconds: float, light: float) -> Video:
     return [
-        (shot, look_at(shot.pixels), _laplacian(shot.pixels, 256))
+        (shot, look_at(shot.pixels), _edges_of(shot.pixels))
         for shot in video(files, seed, seconds, light)
     ]
 
 
-def _laplacian(pixels: NDArray[np.uint8], side: int) -> float:
-    """As looks.py has it, at another size."""
-    before, looks.SHARP_SIDE = looks.SHARP_SIDE, side
-    try:
-        return look_at(pixels).sharpness
-    finally:
-        looks.SHARP_SIDE = before
+def _edges_of(pixels: NDArray[np.uint8]) -> float:
+    """The variance of the Laplacian, which is often taken for sharpness."""
+    return looks._edges(Image.fromarray(pixels).convert("L"), looks.SHARP_SIDE)
 
 
 def _sharpness(videos: list[Video]) -> None:
-    print(f"sharp (smear up to {SHARP} px) and blurred (from {BLURRED} px) frames let through, %")
-    print("side  frames before  " + "".join(f"{share:>14}" for share in (0.3, 0.4, 0.5, 0.6, 0.7)))
-    blur = np.array([shot.blur_px for one in videos for shot, _, _ in one])
-    sharp, blurred = blur <= SHARP, blur >= BLURRED
-    for side in (looks.SHARP_SIDE, 256):
-        for window in (25, RECENT, 100):
-            shares = np.concatenate([_shares(one, side, window) for one in videos])
-            cells = [
-                f"{(shares[sharp] >= t).mean():8.1%}{(shares[blurred] >= t).mean():6.1%}"
-                for t in (0.3, 0.4, 0.5, 0.6, 0.7)
-            ]
-            print(f"{side:4}{window:15}  " + "".join(cells).replace("%", " "))
-    values = np.array([look.sharpness for one in videos for _, look, _ in one])
-    least = np.quantile(values[sharp], 0.05)
     print(
-        f"one number for all videos that 95 % of the sharp frames pass lets "
-        f"{(values[blurred] >= least).mean():.0%} of the blurred ones through\n"
+        f"frames let through: sharp (smear up to {SHARP} px), and blurred ones (from {BLURRED} px)"
     )
+    print(f"{'':30}{'sharp':>9}" + "".join(f"{f'light {light}':>12}" for light in LIGHTS))
+    shots = [(shot, look, edges) for one in videos for shot, look, edges in one]
+    truth = Truth(
+        np.array([shot.blur_px for shot, _, _ in shots]),
+        np.array([LIGHTS[row % len(LIGHTS)] for row, one in enumerate(videos) for _ in one]),
+    )
+    ours = np.array([look.sharpness for _, look, _ in shots])
+    edges = np.array([edges for _, _, edges in shots])
+    beside = np.concatenate([_beside_recent(one) for one in videos])
+    for least in (0.24, 0.28, 0.32, 0.36, 0.40):
+        _passed(f"fine by coarse detail >= {least:.2f}", ours >= least, truth)
+    for least in (0.3, 0.5, 0.7):
+        _passed(f"variance >= {least:.1f} of recent", beside >= least, truth)
+    least = float(np.quantile(edges[truth.blur_px <= SHARP], 0.05))
+    _passed(f"variance >= {least:.0f}", edges >= least, truth)
+    print()
 
 
-def _shares(one: Video, side: int, window: int) -> NDArray[np.float64]:
-    recent: deque[float] = deque(maxlen=window)
+@dataclass(frozen=True)
+class Truth:
+    """Of each frame."""
+
+    blur_px: NDArray[np.float64]
+    light: NDArray[np.float64]
+
+
+def _passed(name: str, passed: NDArray[np.bool_], truth: Truth) -> None:
+    cells = f"{passed[truth.blur_px <= SHARP].mean():9.1%}"
+    for light in LIGHTS:
+        blurred = (truth.blur_px >= BLURRED) & (truth.light == light)
+        cells += f"{passed[blurred].mean():12.1%}"
+    print(f"{name:30}{cells}")
+
+
+def _beside_recent(one: Video) -> NDArray[np.float64]:
+    """The variance as a share of the ninth decile of 50 frames, 2 seconds."""
+    recent: deque[float] = deque(maxlen=50)
     found = []
-    for _, look, larger in one:
-        recent.append(larger if side == 256 else look.sharpness)
-        found.append(recent[-1] / np.quantile(np.array(recent), LEVEL))
+    for _, _, edges in one:
+        recent.append(edges)
+        found.append(edges / np.quantile(np.array(recent), 0.9))
     return np.array(found)
+
+
+def _pictures(files: dict[str, list[Path]]) -> None:
+    """Real pictures, and what a smear of 2 pixels of 360 makes of them."""
+    print("sharpness of real pictures, 2 %, half and 98 %; and of the same, blurred by 2 px")
+    for name, found in files.items():
+        sharp, blurred = [], []
+        for path in found[:: max(len(found) // 100, 1)]:
+            image = decode(path, 256)
+            smear = ImageFilter.GaussianBlur(2 * min(image.size) / 360)
+            sharp.append(look_at(np.array(image)).sharpness)
+            blurred.append(look_at(np.array(image.filter(smear))).sharpness)
+        cells = (np.quantile(values, [0.02, 0.5, 0.98]) for values in (sharp, blurred))
+        print(f"{name:30}" + "   ".join("".join(f"{v:6.2f}" for v in row) for row in cells))
+    print()
 
 
 def _difference(videos: list[Video], files: dict[str, list[Path]]) -> None:
@@ -148,13 +179,12 @@ def _whole(videos: list[Video]) -> None:
     ours: list[list[Shot]] = []
     began, seconds = time.process_time(), 0.0
     for one in videos:
-        level, selection, kept = SharpnessLevel(), Selection(), []
+        selection, kept = Selection(), []
         for shot, look, _ in one:
             began = time.process_time()
-            if (judgement := selection.judge(look, level.share(look), Rules())).kept:
+            if selection.judge(look, Rules()).kept:
                 selection.add(look.small)
                 kept.append(shot)
-            assert judgement.difference != 0
             seconds += time.process_time() - began
         ours.append(kept)
     theirs = [
@@ -190,7 +220,7 @@ def _has_alike(shot: Shot, part: list[Shot]) -> bool:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench.capture", description=__doc__)
     add = parser.add_argument
-    add("--data", type=Path, nargs="+", required=True, help="folders of pictures")
+    add("--data", type=Path, nargs="+", required=True, help="folders with train/")
     add("--seconds", type=float, default=12.0, help="of each video")
     return parser
 

@@ -66,7 +66,7 @@ def video(files: list[Path], seed: int, seconds: float, light: float = 1.0) -> I
         way = float(random.uniform(0, 2 * np.pi))
         for row in range(length):
             former = (x, y, zoom)
-            focus = 4.0 * np.sin(np.pi * row / length) if passage == "focus" else 0.0
+            focus = 4.0 * float(np.sin(np.pi * row / length)) if passage == "focus" else 0.0
             (x, y, zoom), way = _moved(passage, former, way, random)
             yield _shot(scene, former, (x, y, zoom), focus, light, passage, random)
             made += 1

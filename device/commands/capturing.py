@@ -16,7 +16,7 @@ from mobiletl.device.capturing.keys import Keys
 from mobiletl.device.capturing.photo_folder import LIMIT_BYTES, PhotoFolder
 from mobiletl.device.capturing.recorder import Recorder
 from mobiletl.device.capturing.selection import Rules
-from mobiletl.device.capturing.showing import Showing
+from mobiletl.device.capturing.showing import Showing, pictures
 from mobiletl.device.commands.camera_flags import (
     ChosenCamera,
     add_camera,
@@ -66,9 +66,9 @@ def add_rules(parser: argparse.ArgumentParser) -> None:
         "--min-sharpness",
         type=float,
         default=rules.sharpness,
-        metavar="SHARE",
-        help="of the sharpness of the frames before it, which a frame must have to be kept "
-        "(default: %(default)g; 0 keeps blurred ones)",
+        metavar="S",
+        help="how sharp a frame must be to be kept (default: %(default)g; 0 keeps all; photographs "
+        "in focus have 0.3 to 1)",
     )
     add(
         "--min-difference",
@@ -153,7 +153,7 @@ def capture_first(flags: argparse.Namespace) -> None:
     shown = printable(flags.data)
     if not taken.finished:
         raise Interrupted(
-            f"stopped before training; {sum(taken.counts.values())} pictures are in {shown}, and "
+            f"stopped before training; {shown} has {pictures(sum(taken.counts.values()))}, and "
             f"the same command with --data {shown} goes on with them"
         )
 
@@ -188,8 +188,8 @@ def take(order: Order) -> Taken:
             showing.close()
         if stop:
             raise Interrupted(
-                f"stopped; {sum(counts.values())} pictures are in {printable(str(order.data))}, "
-                "and the same command goes on with them"
+                f"stopped; {printable(str(order.data))} has {pictures(sum(counts.values()))}, and "
+                "the same command goes on with them"
             )
     return Taken(recorder.seen, recorder.kept, counts, finished)
 
@@ -228,7 +228,7 @@ def rules_of(flags: argparse.Namespace) -> Rules:
 def rules_problems(flags: argparse.Namespace) -> list[str]:
     """Say what is wrong with the flags of `add_rules`."""
     problems = []
-    for name, most in (("min_sharpness", 1.0), ("min_difference", 2.0)):
+    for name, most in (("min_sharpness", 2.0), ("min_difference", 2.0)):
         value = getattr(flags, name)
         if not 0 <= value <= most:
             flag = name.replace("_", "-")

@@ -74,12 +74,13 @@ def test_names_are_checked_beside_those_that_are_there(tmp_path: Path, name: str
 
 
 def test_a_limit_of_its_own(tmp_path: Path) -> None:
-    folder = PhotoFolder(tmp_path, limit_bytes=10_000, reserve_bytes=0)
-    with pytest.raises(NoSpace, match=r"--max-mb allows 0\.01"):
+    folder = PhotoFolder(tmp_path, limit_bytes=4_000, reserve_bytes=0)
+    with pytest.raises(NoSpace, match=r"--max-mb allows 0\.004"):
         fill(folder, 100)
-    assert 0 < sum(path.stat().st_size for path in (tmp_path / "cat").iterdir()) <= 10_000
+    assert 0 < sum(path.stat().st_size for path in (tmp_path / "cat").iterdir()) <= 4_000
+    large = np.tile(PIXELS, (4, 4, 1))
     with pytest.raises(NoSpace, match="--max-mb"):
-        PhotoFolder(tmp_path, limit_bytes=10_000).keep(PIXELS, "cat", 200, {})
+        PhotoFolder(tmp_path, limit_bytes=4_000).keep(large, "cat", 200, {})
 
 
 def test_a_reserve_stays_free(tmp_path: Path) -> None:
