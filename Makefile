@@ -30,7 +30,7 @@ EXPORT_FLAGS = --out $(OUT) \
 	$(if $(REPLACE),--force)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all test-host test-slow test-board lint export bench bench-accuracy ort-training bench-training parity figures board-install emulate matrix clean FORCE
+.PHONY: attack attack-files help demo test test-all test-host test-slow test-board lint export bench bench-accuracy ort-training bench-training parity figures board-install emulate matrix clean FORCE
 
 help: ## this list
 	@echo "make TARGET [VARIABLE=value ...]"
@@ -114,6 +114,11 @@ board-install: build/host.installed ## put it and a bundle on a board over ssh: 
 	@test -n "$(HOST)" || { echo "make: which board? make board-install HOST=pi@raspberrypi.local" >&2; exit 1; }
 	@$(BIN)/python tools/board_install.py $(HOST) $(if $(BUNDLE),--bundle $(BUNDLE)) \
 		$(if $(SERVICE),--service $(SERVICE)) $(BOARD_FLAGS)
+
+attack: attack-files ## change files at random and read them, for an hour: SEED COUNT
+
+attack-files: build/host.installed
+	@$(BIN)/python -m runtime_tests.attacks.mutated_files --seed $(or $(SEED),1) --count $(or $(COUNT),20000)
 
 emulate: build/host.installed ## train on an emulated board: BOARD (pi4, pi5, jetson-nano, pi-zero2, all) ENGINE
 	@$(BIN)/python -m emulation $(BOARD) $(if $(ENGINE),--engine $(ENGINE))

@@ -17,6 +17,7 @@ from mobiletl.device.commands.parser import Parser
 from mobiletl.device.commands.table import guarded
 from mobiletl.device.errors import UsageError
 from mobiletl.device.memory import plan as memory
+from mobiletl.device.printable import say
 from mobiletl.device.sessions.table import RUNTIMES, STOCK
 
 EXAMPLES = """\
@@ -66,7 +67,7 @@ def _inspect(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(document, indent=2))
     else:
-        print(f"{_summary(document)}\n\n{memory.table(memory_plan)}")
+        say(f"{_summary(document)}\n\n{memory.table(memory_plan)}")
     return 0
 
 

@@ -19,7 +19,7 @@ from mobiletl.device.commands.parser import Parser
 from mobiletl.device.commands.paste import command_line
 from mobiletl.device.commands.table import guarded
 from mobiletl.device.errors import NoSpace, UsageError
-from mobiletl.device.printable import aligned, printable
+from mobiletl.device.printable import aligned, printable, say
 from mobiletl.device.reviewing.findings import Findings, counted, find
 from mobiletl.device.reviewing.looking import look
 from mobiletl.device.reviewing.opened import Asked, open_reviewed
@@ -91,7 +91,7 @@ def _review(flags: argparse.Namespace, given: Sequence[str]) -> int:
         print(json.dumps(found.document(out), allow_nan=False))
     else:
         for line in _lines(found, out):
-            print(printable(line, sys.stdout.encoding))
+            say(line)
     return 0
 
 

@@ -5,8 +5,10 @@ Every command is a module with `main(argv=None) -> int` that wraps its work in `
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import importlib
+import logging
 import os
 import sys
 from dataclasses import dataclass
@@ -15,7 +17,7 @@ from types import ModuleType
 from typing import Callable, Sequence
 
 from mobiletl.device.errors import Interrupted, MissingDependency, UsageError
-from mobiletl.device.printable import printable
+from mobiletl.device.printable import printable, say
 
 EXPORT_HINT = 'pip install "mobiletl[export]"'
 # What `mobiletl export` imports from outside, and our own package: a copied folder lacks it.
@@ -82,6 +84,7 @@ def guarded(body: Callable[[], int]) -> int:
 
     Any other exception is a bug of ours and keeps its traceback, with which Python exits 1.
     """
+    tell_warnings()
     try:
         return body()
     except SystemExit as stop:  # argparse, after --help
@@ -98,8 +101,23 @@ def guarded(body: Callable[[], int]) -> int:
         code = exit_code_of(error)
         if code is None:
             raise
-        print(printable(f"mobiletl: {error}", sys.stderr.encoding), file=sys.stderr)
+        say(f"mobiletl: {printable(str(error))}", sys.stderr)
         return code
+
+
+class _Warnings(logging.Handler):
+    """Says what the log warns of, as everything else is said."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with contextlib.suppress(OSError, ValueError):  # nobody reads any more
+            say(f"warning: {printable(record.getMessage())}", sys.stderr)
+
+
+def tell_warnings() -> None:
+    """Let warnings of the log be told on standard error; without this Python writes them raw."""
+    logger = logging.getLogger("mobiletl")
+    if not any(isinstance(handler, _Warnings) for handler in logger.handlers):
+        logger.addHandler(_Warnings(logging.WARNING))
 
 
 def exit_code_of(error: BaseException) -> int | None:

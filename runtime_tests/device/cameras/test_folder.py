@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from PIL import Image
+
 from mobiletl.device.cameras.base import CameraEnded, CameraLost
 from mobiletl.device.cameras.folder import FolderCamera
-from PIL import Image
 
 
 @pytest.fixture
