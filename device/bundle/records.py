@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 from pathlib import Path
 
-OWN, OPENED = "own", "opened"
+OWN, OPENED, TOKEN = "own", "opened", "token"
 OTHERS_MAY_WRITE = 0o022
 
 
@@ -50,3 +51,24 @@ def remembered(kind: str, name: str) -> bool:
         return False
     mine = {status.st_uid for status in (place, record)} <= {os.getuid()}
     return mine and not (place.st_mode | record.st_mode) & OTHERS_MAY_WRITE
+
+
+def own_token() -> str:
+    """Return what files that this user makes on this machine are marked with, to be known again.
+
+    It is drawn once and means nothing elsewhere. Empty where there is no place to keep it.
+    """
+    folder = records_folder()
+    if folder is None:
+        return ""
+    file = folder / TOKEN
+    try:
+        if not file.exists():
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            drawn = folder / f"{TOKEN}.{os.getpid()}"
+            drawn.write_text(secrets.token_hex(16))
+            drawn.chmod(0o600)
+            drawn.replace(file)
+        return file.read_text()[:64]
+    except (OSError, UnicodeDecodeError):
+        return ""

@@ -10,19 +10,19 @@ import pytest
 from runtime_tests.attacks import mutated_files
 from runtime_tests.attacks.mutated_files import _judged, main
 
-# Graphs that are let through take a second each, for the process that opens them first.
-COUNTS = {"manifest": 120, "state": 120, "store": 60, "metrics": 15, "pictures": 60, "graph": 12}
+KINDS = ("manifest", "state", "store", "metrics", "events", "pictures", "graph")
+COUNT = 300
 
 
-@pytest.mark.parametrize("kind", COUNTS)
 def test_no_file_ends_a_command_otherwise_than_in_one_line(
-    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     faults = tmp_path / "faults.json"
-    words = ["--kind", kind, "--count", str(COUNTS[kind]), "--seed", "20", "--json", str(faults)]
+    words = [word for kind in KINDS for word in ("--kind", kind)]
+    words += ["--count", str(COUNT), "--seed", "20", "--json", str(faults)]
     code = main(words)
     assert code == 0, json.loads(faults.read_text())
-    assert f"{COUNTS[kind]} files, 0 faults" in capsys.readouterr().out
+    assert "files, 0 faults" in capsys.readouterr().out
 
 
 def test_the_judge_notices_what_a_command_must_not_do() -> None:
