@@ -13,6 +13,7 @@ from dataclasses import asdict
 from typing import Any, Sequence
 
 from mobiletl.device.bundle.bundle import Bundle, open_bundle
+from mobiletl.device.commands.flags import add_signature
 from mobiletl.device.commands.parser import Parser
 from mobiletl.device.commands.table import guarded
 from mobiletl.device.errors import UsageError
@@ -49,6 +50,7 @@ def _parser() -> argparse.ArgumentParser:
         "--runtime",
         help="plan for this one (default: onnxruntime, or the first that the bundle serves)",
     )
+    add_signature(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     return parser
 
@@ -58,7 +60,7 @@ def _inspect(options: argparse.Namespace) -> int:
         value = getattr(options, name)
         if value < least:
             raise UsageError(f"--{name.replace('_', '-')} is {value}, expected at least {least}")
-    bundle = open_bundle(options.bundle)
+    bundle = open_bundle(options.bundle, require_signature=options.require_signature)
     runtime = _runtime(bundle, options.runtime)
     memory_plan = memory.plan(
         bundle.manifest, options.batch, options.classes, options.micro_batch, runtime

@@ -64,7 +64,7 @@ def _predict(flags: argparse.Namespace) -> int:
     problems = below_least(flags, {"top": 1, "threads": 0})
     if problems:
         raise UsageError("; ".join(problems))
-    bundle = open_bundle(chosen_bundle(flags.bundle), flags.trust_bundle)
+    bundle = open_bundle(chosen_bundle(flags.bundle), flags.trust_bundle, flags.require_signature)
     paths, skipped = _find([Path(name) for name in flags.pictures])
     with open_predictor(
         bundle, flags.state, flags.threads, flags.runtime, flags.unknown

@@ -107,6 +107,7 @@ def _asked(flags: argparse.Namespace) -> Asked:
         cache=path(flags.cache),
         runtime=flags.runtime,
         trust=flags.trust_bundle,
+        key=flags.require_signature,
     )
 
 

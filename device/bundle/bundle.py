@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mobiletl.device.bundle import signature
 from mobiletl.device.bundle.arrays import Floats, Tensors
 from mobiletl.device.bundle.digest import stream_digest
 from mobiletl.device.bundle.graph_scan import graph_problem
@@ -82,14 +83,21 @@ class Bundle:
             return dict(stored)
 
 
-def open_bundle(path: str | Path, trust_bundle: bool = False) -> Bundle:
+def open_bundle(
+    path: str | Path, trust_bundle: bool = False, require_signature: str | Path | None = None
+) -> Bundle:
     """Check a bundle and return it; raises BadBundle naming every missing or changed file.
 
     TorchScript and ExecuTorch files are programs. They are run if this user has exported the bundle
     on this machine, or where `trust_bundle` says that whoever made it is trusted.
+    `require_signature` is a public key of minisign: Untrusted is raised for a bundle that nobody
+    has signed with it, and its owner is trusted.
     """
     folder = Path(path)
-    manifest = read_manifest(folder)
+    content = _manifest_text(folder)
+    if require_signature is not None:
+        signature.require_signature(folder / MANIFEST_FILE, content, Path(require_signature))
+    manifest = parse_manifest(content)
     problems: list[str] = []
     for relative, record in manifest.files.items():
         problem = _file_problem(folder, relative, record)
@@ -101,7 +109,7 @@ def open_bundle(path: str | Path, trust_bundle: bool = False) -> Bundle:
             "Copy it to this board again"
         )
     _refuse_graphs(folder, manifest)
-    return Bundle(folder, manifest, trust_bundle)
+    return Bundle(folder, manifest, trust_bundle or require_signature is not None)
 
 
 def _refuse_graphs(folder: Path, manifest: Manifest) -> None:

@@ -30,6 +30,7 @@ RESOURCES = (
     "max_time",
     "replay_mb",
     "trust_bundle",
+    "require_signature",
 )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mobiletl.device.bundle.json_lines import read_objects
-from mobiletl.device.bundle.schema import number
+from mobiletl.device.bundle.schema import integer, number
 from mobiletl.device.errors import NoSpace
 from mobiletl.device.printable import printable
 from mobiletl.device.run.events import Epoch, EpochMetrics, Event, Started
@@ -67,6 +67,8 @@ class MetricsFile(Listener):
 
 
 _OF_TRAINING = ("train_loss", "train_accuracy", "lr", "pictures_per_s")
+_COUNTS = ("epoch", "step", "rss_bytes", "peak_bytes")
+_WHOLE = integer()
 _FIGURE = number(minimum=-1e18, maximum=1e18)
 
 
@@ -76,7 +78,7 @@ def _row(values: dict[str, Any]) -> EpochMetrics | None:
     problems: list[str] = []
     for name, value in named.items():
         if value is not None or name not in _OF_TRAINING:
-            _FIGURE(value, name, problems)
+            (_WHOLE if name in _COUNTS else _FIGURE)(value, name, problems)
     return None if problems else EpochMetrics(**named)
 
 

@@ -60,7 +60,7 @@ def train(
     """
     started = time.monotonic()
     check_given(options.given, options.resume, start is not None or options.former is not None)
-    bundle = open_bundle(options.bundle, options.trust)
+    bundle = open_bundle(options.bundle, options.trust, options.key)
     opened = open_run(options, bundle)
     run = _Run(options, bundle, opened, SkippedFiles(opened.dataset), started)
     run.check_memory()

@@ -74,7 +74,7 @@ def teach(
     Raises MobileTLError, and StopRequested once `stop` is set; nothing is saved then.
     """
     began = time.monotonic()
-    bundle = open_bundle(options.bundle, options.trust)
+    bundle = open_bundle(options.bundle, options.trust, options.key)
     if bundle.manifest.classifier is None:
         raise BadBundle(
             "the network's last layer has no bias, so that no classifier can be solved for; "
