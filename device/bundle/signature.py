@@ -75,9 +75,7 @@ def read_key(keyfile: Path) -> PublicKey:
         lines = read_outside(keyfile, MOST_BYTES).splitlines()
     except (OSError, OddFile) as error:
         why = getattr(error, "strerror", None) or error
-        raise UsageError(
-            f"the key {shown} cannot be read ({why}); name a minisign .pub file"
-        ) from (error)
+        raise UsageError(f"key {shown} cannot be read ({why}); name a .pub of minisign") from error
     decoded = _decoded(lines[-1] if lines else b"")
     if len(decoded) != 2 + ID_BYTES + KEY_BYTES or decoded[:2] != WHOLE:
         raise UsageError(f"{shown} holds no public key of minisign; name the .pub file")

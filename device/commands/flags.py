@@ -30,7 +30,7 @@ def add_signature(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--require-signature",
         metavar="KEYFILE",
-        help="open a bundle only if it is signed with this public key of minisign (docs/security.md)",
+        help="open a bundle only if this public key of minisign has signed it",
     )
 
 

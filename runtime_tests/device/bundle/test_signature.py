@@ -96,10 +96,9 @@ def test_a_bundle_is_opened_for_the_key_that_signed_it(
     bundle = write_tiny_bundle(tmp_path / "tiny", graphs=False)
     manifest, own = bundle / "manifest.json", tmp_path / "own.pub"
     secret = tmp_path / "own.key"
-    for words in (
-        ["-G", "-W", "-p", own, "-s", secret],
-        ["-S", "-W", *how, "-s", secret, "-m", manifest],
-    ):
+    make = ["-G", "-W", "-p", own, "-s", secret]
+    sign = ["-S", "-W", *how, "-s", secret, "-m", manifest]
+    for words in (make, sign):
         subprocess.run([str(MINISIGN), *map(str, words)], check=True, capture_output=True)
     assert open_bundle(bundle, require_signature=own).trusted
     with pytest.raises(Untrusted, match="another key"):
