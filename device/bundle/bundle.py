@@ -11,6 +11,7 @@ import numpy as np
 from mobiletl.device.bundle import signature
 from mobiletl.device.bundle.arrays import Floats, Tensors
 from mobiletl.device.bundle.digest import stream_digest
+from mobiletl.device.bundle.graph_rules import RULES
 from mobiletl.device.bundle.graph_scan import graph_problem
 from mobiletl.device.bundle.manifest import FileRecord, Manifest, StateEntry, parse_manifest
 from mobiletl.device.bundle.manifest_schema import MANIFEST_FILE, STATE_FILE
@@ -20,6 +21,7 @@ from mobiletl.device.bundle.outside_file import (
     open_outside,
     read_outside,
 )
+from mobiletl.device.bundle.records import SCANNED, remember, remembered
 from mobiletl.device.bundle.schema import joined, shown
 from mobiletl.device.bundle.stored_state import StoredState
 from mobiletl.device.bundle.tensors_header import MOST_FILE_BYTES
@@ -108,7 +110,11 @@ def open_bundle(
             f"{folder} is not the bundle that was exported: {joined(problems)}. "
             "Copy it to this board again"
         )
-    _refuse_graphs(folder, manifest)
+    # An id covers every file, so that graphs that were looked through once are known by it.
+    scanned = f"{manifest.id}-{RULES}"
+    if not remembered(SCANNED, scanned):
+        _refuse_graphs(folder, manifest)
+        remember(SCANNED, scanned)
     return Bundle(folder, manifest, trust_bundle or require_signature is not None)
 
 

@@ -153,7 +153,7 @@ def test_flags_for_pip_are_words_and_no_shell(server: Server, tool: ModuleType) 
     with pytest.raises(tool.InstallError):
         tool._environment(board, asked, "mobiletl.whl")
     assert not list(server.home.rglob("owned"))
-    with pytest.raises(tool.InstallError, match="--pip-flags is .*No closing quotation"):
+    with pytest.raises(tool.InstallError, match=r"--pip-flags is .*No closing quotation"):
         tool._words("--find-links 'a b")
 
 
