@@ -1,9 +1,9 @@
 """What this user knows of bundles on this machine, by their ids: an empty file each.
 
 `own` are bundles that the user exported here. The graphs of `scanned` ones have been looked
-through. `opened` are those that a runtime has opened before without harm. An id is a hash over every
-file of a bundle, so that a changed one is another. Records are as safe as the user's home: what
-another could write to is not believed.
+through. `opened` are those that a runtime has opened before without harm. An id is a hash over
+every file of a bundle, so that a changed one is another. Records are as safe as the user's home:
+what another could write to is not believed.
 """
 
 from __future__ import annotations

@@ -82,6 +82,24 @@ def test_a_graph_that_fails_when_it_runs_is_the_bundles_fault(bundle: Bundle) ->
         rehearse(open_bundle(bundle.path), known_runtime("onnxruntime"))
 
 
+def test_a_graph_that_ends_old_releases_does_not_end_this_process(bundle: Bundle) -> None:
+    """Found by the attack: onnxruntime 1.16.3 and 1.19.2 divide by the size of an empty map."""
+    onnx = pytest.importorskip("onnx")
+    file = bundle.file("onnxruntime/features.onnx")
+    model = onnx.load(str(file))
+    pool, convolution = model.graph.node[1:]
+    pool.input[0] = "kernel"
+    convolution.input[1] = "pooled"
+    file.write_bytes(model.SerializeToString())
+    (bundle.path / "manifest.json").unlink()
+    write_manifest(bundle.path, tiny_document(bundle.path))
+    odd = open_bundle(bundle.path)
+    with pytest.raises(BadBundle, match=r"SIGFPE|cannot load|fail in"), open_session(
+        odd, 2, odd.initial_state(2, 0), 1
+    ) as session:
+        session.features(np.zeros((1, 3, 8, 8), np.float32))
+
+
 def test_what_takes_for_ever_is_ended(
     bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
