@@ -30,7 +30,7 @@ EXPORT_FLAGS = --out $(OUT) \
 	$(if $(REPLACE),--force)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all test-host test-slow test-board lint export bench bench-accuracy ort-training bench-training parity figures board-install emulate matrix attack clean FORCE
+.PHONY: help demo test test-all test-host test-slow test-board lint export bench bench-accuracy ort-training bench-training parity figures board-install emulate matrix attack attack-files clean FORCE
 
 help: ## this list
 	@echo "make TARGET [VARIABLE=value ...]"
@@ -82,7 +82,7 @@ test-board: build/board.installed
 	@$(BIN38)/python $(PYTEST) $(ON_BOARD)
 endif
 
-attack: build/host.installed ## kill, refuse and double runs at every system call (an hour): SEED CASES
+attack: build/host.installed attack-files ## kill, refuse and double runs at every system call, change files at random (hours): SEED CASES COUNT
 	@$(if $(SEED),ATTACK_SEED=$(SEED)) $(if $(CASES),ATTACK_CASES=$(CASES)) \
 		$(BIN)/python -m pytest -q -s runtime_tests/attacks $(PYTEST_FLAGS)
 
@@ -118,6 +118,10 @@ board-install: build/host.installed ## put it and a bundle on a board over ssh: 
 	@test -n "$(HOST)" || { echo "make: which board? make board-install HOST=pi@raspberrypi.local" >&2; exit 1; }
 	@$(BIN)/python tools/board_install.py $(HOST) $(if $(BUNDLE),--bundle $(BUNDLE)) \
 		$(if $(SERVICE),--service $(SERVICE)) $(BOARD_FLAGS)
+
+
+attack-files: build/host.installed
+	@$(BIN)/python -m runtime_tests.attacks.mutated_files --seed $(or $(SEED),1) --count $(or $(COUNT),20000)
 
 emulate: build/host.installed ## train on an emulated board: BOARD (pi4, pi5, jetson-nano, pi-zero2, all) ENGINE
 	@$(BIN)/python -m emulation $(BOARD) $(if $(ENGINE),--engine $(ENGINE))

@@ -14,11 +14,12 @@ from typing import Any, Sequence
 
 from mobiletl.device.bundle.bundle import Bundle, open_bundle
 from mobiletl.device.bundle.state_file import open_state
+from mobiletl.device.commands.flags import add_signature
 from mobiletl.device.commands.parser import Parser
 from mobiletl.device.commands.table import guarded
 from mobiletl.device.errors import UsageError
 from mobiletl.device.memory import plan as memory
-from mobiletl.device.printable import printable
+from mobiletl.device.printable import printable, say
 from mobiletl.device.sessions.table import RUNTIMES, STOCK
 
 EXAMPLES = """\
@@ -52,6 +53,7 @@ def _parser() -> argparse.ArgumentParser:
         help="plan for this one (default: onnxruntime, or the first that the bundle serves)",
     )
     parser.add_argument("--state", metavar="FILE", help="say what a state of the bundle knows, too")
+    add_signature(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     return parser
 
@@ -61,7 +63,7 @@ def _inspect(options: argparse.Namespace) -> int:
         value = getattr(options, name)
         if value < least:
             raise UsageError(f"--{name.replace('_', '-')} is {value}, expected at least {least}")
-    bundle = open_bundle(options.bundle)
+    bundle = open_bundle(options.bundle, require_signature=options.require_signature)
     runtime = _runtime(bundle, options.runtime)
     memory_plan = memory.plan(
         bundle.manifest, options.batch, options.classes, options.micro_batch, runtime
@@ -71,9 +73,9 @@ def _inspect(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(document if state is None else {**document, "state": state}, indent=2))
         return 0
-    print(f"{_summary(document)}\n\n{memory.table(memory_plan)}")
+    say(f"{_summary(document)}\n\n{memory.table(memory_plan)}")
     if state is not None:
-        print(f"\n{_state_summary(state)}")
+        say(f"\n{_state_summary(state)}")
     return 0
 
 

@@ -23,7 +23,7 @@ from mobiletl.device.commands.table import guarded
 from mobiletl.device.errors import BadPictures, UsageError
 from mobiletl.device.pictures.dataset import Skipped, files_below
 from mobiletl.device.prediction.predictor import Prediction, Predictor, open_predictor
-from mobiletl.device.printable import aligned, printable
+from mobiletl.device.printable import aligned, printable, say
 
 EXAMPLES = """\
 to paste:
@@ -76,7 +76,7 @@ def _predict(flags: argparse.Namespace) -> int:
         raise UsageError("; ".join(problems))
     if flags.camera is not None:
         return live.predict_live(flags)
-    bundle = open_bundle(chosen_bundle(flags.bundle), flags.trust_bundle)
+    bundle = open_bundle(chosen_bundle(flags.bundle), flags.trust_bundle, flags.require_signature)
     paths, skipped = _find([Path(name) for name in flags.pictures])
     with open_predictor(
         bundle, flags.state, flags.threads, flags.runtime, flags.unknown
@@ -127,10 +127,9 @@ def _print(predictions: Sequence[Prediction], skipped: Sequence[Skipped], top: i
             like = "unknown, most like " if found.unknown and place == 0 else ""
             rows.append((file, like + printable(label), f"{share:.1%}"))
     for line in aligned(rows, right=[2]):
-        print(printable(line, sys.stdout.encoding))
+        say(line)
     for entry in skipped:
-        line = f"mobiletl: skipped {entry.path}: {entry.reason}"
-        print(printable(line, sys.stderr.encoding), file=sys.stderr)
+        say(f"mobiletl: skipped {printable(entry.path)}: {printable(entry.reason)}", sys.stderr)
 
 
 def _best(found: Prediction, top: int) -> list[tuple[str, float]]:

@@ -6,8 +6,9 @@ terminal such a name must neither move the cursor nor end the program with an en
 
 from __future__ import annotations
 
+import sys
 import unicodedata
-from typing import Sequence
+from typing import Sequence, TextIO
 
 
 def printable(text: str, encoding: str | None = "utf-8") -> str:
@@ -21,8 +22,8 @@ def printable(text: str, encoding: str | None = "utf-8") -> str:
 
 
 def one_line(error: BaseException) -> str:
-    """Return the text of an error of some library on one line."""
-    return " ".join(str(error).split())
+    """Return the text of an error of some library on one line, made printable."""
+    return printable(" ".join(str(error).split()))
 
 
 def display_width(text: str) -> int:
@@ -47,3 +48,14 @@ def aligned(rows: Sequence[tuple[str, ...]], right: Sequence[int] = ()) -> list[
             cells.append(space + cell if column in right else cell + space)
         lines.append("  ".join(cells).rstrip())
     return lines
+
+
+def say(text: str, stream: TextIO | None = None) -> None:
+    """Write the lines of `text`, each made printable, to `stream` or else to standard output.
+
+    Whatever a command tells goes through here, so that nothing from outside reaches a terminal as
+    it is.
+    """
+    target = sys.stdout if stream is None else stream
+    lines = (printable(line, getattr(target, "encoding", None)) for line in text.split("\n"))
+    target.write("\n".join(lines) + "\n")

@@ -20,7 +20,7 @@ from mobiletl.device.commands.parser import Parser
 from mobiletl.device.commands.paste import command_line
 from mobiletl.device.commands.table import guarded
 from mobiletl.device.errors import UsageError
-from mobiletl.device.printable import aligned, printable
+from mobiletl.device.printable import aligned, say
 from mobiletl.device.refusals import cannot_write
 from mobiletl.device.reviewing.findings import Findings, counted, find
 from mobiletl.device.reviewing.looking import look
@@ -93,7 +93,7 @@ def _review(flags: argparse.Namespace, given: Sequence[str]) -> int:
         print(json.dumps(found.document(out), allow_nan=False))
     else:
         for line in _lines(found, out):
-            print(printable(line, sys.stdout.encoding))
+            say(line)
     return 0
 
 
@@ -109,6 +109,7 @@ def _asked(flags: argparse.Namespace) -> Asked:
         cache=path(flags.cache),
         runtime=flags.runtime,
         trust=flags.trust_bundle,
+        key=flags.require_signature,
     )
 
 

@@ -53,6 +53,7 @@ NEED_A_PERSON = (
     errors.NoSpace,
     errors.Diverged,
     errors.MissingDependency,
+    errors.Untrusted,
 )
 UNIT = """\
 # Written by `mobiletl service`. MemoryMax is the plan, {plan:.1f} MB, and a tenth. It does nothing

@@ -27,7 +27,7 @@ from mobiletl.device.commands.parser import Parser
 from mobiletl.device.commands.paste import command_line
 from mobiletl.device.commands.table import guarded
 from mobiletl.device.errors import Interrupted, UsageError
-from mobiletl.device.printable import aligned, printable
+from mobiletl.device.printable import aligned, printable, say
 from mobiletl.device.run.duration import duration
 from mobiletl.device.run.evaluation import Score
 from mobiletl.device.run.options import Options
@@ -91,7 +91,7 @@ def _teach(flags: argparse.Namespace) -> int:
         print(json.dumps(_document(taught, options, predict)))
     else:
         for line in _lines(taught, predict):
-            print(printable(line, sys.stdout.encoding))
+            say(line)
     return 0
 
 
@@ -116,6 +116,7 @@ def _options(flags: argparse.Namespace) -> Options:
         former=former_of(flags),
         replay_bytes=round(flags.replay_mb * 1e6),
         trust=flags.trust_bundle,
+        key=None if flags.require_signature is None else Path(flags.require_signature),
     )
 
 

@@ -123,6 +123,7 @@ def _options(flags: argparse.Namespace) -> Options:
         former=former_of(flags),
         replay_bytes=round(flags.replay_mb * 1e6),
         trust=flags.trust_bundle,
+        key=None if flags.require_signature is None else Path(flags.require_signature),
     )
 
 

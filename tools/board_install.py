@@ -153,6 +153,7 @@ def _check(options: argparse.Namespace) -> None:
             f"no bundle in {options.bundle}; write one (make export MODEL=mbv2) or name one: "
             "BUNDLE=DIR"
         )
+    _words(options.pip_flags)
     if shutil.which("ssh") is None:
         raise InstallError(
             "no ssh on this machine; on Debian and Ubuntu: sudo apt install openssh-client"
@@ -258,7 +259,7 @@ def _environment(board: Board, options: argparse.Namespace, wheel: str) -> None:
     python = shlex.quote(options.python)
     # Without --no-compile pip writes bytecode of every module, a third more, most never imported.
     pip = ".venv/bin/python -m pip --disable-pip-version-check install --quiet --no-compile"
-    pip = f"{pip} {options.pip_flags}"
+    pip = shlex.join([*pip.split(), *_words(options.pip_flags)])
     # Older ones do not know today's names of wheels (Ubuntu 18.04 brings 9.0).
     old = "import pip, sys; sys.exit(tuple(map(int, pip.__version__.split('.')[:2])) < (20, 3))"
     board.run(
@@ -266,6 +267,14 @@ def _environment(board: Board, options: argparse.Namespace, wheel: str) -> None:
         f"{{ .venv/bin/python -c {shlex.quote(old)} || {pip} --upgrade pip; }} && "
         f"{pip} ./{wheel} && {pip} --force-reinstall --no-deps ./{wheel}"
     )
+
+
+def _words(flags: str) -> list[str]:
+    """Split flags as a shell would, so that the board's shell reads each as one word."""
+    try:
+        return shlex.split(flags)
+    except ValueError as error:
+        raise InstallError(f"--pip-flags is {flags!r}: {error}") from error
 
 
 def _see_it_work(board: Board, folder: str, bundle: str) -> None:

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
+from mobiletl.device.bundle import signature
 from mobiletl.device.bundle.arrays import Floats, Tensors
 from mobiletl.device.bundle.digest import stream_digest
+from mobiletl.device.bundle.graph_rules import RULES
 from mobiletl.device.bundle.graph_scan import graph_problem
 from mobiletl.device.bundle.manifest import FileRecord, Manifest, StateEntry, parse_manifest
 from mobiletl.device.bundle.manifest_schema import MANIFEST_FILE, STATE_FILE
@@ -19,6 +21,7 @@ from mobiletl.device.bundle.outside_file import (
     open_outside,
     read_outside,
 )
+from mobiletl.device.bundle.records import SCANNED, remember, remembered
 from mobiletl.device.bundle.schema import joined, shown
 from mobiletl.device.bundle.stored_state import StoredState
 from mobiletl.device.bundle.tensors_header import MOST_FILE_BYTES
@@ -82,14 +85,21 @@ class Bundle:
             return dict(stored)
 
 
-def open_bundle(path: str | Path, trust_bundle: bool = False) -> Bundle:
+def open_bundle(
+    path: str | Path, trust_bundle: bool = False, require_signature: str | Path | None = None
+) -> Bundle:
     """Check a bundle and return it; raises BadBundle naming every missing or changed file.
 
     TorchScript and ExecuTorch files are programs. They are run if this user has exported the bundle
     on this machine, or where `trust_bundle` says that whoever made it is trusted.
+    `require_signature` is a public key of minisign: Untrusted is raised for a bundle that nobody
+    has signed with it, and its owner is trusted.
     """
     folder = Path(path)
-    manifest = read_manifest(folder)
+    content = _manifest_text(folder)
+    if require_signature is not None:
+        signature.require_signature(folder / MANIFEST_FILE, content, Path(require_signature))
+    manifest = parse_manifest(content)
     problems: list[str] = []
     for relative, record in manifest.files.items():
         problem = _file_problem(folder, relative, record)
@@ -100,8 +110,12 @@ def open_bundle(path: str | Path, trust_bundle: bool = False) -> Bundle:
             f"{folder} is not the bundle that was exported: {joined(problems)}. "
             "Copy it to this board again"
         )
-    _refuse_graphs(folder, manifest)
-    return Bundle(folder, manifest, trust_bundle)
+    # An id covers every file, so that graphs that were looked through once are known by it.
+    scanned = f"{manifest.id}-{RULES}"
+    if not remembered(SCANNED, scanned):
+        _refuse_graphs(folder, manifest)
+        remember(SCANNED, scanned)
+    return Bundle(folder, manifest, trust_bundle or require_signature is not None)
 
 
 def _refuse_graphs(folder: Path, manifest: Manifest) -> None:

@@ -6,6 +6,9 @@ refused: it is either no part of the format or has a reach beyond arithmetic.
 
 from __future__ import annotations
 
+# Counts changes to these tables: what was looked through by older ones is looked through again.
+RULES = 1
+
 # Fields by message. Missing on purpose: functions (25) and training information (20) of a model,
 # sparse initializers (15) of a graph, and of a tensor everything that lies elsewhere:
 # segment (3), external_data (13), data_location (14), and texts (6). Of a node: overload (8), a

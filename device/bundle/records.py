@@ -1,17 +1,19 @@
 """What this user knows of bundles on this machine, by their ids: an empty file each.
 
-`own` are bundles that the user exported here; `opened` are those that a runtime has opened before
-without harm. An id is a hash over every file of a bundle, so that a changed one is another. Records
-are as safe as the user's home: what another could write to is not believed.
+`own` are bundles that the user exported here. The graphs of `scanned` ones have been looked
+through. `opened` are those that a runtime has opened before without harm. An id is a hash over
+every file of a bundle, so that a changed one is another. Records are as safe as the user's home:
+what another could write to is not believed.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 from pathlib import Path
 
-OWN, OPENED = "own", "opened"
+OWN, SCANNED, OPENED, TOKEN = "own", "scanned", "opened", "token"
 OTHERS_MAY_WRITE = 0o022
 
 
@@ -50,3 +52,24 @@ def remembered(kind: str, name: str) -> bool:
         return False
     mine = {status.st_uid for status in (place, record)} <= {os.getuid()}
     return mine and not (place.st_mode | record.st_mode) & OTHERS_MAY_WRITE
+
+
+def own_token() -> str:
+    """Return what files that this user makes on this machine are marked with, to be known again.
+
+    It is drawn once and means nothing elsewhere. Empty where there is no place to keep it.
+    """
+    folder = records_folder()
+    if folder is None:
+        return ""
+    file = folder / TOKEN
+    try:
+        if not file.exists():
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            drawn = folder / f"{TOKEN}.{os.getpid()}"
+            drawn.write_text(secrets.token_hex(16))
+            drawn.chmod(0o600)
+            drawn.replace(file)
+        return file.read_text()[:64]
+    except (OSError, UnicodeDecodeError):
+        return ""

@@ -7,11 +7,13 @@ that a state lacks are noticed there; another release may have written others be
 from __future__ import annotations
 
 from mobiletl.device.bundle.schema import (
+    both,
     fields,
     flag,
     integer,
     label,
     list_of,
+    mapping,
     nullable,
     number,
     one_of,
@@ -59,4 +61,6 @@ _POSITION = fields(
         "latest": nullable(_SCORE),
     },
 )
-SETTINGS = fields({}, {"run": SETTINGS_OF_RUN, "position": _POSITION})
+# What resuming refuses it names.
+_NAMED = mapping(label(100), lambda value, path, problems: None)
+SETTINGS = fields({}, {"run": both(_NAMED, SETTINGS_OF_RUN), "position": both(_NAMED, _POSITION)})

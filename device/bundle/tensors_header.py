@@ -77,7 +77,7 @@ def read_header(file: FileIO) -> Header:
         raise BadHeader(f"its header has {length} bytes, the file has {size}")
     content = file.read(length)
     try:
-        document = parse_json(content, raw_bytes=True)
+        document = parse_json(content)
     except BadJson as error:
         raise BadHeader(f"its header cannot be read: {error}") from error
     if not isinstance(document, dict):

@@ -22,6 +22,16 @@ def add_trust(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="run TorchScript and ExecuTorch files, which are programs, of a bundle from elsewhere",
     )
+    add_signature(parser)
+
+
+def add_signature(parser: argparse.ArgumentParser) -> None:
+    """Add whose bundles alone are opened."""
+    parser.add_argument(
+        "--require-signature",
+        metavar="KEYFILE",
+        help="open a bundle only if this public key of minisign has signed it",
+    )
 
 
 def chosen_bundle(named: str | None) -> Path:

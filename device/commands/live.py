@@ -109,7 +109,7 @@ def predict_live(flags: argparse.Namespace) -> int:
     prefix = prefix_of(flags.mqtt_topic)
     login = login_of(os.environ, flags.mqtt_login)
     broker = flags.mqtt and broker_of(flags.mqtt, flags.mqtt_tls, flags.mqtt_ca, login)
-    bundle = open_bundle(chosen_bundle(flags.bundle), flags.trust_bundle)
+    bundle = open_bundle(chosen_bundle(flags.bundle), flags.trust_bundle, flags.require_signature)
     shown = JsonLines(sys.stdout, flags.every) if flags.json else Text(sys.stdout)
     tell = _teller(shown)
     with ExitStack() as opened, StopFlag(NOTICE) as stop:

@@ -24,7 +24,7 @@ def open_streams() -> None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115
 
 
-def say(line: str) -> None:
+def complain(line: str) -> None:
     """Write `line` to standard error, if that still works."""
     with contextlib.suppress(OSError, ValueError):
         sys.stderr.write(printable(line, getattr(sys.stderr, "encoding", None)) + "\n")

@@ -31,6 +31,7 @@ RESOURCES = (
     "max_time",
     "replay_mb",
     "trust_bundle",
+    "require_signature",
 )
 
 

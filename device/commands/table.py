@@ -5,16 +5,19 @@ Every command is a module with `main(argv=None) -> int` that wraps its work in `
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import importlib
+import logging
 import sys
 from dataclasses import dataclass
 from importlib.metadata import version
 from types import ModuleType
 from typing import Callable, Sequence
 
-from mobiletl.device.commands.said import flush_all, open_streams, say, silence
+from mobiletl.device.commands.said import complain, flush_all, open_streams, silence
 from mobiletl.device.errors import Interrupted, MissingDependency, UsageError
+from mobiletl.device.printable import printable, say
 from mobiletl.device.refusals import of_system
 
 EXPORT_HINT = 'pip install "mobiletl[export]"'
@@ -89,6 +92,7 @@ def guarded(body: Callable[[], int]) -> int:
     traceback, with which Python exits 1. A stream that nobody reads changes no exit code.
     """
     open_streams()
+    tell_warnings()
     try:
         code = _ended(body)
     except BrokenPipeError:
@@ -102,7 +106,7 @@ def guarded(body: Callable[[], int]) -> int:
     except OSError as error:
         silence("stdout")
         refusal = of_system(error)
-        say(f"mobiletl: the output cannot be written; {refusal}")
+        complain(f"mobiletl: the output cannot be written; {refusal}")
         return code or refusal.exit_code
     return code
 
@@ -113,7 +117,7 @@ def _ended(body: Callable[[], int]) -> int:
     except SystemExit as stop:  # argparse, after --help
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     except KeyboardInterrupt:
-        say("mobiletl: stopped")
+        complain("mobiletl: stopped")
         return Interrupted.exit_code
     except BrokenPipeError:
         raise
@@ -122,8 +126,23 @@ def _ended(body: Callable[[], int]) -> int:
         code = exit_code_of(known)
         if code is None:
             raise
-        say(f"mobiletl: {known}")
+        complain(f"mobiletl: {known}")
         return code
+
+
+class _Warnings(logging.Handler):
+    """Says what the log warns of, as everything else is said."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with contextlib.suppress(OSError, ValueError):  # nobody reads any more
+            say(f"warning: {printable(record.getMessage())}", sys.stderr)
+
+
+def tell_warnings() -> None:
+    """Let warnings of the log be told on standard error; without this Python writes them raw."""
+    logger = logging.getLogger("mobiletl")
+    if not any(isinstance(handler, _Warnings) for handler in logger.handlers):
+        logger.addHandler(_Warnings(logging.WARNING))
 
 
 def exit_code_of(error: BaseException) -> int | None:

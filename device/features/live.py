@@ -18,11 +18,20 @@ from mobiletl.device.bundle.arrays import Floats
 from mobiletl.device.bundle.decode import UnreadablePicture
 from mobiletl.device.bundle.frame import Frame
 from mobiletl.device.bundle.manifest import Input
+from mobiletl.device.errors import BadState
 from mobiletl.device.features.maps import Maps
 from mobiletl.device.features.quantised import Codec
 from mobiletl.device.features.views import Views, write_view
 from mobiletl.device.pictures.outage import patiently
+from mobiletl.device.printable import printable
 from mobiletl.device.sessions.session import Session
+
+# So many maps that were found in a file from elsewhere are computed once more: a checksum says that
+# a map is as it was written, not that it is one of this picture and of these layers.
+COMPARED = 2
+# Other releases decode and round a little otherwise; maps of two pictures differ by more than 1.
+MOST_DIFFERENCE = 0.25
+SMALLEST = 1e-6
 
 # Called with the row of a picture that cannot be decoded, and the reason; perhaps every epoch.
 OnUnreadable = Callable[[int, str], None]
@@ -79,6 +88,7 @@ class LiveFeatures(FeatureSource):
         self._codec = codec
         self._maps = Maps() if maps is None else maps
         self._images = np.empty((micro_batch, 3, size.resolution, size.resolution), np.float32)
+        self._compared = 0
         self.computed = 0
         """How many maps went through the prefix."""
 
@@ -91,8 +101,8 @@ class LiveFeatures(FeatureSource):
             try:
                 picture = patiently(partial(self._pictures, row))
                 view = picture.views.of(picture.identity, epoch)
-                if not self._stored(picture, view, out[place]):
-                    image = self._images[len(waiting)]
+                image = self._images[len(waiting)]
+                if not self._stored(picture, view, out[place], image):
                     patiently(partial(self._prepare, picture, view, image))
                     waiting.append(_Waiting(picture, view, place))
             except UnreadablePicture as error:
@@ -104,8 +114,32 @@ class LiveFeatures(FeatureSource):
         self._run(waiting, out)
         return written
 
-    def _stored(self, picture: KnownPicture, view: int, out: Floats) -> bool:
-        return self._codec is not None and self._maps.read(picture.identity, view, out)
+    def _stored(self, picture: KnownPicture, view: int, out: Floats, image: Floats) -> bool:
+        """Write a kept map to `out`, if there is one; `image` is overwritten."""
+        if self._codec is None or not self._maps.read(picture.identity, view, out):
+            return False
+        if self._compared < COMPARED and self._maps.is_foreign(picture.identity, view):
+            self._compare(picture, view, out, image)
+        return True
+
+    def _compare(self, picture: KnownPicture, view: int, found: Floats, image: Floats) -> None:
+        """Compute a map that was found once more; raises BadState if it is another."""
+        if picture.frame is None:
+            return  # nothing is left to compute it from
+        try:
+            self._prepare(picture, view, image)
+        except UnreadablePicture:
+            return
+        self._compared += 1
+        expected = self._session.features(image[None])[0]
+        difference = float(np.sqrt(np.mean((expected - found) ** 2)))
+        if not difference <= MOST_DIFFERENCE * float(np.sqrt(np.mean(expected**2))) + SMALLEST:
+            where = printable(self._maps.place_of(picture.identity, view))
+            raise BadState(
+                f"the feature maps in {where} are not those of these pictures: the one kept for "
+                f"{printable(picture.frame.name)} differs from what the frozen layers give; remove "
+                "that file, and train again"
+            )
 
     def _prepare(self, picture: KnownPicture, view: int, image: Floats) -> None:
         if picture.frame is None:

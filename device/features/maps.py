@@ -35,5 +35,13 @@ class Maps:
         if self.cache is not None:
             self.cache.remember(file, picture)
 
+    def is_foreign(self, picture: str, view: int) -> bool:
+        """Whether the file that has such a map was begun by somebody else, or elsewhere."""
+        return any(one.foreign for one in self._stores() if one.has(picture, view))
+
+    def place_of(self, picture: str, view: int) -> str:
+        """Return the file that has such a map, for a message."""
+        return next((str(one.path) for one in self._stores() if one.has(picture, view)), "")
+
     def _stores(self) -> list[FeatureStore]:
         return [store for store in (self.cache, self.memory) if store is not None]

@@ -9,7 +9,7 @@ One file that grows by records, little-endian:
     u32  CRC-32 of the JSON and the data, so that no data pass for another record's
     JSON, UTF-8, then data
 
-    {"fit": ..., "shape": [C, h, w]}                             first: what all maps have in common
+    {"fit": ..., "shape": [C, h, w], "by": TOKEN}                first: what all maps have in common
     {"picture": ID, "view": V, "class": NAME}, and a map         see quantised.py
     {"picture": ID, "path": ..., "bytes": ..., "mtime_ns": ...}  which picture a file holds
 
@@ -33,6 +33,7 @@ from typing import Any, BinaryIO, Iterator, Tuple
 from mobiletl.device.bundle.arrays import Floats
 from mobiletl.device.bundle.closing import Closing
 from mobiletl.device.bundle.manifest import Manifest
+from mobiletl.device.bundle.records import own_token
 from mobiletl.device.bundle.replacing import open_appended
 from mobiletl.device.bundle.schema import fields, integer, text
 from mobiletl.device.bundle.strict_json import BadJson, parse_json
@@ -87,6 +88,8 @@ class FeatureStore(Closing):
         self._maps: dict[str, dict[int, tuple[int, int]]] = {}
         self._classes: dict[str, str] = {}
         self._files: dict[_FileKey, str] = {}
+        self.foreign = False
+        """Whether it was begun by another user, or on another machine (bundle/records.py)."""
         try:
             if writes and not path.parent.is_dir():
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -99,7 +102,8 @@ class FeatureStore(Closing):
         except OSError as error:
             raise self._no_space(error) from error
         try:
-            self._open({"fit": manifest.fit, "shape": list(manifest.feature.shape)})
+            shape = list(manifest.feature.shape)
+            self._open({"fit": manifest.fit, "shape": shape, "by": own_token()})
         except BaseException:
             self._file.close()
             raise
@@ -175,8 +179,10 @@ class FeatureStore(Closing):
         try:
             sound = 0
             for offset, length, found in self._records():
-                if offset == 0 and found != about:
-                    break
+                if offset == 0:
+                    if {**found, "by": ""} != {**about, "by": ""}:
+                        break
+                    self.foreign = not about["by"] or found.get("by") != about["by"]
                 sound = offset + length
                 self._find(found, offset, length)
             size = os.fstat(self._file.fileno()).st_size

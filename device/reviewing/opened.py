@@ -34,6 +34,8 @@ class Asked:
     runtime: str | None = None
     trust: bool = False
     """Whether the bundle's programs may be run."""
+    key: str | None = None
+    """The public key that the bundle must be signed with."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,9 @@ def open_reviewed(asked: Asked, bundle_beside: Path | None = None) -> Opened:
             "what it says at the end of events.jsonl"
         )
     places = _Places(asked.run, started)
-    bundle = open_bundle(asked.bundle or bundle_beside or places.named("bundle"), asked.trust)
+    bundle = open_bundle(
+        asked.bundle or bundle_beside or places.named("bundle"), asked.trust, asked.key
+    )
     state = asked.state or folder.best
     stored, info = open_state(state, bundle.manifest)
     stored.close()

@@ -38,6 +38,7 @@ class Named(TypedDict, total=False):
     former: Former
     replay_bytes: int
     trust_bundle: bool
+    require_signature: Path
 
 
 def train(
@@ -56,7 +57,7 @@ def train(
     `resume` goes on with a stopped run in that folder. `start` is a state to begin from,
     or "random" for a classifier that is drawn instead of solved for; `former` names a run to go on
     from, with other pictures or classes, and `replay_bytes` is how much this one keeps for that.
-    `trust_bundle` is as in `open_bundle`.
+    `trust_bundle` and `require_signature` are as in `open_bundle`.
     `listeners` hear what happens. Once `stop.request()` was called, from a listener
     or another thread, the state is saved after the step and StopRequested is raised. Raises
     MobileTLError for anything else that ends a run.
@@ -68,7 +69,7 @@ def train(
     given = {name: value for name, value in named.items() if name in KNOWN}
     if isinstance(start, str):
         given["start"] = start
-    cache = named.get("cache")
+    cache, key = named.get("cache"), named.get("require_signature")
     options = Options(
         bundle=Path(bundle),
         data=Path(data),
@@ -82,5 +83,6 @@ def train(
         former=named.get("former"),
         replay_bytes=named.get("replay_bytes", REPLAY_BYTES),
         trust=named.get("trust_bundle", False),
+        key=None if key is None else Path(key),
     )
     return train_with(options, listeners, stop, None if isinstance(start, str) else start)

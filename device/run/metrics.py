@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mobiletl.device.bundle.replacing import open_appended, replacing
-from mobiletl.device.bundle.schema import number
+from mobiletl.device.bundle.schema import integer, number
 from mobiletl.device.refusals import cannot_read, cannot_write
 from mobiletl.device.run.events import Epoch, EpochMetrics, Event, Started
 from mobiletl.device.run.lines import read_lines, sealed
@@ -16,6 +16,8 @@ from mobiletl.device.run.listener import Listener
 
 # Epoch 0 is the state before training, of which there is none of these.
 OF_TRAINING = ("train_loss", "train_accuracy", "lr", "pictures_per_s")
+COUNTS = ("epoch", "step", "rss_bytes", "peak_bytes")
+_WHOLE = integer()
 # No figure of a run comes near.
 _FIGURE = number(minimum=-1e18, maximum=1e18)
 
@@ -72,5 +74,5 @@ def _row(values: dict[str, Any]) -> EpochMetrics | None:
     problems: list[str] = []
     for name, value in named.items():
         if value is not None or name not in OF_TRAINING:
-            _FIGURE(value, name, problems)
+            (_WHOLE if name in COUNTS else _FIGURE)(value, name, problems)
     return None if problems else EpochMetrics(**named)

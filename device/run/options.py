@@ -75,6 +75,8 @@ class Options:
     """How much of its pictures the run may keep for the next one."""
     trust: bool = False
     """Whether the bundle's programs may be run (sessions/trust.py)."""
+    key: Path | None = None
+    """The public key that the bundle must be signed with (bundle/signature.py)."""
 
 
 @dataclass(frozen=True)

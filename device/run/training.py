@@ -81,7 +81,7 @@ def _train(
     start: Start | None,
 ) -> Outcome:
     started = time.monotonic()
-    bundle = open_bundle(options.bundle, options.trust)
+    bundle = open_bundle(options.bundle, options.trust, options.key)
     opened = open_run(options, bundle, start)
     run = _Run(options, bundle, opened, SkippedFiles(opened.dataset), started)
     run.check_memory()

@@ -9,6 +9,7 @@ remembered, together with the runtime's release, and so is one that this user ex
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import os
 import signal
 import subprocess
@@ -150,6 +151,8 @@ def quiet() -> None:
     nowhere = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):
         os.dup2(nowhere, stream)
+    sys.stdout = sys.stderr = os.fdopen(nowhere, "w")
+    faulthandler.disable()
     with contextlib.suppress(ImportError, OSError, ValueError):
         import resource
 

@@ -47,6 +47,7 @@ def open_session(
             f"the state does not fit the bundle for {classes} classes: {joined(problems)}"
         )
     if row.in_bundle:
+        _check_files(bundle, row)
         require_trust(bundle, row)
         rehearse(bundle, row)
     opener: Opener = importlib.import_module(row.module).open_session
@@ -79,7 +80,6 @@ def choose_runtime(bundle: Bundle, name: str | None = None) -> Runtime:
     _refuse_twins(wanted)
     for row in wanted:
         if row.installed():
-            _check_files(bundle, row)
             return row
     ways = "; ".join(f"{row.name} comes by: {row.install}" for row in wanted)
     raise MissingDependency(

@@ -87,7 +87,7 @@ def _teach(
     options: Options, claim: Claim, listeners: Sequence[Listener], stop: StopFlag | None
 ) -> Taught:
     began = time.monotonic()
-    bundle = open_bundle(options.bundle, options.trust)
+    bundle = open_bundle(options.bundle, options.trust, options.key)
     if bundle.manifest.classifier is None:
         raise BadBundle(
             "the network's last layer has no bias, so that no classifier can be solved for; "

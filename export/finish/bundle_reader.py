@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +15,9 @@ from mobiletl.core.errors import UsageError
 from mobiletl.core.methods import Method
 from mobiletl.core.table import Named
 from mobiletl.device.bundle.bundle import read_manifest
-from mobiletl.device.bundle.digest import file_digest
+from mobiletl.device.bundle.graph_scan import graph_bytes_problem
 from mobiletl.device.bundle.manifest import Manifest
+from mobiletl.device.bundle.outside_file import OddFile, inside_problem, read_outside
 from mobiletl.device.errors import BadBundle
 from mobiletl.export.own_file import is_own
 from mobiletl.export.own_method import method_named
@@ -74,6 +76,9 @@ def read_bundle(path: Path, model: str | None = None, method: str | None = None)
             "graphs the frozen layers are read from; export it again with --runtimes onnxruntime"
         )
     files = runtimes[RUNTIME].files
+    missing = [role for role in ("features", "predict") if role not in files]
+    if missing:
+        raise BadBundle(f"{path} names no {' and no '.join(missing)}; export the bundle again")
     graphs = {role: _graph(path, manifest, files[role]) for role in ("features", "predict")}
     return HostBundle(path, manifest, backbone, way, **graphs)
 
@@ -99,12 +104,16 @@ def _chosen(
 def _graph(path: Path, manifest: Manifest, name: str) -> onnx.ModelProto:
     file = path / name
     try:
-        if file_digest(file) != manifest.files[name].sha256:
-            raise BadBundle(
-                f"{file} has another SHA-256 than the manifest's; copy the bundle again"
-            )
-        return onnx.load_from_string(file.read_bytes())
+        content = read_outside(file, manifest.files[name].bytes, follow=False)
+    except OddFile as error:
+        raise BadBundle(f"{file} {error}; copy the bundle again") from error
     except OSError as error:
         raise BadBundle(
             f"{file} cannot be read ({error.strerror}); copy the bundle again"
         ) from error
+    if hashlib.sha256(content).hexdigest() != manifest.files[name].sha256:
+        raise BadBundle(f"{file} has another SHA-256 than the manifest's; copy the bundle again")
+    problem = inside_problem(path, name) or graph_bytes_problem(content)
+    if problem:
+        raise BadBundle(f"{file} {problem}; export the bundle again")
+    return onnx.load_from_string(content)

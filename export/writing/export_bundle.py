@@ -9,10 +9,12 @@ import numpy.typing as npt
 import onnx
 import torch
 
+from mobiletl.core.errors import UnsupportedModel
 from mobiletl.core.optimizers import find_optimizer
 from mobiletl.core.saved import find_saved
 from mobiletl.core.step import TrainingStep
 from mobiletl.core.transfer import check_resolution
+from mobiletl.device.bundle.graph_scan import graph_bytes_problem
 from mobiletl.export.memory.at_rest import runtime_at_rest
 from mobiletl.export.memory.plan import GraphPlan, plan_graph
 from mobiletl.export.memory.verifier import verify_plan
@@ -47,6 +49,7 @@ def export_bundle(request: Request) -> Path:
         artifacts = {row.name: build_artifact(row, parts, graphs) for row in runtimes}
     plans = {name: _plan(model) for name, model in graphs.by_name().items()}
     contents = {name: model.SerializeToString() for name, model in graphs.by_name().items()}
+    _require_openable(contents)
     at_rest = runtime_at_rest(contents, sum(plan.weights for plan in plans.values()))
     files = {
         path: artifact.files[role].content
@@ -85,6 +88,17 @@ def _plan(model: onnx.ModelProto) -> GraphPlan:
     for batch, classes in _VERIFIED_AT:
         verify_plan(model, plan, batch, classes)
     return plan
+
+
+def _require_openable(contents: dict[str, bytes]) -> None:
+    """Raise UnsupportedModel for graphs that a board would refuse to open."""
+    for name, content in contents.items():
+        problem = graph_bytes_problem(content)
+        if problem:
+            raise UnsupportedModel(
+                f"{name} {problem}: no board would open it; train fewer blocks, or add what is "
+                "missing to device/bundle/graph_rules.py"
+            )
 
 
 def _contiguous(

@@ -118,7 +118,7 @@ def _one_process(cases: list[tuple[str, int]], seed: int, folder: Path) -> Itera
 
 def _work(options: argparse.Namespace) -> None:
     """Run the listed cases, a line of JSON each; a watchdog ends the process after a hang."""
-    from runtime_tests.attacks.victims import KINDS, scene_at, warm_up
+    from runtime_tests.attacks.victims import KINDS, scene_at, warm_up, warm_up_weights
 
     warnings.simplefilter("ignore")
     answers = os.fdopen(os.dup(1), "w")
@@ -131,6 +131,8 @@ def _work(options: argparse.Namespace) -> None:
     for kind, case in cases:
         if kind not in warm:
             warm.add(kind)
+            if kind == "weights":
+                warm_up_weights(scene)
             _one(scene, KINDS[kind], kind, -1, options.seed)
         print(
             json.dumps(_one(scene, KINDS[kind], kind, case, options.seed)), file=answers, flush=True

@@ -14,6 +14,7 @@ import struct
 import zlib
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -276,9 +277,6 @@ def pictures(scene: Scene, draw: random.Random) -> tuple[int, str, str]:
 
 def weights(scene: Scene, draw: random.Random) -> tuple[int, str, str]:
     """Weights as a host reads them; they are those of the bundle's own state."""
-    from mobiletl.export.own_network import find_network
-    from mobiletl.export.weights.loading import weights_of
-
     content = (scene.bundle / "state.safetensors").read_bytes()
     file = scene.folder / "weights.safetensors"
     if draw.random() < 0.4:
@@ -295,7 +293,14 @@ def weights(scene: Scene, draw: random.Random) -> tuple[int, str, str]:
         torch.save({"a": torch.zeros(8), "b": {"c": torch.ones(2, 3)}}, file.with_suffix(".pth"))
         file = file.with_suffix(".pth")
         file.write_bytes(odd_bytes(file.read_bytes(), draw))
-    return _reading(lambda: weights_of(find_network("mbv2-0.35"), str(file)))
+    return _reading(partial(_weights_of, file))
+
+
+def _weights_of(file: Path) -> None:
+    from mobiletl.export.own_network import find_network
+    from mobiletl.export.weights.loading import weights_of
+
+    weights_of(find_network("mbv2-0.35"), str(file))
 
 
 KINDS: dict[str, Callable[[Scene, random.Random], tuple[int, str, str]]] = {
@@ -322,4 +327,15 @@ def warm_up(scene: Scene) -> None:
     _run_graphs(scene.bundle)
     quietly("review", scene.run, "--runtime", "fake", "--threads", "1")
     quietly("predict", *_state(scene))
+    scene.restore()
+
+
+def warm_up_weights(scene: Scene) -> None:
+    """Import PyTorch and what it imports when it first reads each kind of file."""
+    import torch
+
+    file = scene.folder / "weights.pth"
+    torch.save({"a": torch.zeros(8)}, file)
+    for path in (file, scene.bundle / "state.safetensors"):
+        _reading(partial(_weights_of, path))
     scene.restore()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import os
 import shlex
@@ -141,6 +142,19 @@ def test_both_ways_of_copying(server: Server, tool: ModuleType, tmp_path: Path) 
         assert (server.home / folder / "some files" / "a b.txt").read_text() == "text"
     with pytest.raises(tool.InstallError, match=r"copying to 127\.0\.0\.1 failed: "):
         board.copy([source], "no/such/folder", rsync=ways[0])
+
+
+def test_flags_for_pip_are_words_and_no_shell(server: Server, tool: ModuleType) -> None:
+    options = [flag.split("=", 1)[1] for flag in server.flags]
+    board = tool.Board("127.0.0.1", tuple(options))
+    (server.home / "mobiletl").mkdir()
+    pip = "; touch owned; echo $(touch owned) `touch owned`"
+    asked = argparse.Namespace(folder="mobiletl", python="/bin/true", pip_flags=pip)
+    with pytest.raises(tool.InstallError):
+        tool._environment(board, asked, "mobiletl.whl")
+    assert not list(server.home.rglob("owned"))
+    with pytest.raises(tool.InstallError, match=r"--pip-flags is .*No closing quotation"):
+        tool._words("--find-links 'a b")
 
 
 def test_nothing_listens(tmp_path: Path) -> None:

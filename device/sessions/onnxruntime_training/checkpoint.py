@@ -9,6 +9,7 @@ checkpoints but not set an optimizer's moments.
 from __future__ import annotations
 
 import struct
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Iterator
 
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from mobiletl.device.bundle.arrays import Floats, Tensors
 from mobiletl.device.errors import BadBundle
+from mobiletl.device.printable import one_line
 
 IDENTIFIER = b"ODTC"
 FLOAT = 1
@@ -40,19 +42,33 @@ class Values:
 
 def read_checkpoint(content: bytes) -> Values:
     """Return what `content` holds; raises BadBundle if it is no checkpoint of float32 tensors."""
-    return _Reader(content).values()
+    with _sound():
+        return _Reader(content).values()
 
 
 def with_values(content: bytes, values: Values) -> bytes:
-    """Return `content` with `values`, which must name exactly its tensors."""
-    reader = _Reader(content)
-    output = bytearray(content)
-    for name, table in reader.tensors():
-        tensor = values.tensors[name]
-        _append(output, reader.field(table, DIMS), np.array(tensor.shape, np.int64))
-        _append(output, reader.field(table, RAW), np.ascontiguousarray(tensor, np.float32))
-    struct.pack_into("<q", output, reader.step_place(), values.step)
-    return bytes(output)
+    """Return `content` with `values`, which must name exactly its tensors; raises BadBundle."""
+    with _sound():
+        reader = _Reader(content)
+        output = bytearray(content)
+        for name, table in reader.tensors():
+            tensor = values.tensors[name]
+            _append(output, reader.field(table, DIMS), np.array(tensor.shape, np.int64))
+            _append(output, reader.field(table, RAW), np.ascontiguousarray(tensor, np.float32))
+        struct.pack_into("<q", output, reader.step_place(), values.step)
+        return bytes(output)
+
+
+@contextmanager
+def _sound() -> Iterator[None]:
+    """References may lead anywhere: whatever reading them meets then is the file's fault."""
+    try:
+        yield
+    except (struct.error, ValueError, KeyError, OverflowError, StopIteration) as error:
+        raise BadBundle(
+            f"the checkpoint of onnxruntime-training cannot be read ({one_line(error)}); "
+            "export the bundle again"
+        ) from error
 
 
 def _append(output: bytearray, reference: int, array: NDArray[Any]) -> None:
@@ -85,19 +101,13 @@ class _Reader:
 
     def tensors(self) -> Iterator[tuple[str, int]]:
         """Name and table of each parameter and each moment."""
-        try:
-            module = self._reference(self._root(), MODULE)
-            for field in (TRAINED, FROZEN):
-                for table in self._members(module, field):
-                    yield self._text(table, NAME), table
-            for owner in self._members(self._group(), OWNERS):
-                for table in self._members(owner, MOMENTS):
-                    yield f"{self._text(table, NAME)}/{self._text(owner, OWNER)}", table
-        except struct.error as error:
-            raise BadBundle(
-                f"the checkpoint of onnxruntime-training is cut off ({error}); "
-                "export the bundle again"
-            ) from error
+        module = self._reference(self._root(), MODULE)
+        for field in (TRAINED, FROZEN):
+            for table in self._members(module, field):
+                yield self._text(table, NAME), table
+        for owner in self._members(self._group(), OWNERS):
+            for table in self._members(owner, MOMENTS):
+                yield f"{self._text(table, NAME)}/{self._text(owner, OWNER)}", table
 
     def step_place(self) -> int:
         """Where the step counter is."""

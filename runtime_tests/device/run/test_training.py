@@ -148,6 +148,29 @@ def test_a_cache_of_ones_own_is_kept_and_used_again(workshop: Workshop) -> None:
     assert_same_run(workshop, "one", "two")
 
 
+def test_maps_of_other_pictures_from_elsewhere_are_noticed(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sound records, each with the map of another picture, in a file of another machine."""
+    kept = workshop.folder / "cache"
+    workshop.train(replace(workshop.options("one", augment=False), cache=kept))
+    path = store_path(kept, workshop.manifest)
+    with FeatureStore(path, workshop.manifest) as store:
+        maps = list(store.maps())
+        path.rename(kept / "sound")
+        with FeatureStore(path, workshop.manifest) as swapped:
+            for stored, other in zip(maps, maps[1:] + maps[:1]):
+                content = store._data(other.offset, other.length)
+                assert content is not None
+                swapped.add(stored.picture, stored.view, stored.class_name, content)
+    monkeypatch.setenv("XDG_STATE_HOME", str(workshop.folder / "another machine"))
+    with pytest.raises(BadState, match=r"are not those of these pictures.*remove that file"):
+        workshop.train(replace(workshop.options("two", augment=False), cache=kept))
+    (kept / "sound").replace(path)
+    workshop.train(replace(workshop.options("three", augment=False), cache=kept))
+    assert_same_run(workshop, "one", "three")
+
+
 def test_every_view_of_a_picture_is_computed_once(workshop: Workshop) -> None:
     """17 pictures in three views and 4 in the central one, however many epochs there are."""
     workshop.train(workshop.options("run", views=3, epochs=9))

@@ -161,8 +161,20 @@ def test_wrong_shapes_are_our_bug_and_say_which_function(bundle: Bundle) -> None
 def test_a_file_that_is_no_graph(folder: Path) -> None:
     (folder / "onnxruntime" / "features.onnx").write_bytes(b"not a graph")
     reseal(folder)
+    with pytest.raises(BadBundle, match="is no ONNX file"):
+        open_bundle(folder)
+
+
+def test_a_graph_that_onnxruntime_does_not_take(folder: Path) -> None:
+    """A sound file, of a convolution that has no room for its kernel."""
+    onnx = pytest.importorskip("onnx")
+    file = folder / "onnxruntime" / "features.onnx"
+    model = onnx.load(str(file))
+    model.graph.node[2].attribute.append(onnx.helper.make_attribute("group", 5))
+    file.write_bytes(model.SerializeToString())
+    reseal(folder)
     images = np.zeros((1, 3, 8, 8), np.float32)
-    with opened(open_bundle(folder)) as session, pytest.raises(BadBundle, match="cannot load"):
+    with pytest.raises(BadBundle), opened(open_bundle(folder)) as session:
         session.features(images)
 
 
@@ -202,4 +214,5 @@ def reseal(folder: Path, extra: Any = None) -> None:
     document = tiny_document(folder)
     if extra is not None:
         document["state"].append({**extra, "dtype": "float32"})
+        document["memory"]["state"]["fixed"] += 4
     write_manifest(folder, document)
