@@ -14,7 +14,6 @@ from mobiletl.device.pictures.needs import needs_of
 from mobiletl.device.printable import printable
 from mobiletl.device.run.options import Options
 
-
 # So many bytes above what the plan has for any pictures are told.
 WORTH_SAYING = 5_000_000
 

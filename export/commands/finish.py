@@ -10,6 +10,7 @@ from pathlib import Path
 
 from mobiletl.core.errors import UsageError
 from mobiletl.device.commands.parser import Parser
+from mobiletl.export.commands.telling import telling
 from mobiletl.export.finish.finish import Order, finish
 from mobiletl.export.finish.formats import FORMATS
 
@@ -30,7 +31,8 @@ to paste:
 def main(argv: Sequence[str] | None = None) -> int:
     """Finish a state; errors of core/errors.py are the caller's to print."""
     flags = _parser().parse_args(argv)
-    result = finish(_order(flags))
+    with telling("mobiletl.export.weights"):
+        result = finish(_order(flags))
     if flags.json:
         answer: dict[str, object] = {
             "files": [str(p) for p in result.files],
@@ -69,6 +71,7 @@ def _order(flags: argparse.Namespace) -> Order:
         out=flags.out,
         model=flags.model,
         method=flags.method,
+        ema=flags.ema,
     )
 
 
@@ -99,6 +102,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="SOURCE",
         help="what the bundle was exported from: gives the frozen layers their own norms back",
     )
+    add("--ema", action="store_true", help="of --weights take the moving average beside them")
     add(
         "--model",
         metavar="FILE.py:FUNCTION",

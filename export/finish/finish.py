@@ -30,6 +30,7 @@ class Order:
     out: Path | None = None
     model: str | None = None
     method: str | None = None
+    ema: bool = False
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def finish(order: Order) -> Result:
     bundle = read_bundle(order.bundle, order.model, order.method)
     state = calibrated(read_state(order.state, bundle), bundle)
     with blamed("finished", order.model or "", order.method or ""):
-        finished = finished_network(bundle, state, order.weights)
+        finished = finished_network(bundle, state, order.weights, order.ema)
         difference = check_against_graphs(finished, bundle, state)
         contents, summary, skipped = _contents(row, finished, order)
     files = write_files(out, contents)

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from mobiletl.device.bundle.left_out import HIDDEN, OF_THE_SYSTEM
 from mobiletl.device.errors import BadPictures
 from mobiletl.device.pictures.dataset import open_dataset, validation_rows
 from mobiletl.device.pictures.needs import Needs
-from mobiletl.device.pictures.scan import HIDDEN, OF_THE_SYSTEM
 from runtime_tests.support.board.picture_folders import damage, write_pictures
 
 
