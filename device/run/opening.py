@@ -14,6 +14,7 @@ from mobiletl.device.printable import printable
 from mobiletl.device.run.checkpoints import Checkpoint, RunFolder, Settings, load_checkpoint
 from mobiletl.device.run.finding import find_pictures
 from mobiletl.device.run.former import FormerRun, open_former
+from mobiletl.device.run.limits import check_batch
 from mobiletl.device.run.options import DEFAULTS, VIEWS, Options, default_epochs
 from mobiletl.device.run.schedule import steps_per_epoch
 from mobiletl.device.sessions.runtimes import choose_runtime, static_batch
@@ -145,6 +146,7 @@ def _settle(
             f"{values['batch']}; export it again with --batch {values['batch']}, or choose another "
             "--runtime"
         )
+    check_batch(bundle.manifest, values["batch"])
     if not values["augment"]:
         values["views"] = 1
     known = checkpoint.class_names if checkpoint is not None else ()

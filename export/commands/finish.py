@@ -13,6 +13,7 @@ from mobiletl.device.commands.parser import Parser
 from mobiletl.export.commands.telling import telling
 from mobiletl.export.finish.finish import Order, finish
 from mobiletl.export.finish.formats import FORMATS
+from mobiletl.export.finish.opset import DEFAULT, LEAST, MOST
 
 EXAMPLES = """\
 to paste:
@@ -72,6 +73,8 @@ def _order(flags: argparse.Namespace) -> Order:
         model=flags.model,
         method=flags.method,
         ema=flags.ema,
+        opset=flags.opset,
+        softmax=flags.softmax,
     )
 
 
@@ -113,6 +116,13 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE.py:NAME",
         help="where a method of your own is defined, as for mobiletl export",
     )
+    add(
+        "--opset",
+        type=int,
+        help=f"onnx only: version of the operators, {LEAST} to {MOST} (default {DEFAULT}, which "
+        "nearly everything reads)",
+    )
+    add("--softmax", action="store_true", help="onnx only: probabilities come first, then logits")
     add("--out", type=Path, metavar="FILE", help="default: STATE's name with the format's suffix")
     add("--json", action="store_true", help="print one JSON object")
     return parser
