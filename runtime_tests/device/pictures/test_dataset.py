@@ -307,7 +307,7 @@ def test_what_this_user_may_not_read_has_its_own_reason(tmp_path: Path) -> None:
         "for one in open_dataset(Path('.'), 0.2, 0).skipped: print(one.path, '|', one.reason)"
     )
     # Each folder above has to let that user through.
-    for folder in (tmp_path, *tmp_path.parents[:2]):
+    for folder in (tmp_path, *list(tmp_path.parents)[:2]):
         folder.chmod(0o755)
     command = [sys.executable, "-c", program, str(tmp_path)]
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
