@@ -35,6 +35,8 @@ class Request:
     whole_graph: bool = False
     saved: str | None = None
     force: bool = False
+    ema: bool = False
+    """Take the moving average that a checkpoint has beside its weights."""
 
 
 @dataclass(frozen=True)

@@ -17,20 +17,11 @@ from mobiletl.device.bundle.decode import (
     decoding_bytes,
     unreadable,
 )
+from mobiletl.device.bundle.left_out import left_out
 from mobiletl.device.pictures.needs import Needs
 from mobiletl.device.pictures.outage import patiently
 
-# What systems, cameras and their programs leave in folders of pictures; in small letters.
-SYSTEM_FOLDERS = frozenset(
-    {
-        *("__macosx", "@eadir", "#recycle", "$recycle.bin", "recycler"),
-        *("system volume information", "lost+found", "lost.dir", "thumbnails", ".thumbnails"),
-    }
-)
-SYSTEM_FILES = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", ".ds_store", "icon\r"})
-OF_THE_SYSTEM = "made by the system or a program for itself"
 GONE = "gone since the folder was read"
-HIDDEN = "hidden: its name begins with a dot"
 # What this program keeps beside the pictures.
 OWN_FOLDER = ".mobiletl"
 
@@ -176,13 +167,6 @@ class Scan:
         if reason and path.name != OWN_FOLDER:
             self.skip(path, reason)
         return not reason
-
-
-def left_out(name: str, folder: bool = False) -> str:
-    """Return why nobody means a file or a folder of that name; empty where somebody may."""
-    if name.lower() in (SYSTEM_FOLDERS if folder else SYSTEM_FILES) or name.startswith("._"):
-        return OF_THE_SYSTEM
-    return HIDDEN if name.startswith(".") else ""
 
 
 def files_below(folder: Path) -> list[Path]:

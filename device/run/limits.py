@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Mapping
 
+from mobiletl.device.bundle.manifest import Manifest
 from mobiletl.device.errors import UsageError
 from mobiletl.device.pictures.layout import LAYOUTS
 from mobiletl.device.sessions.runtimes import MOST_THREADS
@@ -12,6 +13,8 @@ from mobiletl.device.sessions.runtimes import MOST_THREADS
 CLOSED_FORM = "closed-form"
 RANDOM = "random"
 STARTS = (CLOSED_FORM, RANDOM)
+# Pixels of a picture to one of the last map.
+STRIDES = 32
 # What a 32-bit float holds: a step takes its rate as one.
 LARGEST_LR = 3.4e38
 # The least a setting may be.
@@ -70,6 +73,25 @@ def problems_of(given: Mapping[str, Any], flags: bool = False) -> list[str]:
         name = _called("replay_mb", flags)
         problems.append(f"{name} is {given['replay_mb']}, expected at least 0")
     return problems
+
+
+def check_batch(manifest: Manifest, batch: int) -> None:
+    """Refuse a batch in which a norm sees one value a channel: such a value has no variance.
+
+    That is one picture whose map has become 1 x 1, which it is where the feature map is already, or
+    behind all strides of a network, which are 32. Raises UsageError.
+    """
+    _, height, width = manifest.feature.shape
+    smallest = height * width
+    if manifest.input.resolution >= STRIDES:
+        smallest = min(smallest, (manifest.input.resolution // STRIDES) ** 2)
+    has_statistics = any(entry.role == "statistic" for entry in manifest.state)
+    if has_statistics and batch * smallest == 1:
+        raise UsageError(
+            f"--batch 1 leaves norms that are trained one value a channel, because pictures of "
+            f"{manifest.input.resolution} pixels end in maps of 1 x 1; take --batch 2 or more, or "
+            f"export with a --resolution of {2 * STRIDES} or more"
+        )
 
 
 def below_least(given: Mapping[str, Any], least: Mapping[str, int], flags: bool) -> list[str]:

@@ -27,6 +27,7 @@ from mobiletl.device.run.begun import begun_settings
 from mobiletl.device.run.checkpoints import RunFolder, Settings
 from mobiletl.device.run.finding import find_pictures
 from mobiletl.device.run.former import FormerRun, open_former
+from mobiletl.device.run.limits import check_batch
 from mobiletl.device.run.options import DEFAULTS, VIEWS, Options, default_epochs
 from mobiletl.device.run.restoring import Checkpoint, load_checkpoint
 from mobiletl.device.run.schedule import steps_per_epoch
@@ -205,6 +206,7 @@ def _settle(
             f"{values['batch']}; export it again with --batch {values['batch']}, or choose another "
             "--runtime"
         )
+    check_batch(bundle.manifest, values["batch"])
     if not values["augment"]:
         values["views"] = 1
     dataset = find_pictures(options, bundle, values, names)

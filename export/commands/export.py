@@ -14,6 +14,7 @@ from mobiletl.core.methods import METHODS
 from mobiletl.core.optimizers import OPTIMIZERS
 from mobiletl.core.saved import SAVED
 from mobiletl.device.commands.parser import Parser
+from mobiletl.export.commands.telling import telling
 from mobiletl.export.own_file import short_name
 from mobiletl.export.runtimes import DEFAULT_RUNTIMES, RUNTIMES
 from mobiletl.export.weights.loading import embedded_facts
@@ -35,7 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Export a bundle; errors of core/errors.py are the caller's to print."""
     flags = _parser().parse_args(argv)
     request = _request(flags)
-    out = export_bundle(request)
+    with telling("mobiletl.export.weights"):
+        out = export_bundle(request)
     manifest = json.loads((out / "manifest.json").read_text("utf-8"))
     if flags.json:
         print(json.dumps({"bundle": str(out), "manifest": manifest}))
@@ -59,8 +61,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--weights",
         default="imagenet",
-        help="imagenet (downloaded; mbv2 and mbv3), demo (comes along), none, or a .safetensors or "
-        ".pth file (default imagenet)",
+        help="imagenet (downloaded; mbv2 and mbv3), demo (comes along), none, or a file: a "
+        ".safetensors, or a .pth or .ckpt as training scripts write it (default imagenet)",
+    )
+    parser.add_argument(
+        "--ema",
+        action="store_true",
+        help="take the moving average that a training script has kept beside its weights",
     )
     parser.add_argument(
         "--method",
@@ -143,6 +150,7 @@ def _request(flags: argparse.Namespace) -> Request:
         whole_graph=flags.whole_graph,
         saved=flags.saved,
         force=flags.force,
+        ema=flags.ema,
     )
 
 

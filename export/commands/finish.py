@@ -10,8 +10,10 @@ from pathlib import Path
 
 from mobiletl.core.errors import UsageError
 from mobiletl.device.commands.parser import Parser
+from mobiletl.export.commands.telling import telling
 from mobiletl.export.finish.finish import Order, finish
 from mobiletl.export.finish.formats import FORMATS
+from mobiletl.export.finish.opset import DEFAULT, LEAST, MOST
 
 EXAMPLES = """\
 to paste:
@@ -30,7 +32,8 @@ to paste:
 def main(argv: Sequence[str] | None = None) -> int:
     """Finish a state; errors of core/errors.py are the caller's to print."""
     flags = _parser().parse_args(argv)
-    result = finish(_order(flags))
+    with telling("mobiletl.export.weights"):
+        result = finish(_order(flags))
     if flags.json:
         answer: dict[str, object] = {
             "files": [str(p) for p in result.files],
@@ -69,6 +72,9 @@ def _order(flags: argparse.Namespace) -> Order:
         out=flags.out,
         model=flags.model,
         method=flags.method,
+        ema=flags.ema,
+        opset=flags.opset,
+        softmax=flags.softmax,
     )
 
 
@@ -99,6 +105,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="SOURCE",
         help="what the bundle was exported from: gives the frozen layers their own norms back",
     )
+    add("--ema", action="store_true", help="of --weights take the moving average beside them")
     add(
         "--model",
         metavar="FILE.py:FUNCTION",
@@ -109,6 +116,13 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE.py:NAME",
         help="where a method of your own is defined, as for mobiletl export",
     )
+    add(
+        "--opset",
+        type=int,
+        help=f"onnx only: version of the operators, {LEAST} to {MOST} (default {DEFAULT}, which "
+        "nearly everything reads)",
+    )
+    add("--softmax", action="store_true", help="onnx only: probabilities come first, then logits")
     add("--out", type=Path, metavar="FILE", help="default: STATE's name with the format's suffix")
     add("--json", action="store_true", help="print one JSON object")
     return parser

@@ -24,7 +24,7 @@ _FOLDER_SAYS_NO = (
 
 def require_writable(out: Path, suffix: str) -> None:
     """Raises UsageError if `out` exists or does not end as the format does."""
-    if out.suffix != suffix:
+    if not out.name.endswith(suffix):
         raise UsageError(f"--out {out}: expected a name that ends in {suffix}")
     if out.exists():
         raise UsageError(f"--out {out} exists; remove it or choose another name")

@@ -28,9 +28,12 @@ Tensors = dict[str, Tensor]
 _SAME_FOLD = 1e-5
 
 
-def finished_network(bundle: HostBundle, state: State, source: str | None) -> Finished:
+def finished_network(
+    bundle: HostBundle, state: State, source: str | None, ema: bool = False
+) -> Finished:
     """The network for the state's classes; the frozen layers get their norms back from the weights
-    `source`, where that is named. Raises UnsupportedModel, BadWeights or UsageError.
+    `source`, where that is named, or with `ema` from the moving average in it. Raises
+    UnsupportedModel, BadWeights or UsageError.
     """
     classes = len(state.class_names)
     backbone, transfer = bundle.backbone.build(classes), _prepared(bundle, classes)
@@ -44,7 +47,7 @@ def finished_network(bundle: HostBundle, state: State, source: str | None) -> Fi
         return Finished(network, {}, True, state.class_names, bundle.manifest, state.answers)
     tensors = finished_tensors(bundle, state)
     if source is not None:
-        tensors = unfolded(tensors, bundle, state, source)
+        tensors = unfolded(tensors, bundle, state, source, ema)
     network = _inference_network(backbone, tensors)
     return Finished(network, tensors, False, state.class_names, bundle.manifest, state.answers)
 
@@ -78,12 +81,14 @@ def finished_tensors(bundle: HostBundle, state: State) -> Tensors:
     return finished
 
 
-def unfolded(tensors: Tensors, bundle: HostBundle, state: State, source: str) -> Tensors:
+def unfolded(
+    tensors: Tensors, bundle: HostBundle, state: State, source: str, ema: bool = False
+) -> Tensors:
     """`tensors` with the frozen layers as they were before export, from the weights `source`.
 
     Raises BadWeights if those do not fold to what the bundle holds.
     """
-    weights = weights_of(bundle.backbone, source)
+    weights = weights_of(bundle.backbone, source, ema)
     if weights is None:
         raise BadWeights("--weights none names nothing to take the frozen layers from")
     norms = _norms(bundle.backbone.build(2))

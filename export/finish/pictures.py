@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from mobiletl.device.bundle.decode import UnreadablePicture
 from mobiletl.device.bundle.frame import frame_of
+from mobiletl.device.bundle.left_out import left_out
 from mobiletl.device.bundle.manifest import Input
 from mobiletl.device.bundle.prepare import prepare
 from mobiletl.device.errors import BadPictures
@@ -35,7 +36,7 @@ def picture_files(folder: Path) -> list[Path]:
 
     Raises BadPictures if there is none.
     """
-    found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+    found = sorted(path for path in folder.rglob("*") if _is_meant(path.relative_to(folder), path))
     if not found:
         raise BadPictures(
             f"--data {folder}: no picture ({', '.join(sorted(SUFFIXES))}) in this folder; name one "
@@ -43,6 +44,14 @@ def picture_files(folder: Path) -> list[Path]:
         )
     count = min(len(found), MOST)
     return [found[row * len(found) // count] for row in range(count)]
+
+
+def _is_meant(inside: Path, path: Path) -> bool:
+    """Whether a path is a picture by its name, and neither it nor a folder above is a system's."""
+    *folders, name = inside.parts
+    if path.suffix.lower() not in SUFFIXES or left_out(name) or not path.is_file():
+        return False
+    return not any(left_out(folder, folder=True) for folder in folders)
 
 
 def prepared(files: Sequence[Path], size: Input) -> Prepared:

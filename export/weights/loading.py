@@ -5,29 +5,27 @@
 | `imagenet` | torchvision's published file, for width 1.0 of the networks it has |
 | `demo`     | the small backbone that the package ships |
 | `none`     | nothing: the network keeps its random start |
-| a path     | `.safetensors`, or a `.pth`, under names that `names.py` knows |
+| a path     | `.safetensors`, or a `.pth` of some kind, under names that `names.py` knows |
 
-No pickle code is run: `.pth` files go through torch's restricted reader. The last linear layer of a
-file is dropped, whatever its classes: a board makes its own.
+`checkpoint.py` reads files, and runs no code of theirs. The last linear layer of a file is dropped,
+whatever its classes: a board makes its own.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from pickle import UnpicklingError
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from mobiletl.core.backbones import Backbone, find_backbone
 from mobiletl.core.errors import BadWeights, UsageError
-from mobiletl.device.bundle.tensors_header import header_of
 from mobiletl.export.own_network import find_network
+from mobiletl.export.weights.checkpoint import read_checkpoint, unprefixed
 from mobiletl.export.weights.download import IMAGENET, cache_folder, fetch
 from mobiletl.export.weights.names import foreign_names, under_our_names
 
@@ -49,37 +47,27 @@ def embedded_facts() -> EmbeddedFacts:
     return EmbeddedFacts(facts["model"], facts["resolution"])
 
 
-_TORCH_SUFFIXES = (".pth", ".pt", ".bin")
-# Training scripts wrap the tensors: timm's and many others', torchvision's reference scripts.
-_WRAPPERS = ("state_dict", "model")
-_PARALLEL_PREFIX = "module."
 # Counts batches; norms with a fixed momentum, as here, never read it.
 _COUNTER = "num_batches_tracked"
-_MALFORMED = (
-    UnpicklingError,
-    SafetensorError,
-    RuntimeError,
-    EOFError,
-    ValueError,
-    TypeError,
-    LookupError,
-    AttributeError,
-)
 _SHOWN = 3
+_LOG = logging.getLogger(__name__)
 
 
-def load_weights(source: str, model_name: str) -> dict[str, Tensor] | None:
+def load_weights(source: str, model_name: str, ema: bool = False) -> dict[str, Tensor] | None:
     """`weights_of` the network of that name."""
-    return weights_of(find_network(model_name), source)
+    return weights_of(find_network(model_name), source, ema)
 
 
-def weights_of(backbone: Backbone, source: str) -> dict[str, Tensor] | None:
+def weights_of(backbone: Backbone, source: str, ema: bool = False) -> dict[str, Tensor] | None:
     """float32 tensors for every key of the network but its last linear layer's; None for `none`.
 
     Fits `network.load_state_dict(weights, strict=False)`, which then misses that layer only. Raises
     UsageError where the named weights are of another network, BadWeights for a file that can't be
-    read or holds another network, NoNetwork if a download fails.
+    read or holds another network, NoNetwork if a download fails. With `ema` the moving average is
+    taken that a training script has kept of its weights.
     """
+    if ema and source in ("none", "imagenet", "demo"):
+        raise UsageError(f"--ema is for a checkpoint of your own, not for --weights {source}")
     if source == "none":
         return None
     if source == "imagenet":
@@ -89,16 +77,40 @@ def weights_of(backbone: Backbone, source: str) -> dict[str, Tensor] | None:
         path = EMBEDDED
     else:
         path = Path(source)
-    found = _read(path)
+    checkpoint = read_checkpoint(path, ema)
+    expected = _expected(backbone)
+    found, taken_off = _best_fitting(checkpoint.tensors, backbone, expected, path)
+    if checkpoint.story or taken_off:
+        story = checkpoint.story or f"{path}: weights taken"
+        _LOG.info("%s%s", story, f"; without '{taken_off}' before names" if taken_off else "")
     blame = f"{path}: not the weights of {backbone.name}"
     theirs = foreign_names(found, backbone.family.name)
     if theirs is not None:
         blame += f" under names we know: these are {theirs}"
-    ours = under_our_names(found, backbone.family.name)
+    return _fitted(found, expected, blame)
+
+
+def _best_fitting(
+    tensors: Mapping[str, Tensor],
+    backbone: Backbone,
+    expected: Mapping[str, torch.Size],
+    path: Path,
+) -> tuple[dict[str, Tensor], str]:
+    """The tensors under the network's names, and the prefix that had to come off for that."""
+    versions = [
+        (_renamed(version, backbone, path), prefix) for prefix, version in unprefixed(tensors)
+    ]
+    fitting = (row for row in versions if _needed(expected) <= row[0].keys())
+    return next(fitting, versions[-1])
+
+
+def _renamed(tensors: Mapping[str, Tensor], backbone: Backbone, path: Path) -> dict[str, Tensor]:
+    """The same tensors under the names of the network."""
+    ours = under_our_names(tensors, backbone.family.name)
     renamed = {backbone.family.rename(key): tensor for key, tensor in ours.items()}
     if len(renamed) < len(ours):
         raise BadWeights(f"{path}: {backbone.name} renames {len(ours)} keys to {len(renamed)} ones")
-    return _fitted(renamed, backbone, blame)
+    return renamed
 
 
 def _named(source: str, backbone: Backbone, models: tuple[str, ...]) -> str:
@@ -113,59 +125,26 @@ def _named(source: str, backbone: Backbone, models: tuple[str, ...]) -> str:
     )
 
 
-def _read(path: Path) -> dict[str, Tensor]:
-    """The tensors of a file, as they were stored."""
-    if path.is_dir():
-        raise BadWeights(f"{path} is a folder; name the file with the weights in it")
-    if not path.is_file():
-        raise BadWeights(f"{path}: no such file; --weights takes imagenet, demo, none or a path")
-    try:
-        if path.suffix == ".safetensors":
-            header_of(path)  # as the board does, before the library reads it
-            content: object = load_file(path)
-        elif path.suffix in _TORCH_SUFFIXES:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-        else:
-            raise BadWeights(f"{path}: {path.suffix or 'no suffix'}; expected .safetensors or .pth")
-    except OSError as error:
-        raise BadWeights(f"{path}: can't be read ({error.strerror or error})") from error
-    except _MALFORMED as error:
-        reason = str(error).partition("\n")[0]
-        raise BadWeights(
-            f"{path}: not a readable weights file ({reason}); "
-            "save the state_dict alone: tensors by name, no other objects"
-        ) from error
-    return _unwrapped(content, path)
-
-
-def _unwrapped(content: object, path: Path) -> dict[str, Tensor]:
-    """The dictionary of tensors inside what training scripts put around it."""
-    for wrapper in _WRAPPERS:
-        if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
-            content = content[wrapper]
-    if not isinstance(content, Mapping):
-        raise BadWeights(f"{path}: holds {type(content).__name__}, expected tensors by name")
-    tensors = {}
-    for key, value in content.items():
-        if not isinstance(key, str) or not isinstance(value, Tensor):
-            raise BadWeights(
-                f"{path}: {key!r} is {type(value).__name__}, expected tensors by name; "
-                "save the state_dict alone"
-            )
-        tensors[key.removeprefix(_PARALLEL_PREFIX)] = value
-    return tensors
-
-
-def _fitted(tensors: Mapping[str, Tensor], backbone: Backbone, blame: str) -> dict[str, Tensor]:
-    """`tensors` as float32, if they are exactly those of the network; counters start at zero."""
+def _expected(backbone: Backbone) -> dict[str, torch.Size]:
+    """The shapes of the network's tensors, but for its last linear layer's."""
     with torch.device("meta"):  # shapes without memory or random numbers
         network = backbone.build(classes=1)
-    expected = {
+    return {
         key: tensor.shape
         for key, tensor in network.state_dict().items()
         if not key.startswith(f"{network.classes_layer}.")
     }
-    needed = {key for key in expected if not key.endswith(_COUNTER)}
+
+
+def _needed(expected: Mapping[str, torch.Size]) -> set[str]:
+    return {key for key in expected if not key.endswith(_COUNTER)}
+
+
+def _fitted(
+    tensors: Mapping[str, Tensor], expected: Mapping[str, torch.Size], blame: str
+) -> dict[str, Tensor]:
+    """`tensors` as float32, if they are exactly those of the network; counters start at zero."""
+    needed = _needed(expected)
     found = {
         key: tensor
         for key, tensor in tensors.items()

@@ -71,7 +71,7 @@ def _prepare(request: Request) -> Parts:
     with torch.random.fork_rng():
         torch.manual_seed(0)  # without weights the same export gives the same bundle, too
         model = backbone.build(EXAMPLE_SIZE["K"])
-    weights = weights_of(backbone, request.weights)
+    weights = weights_of(backbone, request.weights, request.ema)
     if weights is not None:
         model.load_state_dict(weights, strict=False)
     saved = method.saved if request.saved is None else find_saved(request.saved)

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from mobiletl.device.bundle.left_out import HIDDEN, OF_THE_SYSTEM
 from mobiletl.device.errors import BadPictures
 from mobiletl.device.pictures.dataset import open_dataset, validation_rows
 from mobiletl.device.pictures.needs import Needs
-from mobiletl.device.pictures.scan import HIDDEN, OF_THE_SYSTEM
 from runtime_tests.support.board.picture_folders import damage, write_pictures
 
 
@@ -307,7 +307,7 @@ def test_what_this_user_may_not_read_has_its_own_reason(tmp_path: Path) -> None:
         "for one in open_dataset(Path('.'), 0.2, 0).skipped: print(one.path, '|', one.reason)"
     )
     # Each folder above has to let that user through.
-    for folder in (tmp_path, *tmp_path.parents[:2]):
+    for folder in (tmp_path, *list(tmp_path.parents)[:2]):
         folder.chmod(0o755)
     command = [sys.executable, "-c", program, str(tmp_path)]
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True)

@@ -58,8 +58,11 @@ def test_writes_and_says_so(
     out = tmp_path / "new folder" / "pets.onnx"
     assert run(bundle, state, "--to", "onnx", "--out", str(out), "--json") == 0
     printed = json.loads(capsys.readouterr().out)
-    assert printed == {"files": [str(out)], "classes": ["a", "b"]}
-    assert [p.name for p in out.parent.iterdir()] == ["pets.onnx"]
+    assert printed == {
+        "files": [str(out), str(out.with_suffix(".labels.txt"))],
+        "classes": ["a", "b"],
+    }
+    assert {p.name for p in out.parent.iterdir()} == {"pets.onnx", "pets.labels.txt"}
     assert run(bundle, state, "--to", "onnx", "--out", str(out)) == 2
     assert "exists; remove it" in capsys.readouterr().err
 

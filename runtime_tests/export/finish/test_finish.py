@@ -124,15 +124,40 @@ def check_facts(content: str, trained: Trained) -> None:
 def test_onnx_predicts_as_the_board(trained: Trained, tmp_path: Path) -> None:
     result = finish(trained.order("onnx", tmp_path / "pets.onnx"))
     assert result.difference <= TOLERANCE
-    assert [path.name for path in tmp_path.iterdir()] == ["pets.onnx"]
+    assert {path.name for path in tmp_path.iterdir()} == {"pets.onnx", "pets.labels.txt"}
+    assert (tmp_path / "pets.labels.txt").read_text("utf-8").splitlines() == list(CLASSES)
     for count in (12, 1):
         logits = run_onnx(tmp_path / "pets.onnx", trained.images[:count])
         np.testing.assert_allclose(logits, trained.logits[:count], atol=TOLERANCE, rtol=0)
     model = onnx.load(tmp_path / "pets.onnx")
     assert [value.name for value in model.graph.output] == ["logits"]
+    assert model.opset_import[0].version == 13
+    assert "ReduceMean" not in {node.op_type for node in model.graph.node}
     if trained.case in BACKBONE:
         assert {node.op_type for node in model.graph.node}.isdisjoint({"BatchNormalization", "Sub"})
     check_facts({p.key: p.value for p in model.metadata_props}["mobiletl"], trained)
+
+
+def test_onnx_predicts_as_the_board_in_opencv(masked: Trained, tmp_path: Path) -> None:
+    """A reader with code of its own; it takes `ReduceMean` otherwise than it is meant."""
+    cv2 = pytest.importorskip("cv2")
+    finish(masked.order("onnx", tmp_path / "pets.onnx", softmax=True))
+    network = cv2.dnn.readNetFromONNX(str(tmp_path / "pets.onnx"))
+    for image, logits in zip(masked.images, masked.logits, strict=True):
+        network.setInput(image[None])
+        (found,) = network.forward("probabilities")
+        shares = np.exp(logits - logits.max())
+        np.testing.assert_allclose(found, shares / shares.sum(), atol=TOLERANCE)
+
+
+def test_what_is_for_onnx_only_is_refused_elsewhere(masked: Trained, tmp_path: Path) -> None:
+    order = masked.order("torchscript", tmp_path / "pets.ts", softmax=True, opset=13)
+    with pytest.raises(UsageError, match="--opset, --softmax: only for --to onnx"):
+        finish(order)
+    (tmp_path / "pets.labels.txt").write_text("mine")
+    with pytest.raises(UsageError, match=r"pets\.labels\.txt exists"):
+        finish(masked.order("onnx", tmp_path / "pets.onnx"))
+    assert [path.name for path in tmp_path.iterdir()] == ["pets.labels.txt"]
 
 
 @pytest.mark.slow
@@ -316,7 +341,10 @@ def test_without_a_name_the_file_is_named_after_the_state(masked: Trained, tmp_p
     copied.write_bytes(masked.state.read_bytes())
     order = Order(masked.bundle, copied, "torchvision")
     assert [p.name for p in finish(order).files] == ["state-torchvision.safetensors"]
-    assert [p.name for p in finish(replace(order, to="onnx")).files] == ["state.onnx"]
+    assert [p.name for p in finish(replace(order, to="onnx")).files] == [
+        "state.onnx",
+        "state.labels.txt",
+    ]
 
 
 def test_formats_are_found_by_name() -> None:
