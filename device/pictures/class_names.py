@@ -8,8 +8,8 @@ from __future__ import annotations
 import unicodedata
 from typing import Iterable, Iterator
 
+from mobiletl.device.bundle.left_out import SYSTEM_FOLDERS
 from mobiletl.device.pictures.layout import TRAIN_FOLDERS, VALIDATION_FOLDERS
-from mobiletl.device.pictures.scan import SYSTEM_FOLDERS
 from mobiletl.device.printable import printable
 
 # Names of the parts of a data set, which `open_dataset` would not take for classes.
