@@ -7,7 +7,7 @@ from typing import Any
 
 from mobiletl.device.commands.flags import add_trust
 from mobiletl.device.memory.limit import parse_bytes
-from mobiletl.device.pictures.layout import LAYOUTS
+from mobiletl.device.pictures.layouts import LAYOUTS
 from mobiletl.device.run.expected import parse_seconds
 from mobiletl.device.run.limits import KNOWN, STARTS, problems_of
 from mobiletl.device.run.options import (

@@ -19,7 +19,8 @@ from mobiletl.device.bundle.decode import DECODING_LIMIT, UnreadablePicture
 from mobiletl.device.bundle.view import View
 from mobiletl.device.errors import BadPictures
 from mobiletl.device.pictures.kept_view import load_view
-from mobiletl.device.pictures.layout import AUTO, Layout, find_layout
+from mobiletl.device.pictures.layout import Layout, find_layout
+from mobiletl.device.pictures.layouts import AUTO
 from mobiletl.device.pictures.needs import Needs
 from mobiletl.device.pictures.scan import Picture, Scan, Skipped, files_below
 from mobiletl.device.printable import printable

@@ -18,11 +18,10 @@ from pathlib import Path
 from typing import Sequence
 
 from mobiletl.device.errors import BadPictures
+from mobiletl.device.pictures.layouts import AUTO, CLASSES, SPLIT
 from mobiletl.device.pictures.scan import Scan
 from mobiletl.device.printable import printable
 
-AUTO, CLASSES, SPLIT = "auto", "classes", "split"
-LAYOUTS = (AUTO, CLASSES, SPLIT)
 TRAIN_FOLDERS = ("train", "training", "train_set", "training_set", "trainset")
 VALIDATION_FOLDERS = (
     *("val", "validation", "valid", "val_set", "dev"),

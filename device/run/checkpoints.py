@@ -36,7 +36,7 @@ from mobiletl.device.bundle.state_file import (
 from mobiletl.device.bundle.stored_state import StoredState
 from mobiletl.device.bundle.view import View
 from mobiletl.device.errors import Diverged
-from mobiletl.device.pictures.layout import AUTO
+from mobiletl.device.pictures.layouts import AUTO
 from mobiletl.device.printable import printable
 from mobiletl.device.run.evaluation import Score
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Mapping
+from typing import TYPE_CHECKING, Any, Mapping
 
-from mobiletl.device.bundle.manifest import Manifest
 from mobiletl.device.errors import UsageError
-from mobiletl.device.pictures.layout import LAYOUTS
-from mobiletl.device.sessions.runtimes import MOST_THREADS
+from mobiletl.device.pictures.layouts import LAYOUTS
+from mobiletl.device.sessions.table import MOST_THREADS
+
+if TYPE_CHECKING:
+    from mobiletl.device.bundle.manifest import Manifest
 
 # Where a run begins that is given no state: the classifier is solved for, or drawn.
 CLOSED_FORM = "closed-form"

@@ -11,7 +11,7 @@ from mobiletl.device.bundle.bundle import Bundle
 from mobiletl.device.bundle.decode import DECODING_LIMIT
 from mobiletl.device.memory.plan import MemoryPlan
 from mobiletl.device.pictures.dataset import Dataset
-from mobiletl.device.pictures.layout import AUTO
+from mobiletl.device.pictures.layouts import AUTO
 from mobiletl.device.pictures.skipped import SkippedFiles
 from mobiletl.device.run.checkpoints import Position, RunFolder, Settings
 from mobiletl.device.run.limits import CLOSED_FORM

@@ -13,14 +13,12 @@ from mobiletl.device.bundle.schema import joined
 from mobiletl.device.errors import BadBundle, BadState, MissingDependency, UsageError
 from mobiletl.device.sessions.rehearsal import rehearse
 from mobiletl.device.sessions.session import Session
-from mobiletl.device.sessions.table import RUNTIMES, Runtime, known_runtime
+from mobiletl.device.sessions.table import MOST_THREADS, RUNTIMES, Runtime, known_runtime
 from mobiletl.device.sessions.trust import require_trust
 
 Opener = Callable[[Bundle, int, Tensors, int], Session]
 
 
-# More than any board has cores; thousands take minutes to start, and all of the memory.
-MOST_THREADS = 64
 # Both install a package named onnxruntime, each over the other's files.
 TWINS = ("onnxruntime", "onnxruntime-training-cpu")
 

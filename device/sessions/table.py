@@ -12,6 +12,9 @@ from dataclasses import dataclass
 
 from mobiletl.device.errors import UsageError
 
+# More than any board has cores; thousands take minutes to start, and all of the memory.
+MOST_THREADS = 64
+
 
 @dataclass(frozen=True)
 class Import:

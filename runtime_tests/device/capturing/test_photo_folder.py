@@ -13,7 +13,7 @@ from typing import Any, Iterator
 import numpy as np
 import pytest
 
-from mobiletl.device.bundle import whole_file
+from mobiletl.device.bundle import replacing
 from mobiletl.device.capturing.photo_folder import PhotoFolder
 from mobiletl.device.errors import NoSpace, UsageError
 from mobiletl.device.pictures.dataset import open_dataset
@@ -118,7 +118,7 @@ def test_a_disk_that_fails_while_writing(tmp_path: Path, monkeypatch: Any) -> No
     def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(whole_file.os, "fsync", full)
+    monkeypatch.setattr(replacing.os, "fsync", full)
     with pytest.raises(NoSpace, match="No space left"):
         folder.keep(PIXELS, "cat", time.time(), {})
     assert list((tmp_path / "cat").iterdir()) == []

@@ -172,7 +172,7 @@ def renamed_input(graph: Any) -> None:
 def test_graphs_that_do_not_fit_the_state(bundle: Path) -> None:
     state = write_state(bundle)
     damaged_graph(bundle, "predict", renamed_input)
-    with pytest.raises(BadBundle, match=r"reads classifier\.9\.weight"):
+    with pytest.raises(BadBundle, match=r"reads .*classifier\.\d\.weight"):
         finish(bundle, state)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from mobiletl.device.errors import BadPictures
 from mobiletl.device.pictures.dataset import open_dataset
-from mobiletl.device.pictures.layout import AUTO, CLASSES, SPLIT
+from mobiletl.device.pictures.layouts import AUTO, CLASSES, SPLIT
 from runtime_tests.support.board.picture_folders import write_pictures
 
 TWO = {"cat": 3, "dog": 3}
