@@ -14,7 +14,7 @@ pytest.importorskip("playwright")
 from playwright.sync_api import expect
 from studio_demo import SCENES
 
-from runtime_tests.support.studio_visitor import by_mouse
+from runtime_tests.support.studio_visitor import Visitor, by_mouse
 
 NAMES = [scene.name for scene in SCENES]
 PICTURES = 20
@@ -75,7 +75,12 @@ def test_only_with_the_keyboard(visit: Visit) -> None:
             keys.up(key)
         visitor.settle()
     visitor.sees_right_label("flower")
+    tidy_up(visitor)
 
+
+def tidy_up(visitor: Visitor) -> None:
+    """Rename a class, and delete one of its pictures, by keys alone."""
+    page, keys = visitor.page, visitor.page.keyboard
     visitor.tab_to("digit, rename")
     keys.press("Enter")
     keys.type("number")
