@@ -50,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--camera", metavar="SOURCE", help="a number, address, file or folder (default: none)")
     add("--width", type=int, help="pixels that the camera is asked for (default: its own)")
     add("--height", type=int, help="likewise")
-    add("--rate", type=float, help="frames a second that the camera is asked for (default: 15)")
+    add("--rate", type=float, help="frames a second (default: the camera's own; of files, 15)")
     add("--host", default=LOCAL, help=f"address to listen at (default: {LOCAL}, this board only)")
     add("--port", type=int, default=PORT, help=f"default: {PORT}")
     add(

@@ -94,6 +94,7 @@ def table(studio: Studio, streams: Streams, downloads: Downloads) -> list[Route]
         Route("/api/pictures/{id}", pictures.whole, methods=["GET"]),
         Route("/api/pictures/{id}/thumbnail", pictures.thumbnail, methods=["GET"]),
         Route("/api/versions/{id}/state", downloads.state, methods=["GET"]),
+        Route("/api/versions/{id}/onnx", downloads.onnx, methods=["GET"]),
         Route("/api/versions/{id}/review", downloads.review, methods=["GET"]),
     ]
 

@@ -174,6 +174,9 @@ class Training(Closing):
         self._closed.set()
         if self._thread.is_alive():
             self._thread.join(_CLOSING)
+        if self._process is not None and self._process.poll() is None:
+            # Python warns of a process that nobody waits for; this one is meant to go on.
+            self._process.returncode = 0
 
     def _run(self) -> None:
         while not self._closed.wait(INTERVAL):

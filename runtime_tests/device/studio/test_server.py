@@ -16,6 +16,8 @@ for package in ("httpx", "starlette", "uvicorn"):
 from PIL import Image  # noqa: E402
 
 from mobiletl.device.bundle.bundle import open_bundle  # noqa: E402
+from mobiletl.device.bundle.frame import Frame  # noqa: E402
+from mobiletl.device.bundle.prepare import prepare  # noqa: E402
 from mobiletl.device.pictures.dataset import open_dataset  # noqa: E402
 from mobiletl.device.prediction.predictor import open_predictor  # noqa: E402
 from runtime_tests.support.board.picture_folders import write_pictures  # noqa: E402
@@ -217,6 +219,31 @@ def test_minutes_become_as_many_epochs_as_fit(client: Client, photos: Path) -> N
     training = found["training"]
     assert training["state"] == "finished", training
     assert 1 <= training["epochs"] < 1000
+
+
+def test_the_file_for_inference_answers_as_the_version_does(
+    client: Client, bundle: Path, photos: Path, tmp_path: Path
+) -> None:
+    """Run by onnxruntime alone, on a picture that the page would show."""
+    pytest.importorskip("onnx")
+    import onnxruntime
+
+    client.teach(photos)
+    version = client.ask("teach")["id"]
+    first = client.get(f"/api/versions/{version}/onnx")
+    assert first.status_code == 200, first.text
+    assert f'filename="{version}.onnx"' in first.headers["content-disposition"]
+    assert client.get(f"/api/versions/{version}/onnx").content == first.content
+    session = onnxruntime.InferenceSession(first.content, providers=["CPUExecutionProvider"])
+    opened = open_bundle(bundle)
+    path = next((tmp_path / "camera").glob("*/*"))
+    logits = session.run(
+        ["logits"], {"images": prepare(Frame("x", path), opened.manifest.input)[None]}
+    )
+    state = tmp_path / "project" / "versions" / version / "state.safetensors"
+    with open_predictor(opened, state, threads=1) as predictor:
+        said = predictor.predict(path)
+    assert ("blue", "green", "red")[int(logits[0].argmax())] == said.label
 
 
 def test_a_phone_picture_is_kept_as_a_jpeg(client: Client, tmp_path: Path) -> None:
