@@ -51,6 +51,7 @@ class Album:
         self._lock = threading.RLock()
         self._classes: list[str] = []
         self._kept: dict[str, Kept] = {}
+        remove_temporaries(folder)
         for leaving in folder.glob(f"{LEAVING}*"):
             shutil.rmtree(str(leaving), ignore_errors=True)
         for home in sorted(folder.iterdir()):
