@@ -71,7 +71,7 @@ def _walk(photograph: Image.Image, count: int) -> Iterator[Image.Image]:
     """Move a window over a photograph, nearer and farther away, on a curve that does not repeat."""
     width, height = photograph.size
     for turn in np.linspace(0, 2 * np.pi, count, endpoint=False):
-        wide = width * (0.62 + 0.12 * np.sin(3 * turn))
+        wide = width * (0.62 + 0.12 * np.sin(3 * turn + 0.5))
         high = wide * FRAME[1] / FRAME[0]
         left = (width - wide) * (0.5 + 0.45 * np.sin(turn))
         top = (height - high) * (0.5 + 0.45 * np.sin(2 * turn + 1))

@@ -146,16 +146,18 @@ class Feed(Closing):
         return self._on and not self._held and not self._closed
 
     def _run(self) -> None:
-        failures = 0
+        failures, ended = 0, False
         while not self._closed:
             if not self.wants():
+                ended = False
                 with self._changed:
                     self._changed.wait_for(lambda: self._closed or self.wants(), 1.0)
                 continue
-            self._state = WAITING
-            seen = self._newest.number if self._newest else 0
+            # A film that begins anew is not away in between: a held button goes on.
+            self._state = self._state if ended else WAITING
+            seen, ended = self._newest.number if self._newest else 0, False
             try:
-                self._play()
+                ended = self._play()
             except MobileTLError as error:
                 self.message = printable(str(error))
             # A driver may raise anything; the studio goes on without a camera.
@@ -168,8 +170,8 @@ class Feed(Closing):
                 self._state = WAITING
                 self._wait(WAITS[min(failures, len(WAITS)) - 1])
 
-    def _play(self) -> None:
-        """Read frames until the camera ends, is lost, or is not wanted any more."""
+    def _play(self) -> bool:
+        """Read frames until the camera is lost or not wanted any more, or ends: then return True."""
         assert self.source is not None
         with open_stream(
             self.source, self._wanted, self._view, self._tell, _Unwanted(self)
@@ -184,8 +186,10 @@ class Feed(Closing):
                     if left > 0:
                         self._wait(left)
             # A video or a folder is played again; who stops a camera knows it.
-            except (CameraEnded, CameraStopped):
+            except (CameraEnded, CameraStopped) as end:
                 self.message = ""
+                return isinstance(end, CameraEnded)
+        return False
 
     def _publish(self, stream: CameraStream) -> None:
         frame = stream.read()

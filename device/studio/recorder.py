@@ -117,6 +117,8 @@ class Recorder(Closing):
         """Add a frame to a class, if it is worth it."""
         if name != self._selected:
             self._selection, self._selected = self._kept_of(name), name
+            # A flower before a wall is less sharp than the bookshelf that was recorded before it.
+            self._level = SharpnessLevel()
         look = look_at(pixels)
         judgement = self._selection.judge(look, self._level.share(look), self._rules)
         now = time.monotonic()

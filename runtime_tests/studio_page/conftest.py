@@ -49,6 +49,8 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def visit(browser: Any, bundle: Path, camera: Path, tmp_path: Path) -> Iterator[Callable[..., Any]]:
     """`visit(*flags, **context)` starts a studio and opens its page: a visitor and a studio.
 
+    Without `open_page` it is a studio alone; `context` is what Playwright makes a window of.
+
     What the page complained of fails the test in the end.
     """
     from runtime_tests.support.studio_server import studio
@@ -57,11 +59,15 @@ def visit(browser: Any, bundle: Path, camera: Path, tmp_path: Path) -> Iterator[
     with ExitStack() as open_ones:
         visitors = []
 
-        def start(*flags: str, camera_flags: bool = True, **context: Any) -> tuple[Any, Any]:
+        def start(
+            *flags: str, camera_flags: bool = True, open_page: bool = True, **context: Any
+        ) -> Any:
             seen = ("--camera", str(camera), "--rate", str(RATE)) if camera_flags else ()
             serving = open_ones.enter_context(
                 studio(bundle, tmp_path / "project", "--port", "0", *seen, *flags)
             )
+            if not open_page:
+                return serving
             page = open_ones.enter_context(browser.new_context(**context)).new_page()
             visitor = Visitor(page, serving.address)
             visitors.append(visitor)

@@ -38,6 +38,16 @@ class Studio:
         found = ADDRESS.search(self.said)
         return f"http://127.0.0.1:{found[1]}" if found else ""
 
+    def end(self) -> None:
+        """Press Ctrl-C, and wait."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+        try:
+            self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
     @property
     def code(self) -> str:
         """The pairing code."""
@@ -68,12 +78,7 @@ def studio(bundle: Path, project: Path, *flags: str) -> Iterator[Studio]:
             time.sleep(0.05)
         yield started
     finally:
-        process.send_signal(signal.SIGINT)
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        started.end()
         reader.join()
         assert process.stdout is not None
         process.stdout.close()

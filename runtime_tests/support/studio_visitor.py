@@ -7,17 +7,20 @@ camera apart by their colours, and knows nothing of when they change.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+from axe_playwright_python.sync_playwright import Axe
 from numpy.typing import NDArray
 from playwright.sync_api import Locator, Page, Request, expect
 from studio_demo import SCENES
 
 T = TypeVar("T")
+MOST_TABS = 120
 LOOKED_AT = 24  # frames of each scene of which a person remembers the colours
 # The mean colour of the picture that is on the page now, null while there is none.
 EYE = """() => {
@@ -152,9 +155,59 @@ class Visitor:
             with hold(self, button):
                 while self.scene() == name and self.count(name) < pictures:
                     self.page.wait_for_timeout(50)
-            # What was on its way when the button was let go is counted, too.
-            expect(self.page.locator(".stage .recording")).to_be_hidden()
-            self.page.wait_for_timeout(500)
+        self.settle()
+
+    def settle(self) -> None:
+        """Wait until what was on its way when a button was let go is counted, too."""
+        expect(self.page.locator(".stage .recording")).to_be_hidden(timeout=10_000)
+        self.page.wait_for_timeout(500)
+
+    def teach(self, names: list[str], pictures: int, hold: Hold) -> None:
+        """Make classes and record them."""
+        for name in names:
+            self.add_class(name)
+        self.record_as_seen(pictures, hold)
+
+    def upload(self, name: str, files: Sequence[Path]) -> str:
+        """Choose files for a class; what the page says of them in the end."""
+        card = self.card(name)
+        with self.page.expect_file_chooser() as chosen:
+            card.get_by_role("button", name=f"Upload pictures to {name}").click()
+        chosen.value.set_files([str(file) for file in files])
+        expect(card.locator(".upload progress")).to_be_hidden(timeout=60_000)
+        expect(card.locator(".upload")).to_be_visible()
+        return card.locator(".upload").inner_text().replace("\xa0", " ")
+
+    # --- without eyes or a mouse
+
+    def barriers(self) -> list[str]:
+        """What axe-core, a checker of accessibility, finds in the page as it is now."""
+        found = Axe().run(self.page).response["violations"]
+        return [
+            f"{one['id']}: {one['help']} ({node['html'][:120]})"
+            for one in found
+            for node in one["nodes"]
+        ]
+
+    def focused(self) -> str:
+        """The name of what has the focus."""
+        return str(
+            self.page.evaluate(
+                "(({activeElement: at}) => at.getAttribute('aria-label') "
+                "|| (at.labels && at.labels.length ? at.labels[0].textContent : at.textContent)"
+                ".trim())(document)"
+            )
+        )
+
+    def tab_to(self, name: str, back: bool = False) -> None:
+        """Press Tab until something of this name has the focus."""
+        passed = []
+        for _ in range(MOST_TABS):
+            self.page.keyboard.press("Shift+Tab" if back else "Tab")
+            passed.append(self.focused())
+            if passed[-1] == name:
+                return
+        raise AssertionError(f"{name!r} is not reached by Tab, only {sorted(set(passed))}")
 
     def record_as_seen(self, pictures: int, hold: Hold) -> None:
         """Record every class, whichever scene comes first."""
@@ -194,10 +247,12 @@ def by_key(visitor: Visitor, button: Locator, key: str = " ") -> Iterator[None]:
 @contextmanager
 def by_finger(visitor: Visitor, button: Locator) -> Iterator[None]:
     """Hold a button with a finger, on a page that was opened with touch."""
-    button.scroll_into_view_if_needed()
+    button.evaluate("(element) => element.scrollIntoView({block: 'center'})")
     box = button.bounding_box()
     assert box is not None
     point = {"x": box["x"] + box["width"] / 2, "y": box["y"] + box["height"] / 2}
+    under = "([x, y]) => document.elementFromPoint(x, y).textContent"
+    assert visitor.page.evaluate(under, list(point.values())) == button.inner_text()
     chromium = visitor.page.context.new_cdp_session(visitor.page)
     touch = "Input.dispatchTouchEvent"
     chromium.send(touch, {"type": "touchStart", "touchPoints": [point]})

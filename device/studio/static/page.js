@@ -67,6 +67,7 @@ function connected(yes) {
   const line = at("connection");
   if (yes && line.textContent) {
     tell("The board is there again.");
+    seen.again();
   }
   say(line, yes ? "" : "Connection lost, trying again …");
   if (!yes) {

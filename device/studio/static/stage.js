@@ -11,7 +11,7 @@ const AGAIN_MS = 2000;
 /* A label must last before a screen reader says it: live labels change many times a second. */
 const SPOKEN_AFTER_MS = 1200;
 
-/** The stage; `show(state)`, `answer(document)` and `watch(boolean)` move it. */
+/** The stage; `show(state)`, `answer(document)`, `watch(boolean)` and `again()` move it. */
 export function stage() {
   const image = make("img", { class: "live", alt: "Live picture of the camera" });
   const empty = make("div", { class: "empty" });
@@ -45,6 +45,7 @@ export function stage() {
     element,
     controls: controls.element,
     watch: watch.wanted,
+    again: watch.again,
     answer(document) {
       last = document;
       showAnswer();
@@ -139,6 +140,11 @@ function watching(image) {
   });
   document.addEventListener("visibilitychange", settle);
   return {
+    /** Ask anew: a stream that has died shows its last picture and may not say so. */
+    again() {
+      address = "";
+      settle();
+    },
     wanted(value) {
       wanted = value;
       settle();

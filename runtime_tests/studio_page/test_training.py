@@ -1,0 +1,174 @@
+"""Training on the page: watched, reloaded, stopped, used, reviewed, taken home."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+from PIL import Image
+
+pytest.importorskip("playwright")
+
+from playwright.sync_api import Page, expect
+from studio_demo import SCENES
+
+from runtime_tests.support.studio_visitor import Visitor, by_finger, by_mouse, until
+
+NAMES = [scene.name for scene in SCENES]
+PICTURES = 20
+EPOCHS = 6
+TRAINS_SECONDS = 180
+DESK: dict[str, Any] = {"viewport": {"width": 1200, "height": 900}}
+PHONE: dict[str, Any] = {
+    "viewport": {"width": 390, "height": 844},
+    "has_touch": True,
+    "is_mobile": True,
+}
+
+Visit = Callable[..., Any]
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.mark.parametrize("device", ["desk", "phone"])
+def test_training_and_all_that_follows(
+    visit: Visit, tmp_path: Path, camera: Path, device: str
+) -> None:
+    context, hold = (PHONE, by_finger) if device == "phone" else (DESK, by_mouse)
+    visitor, studio = visit("--host", "0.0.0.0", **context)
+    page = visitor.page
+    pair(visitor, studio.code)
+    visitor.teach(NAMES, PICTURES, hold)
+    # The camera stays in sight while its classes are recorded, and nothing is cut off.
+    assert page.locator("#stage").bounding_box()["y"] >= 0  # type: ignore[index]
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    planted = sorted(camera.glob("*-temple-*"))[5:35:15]
+    visitor.upload("flower", planted)
+
+    train(page)
+    watch(page)
+    version = page.locator(".versions .version").first
+    expect(version).to_contain_text("Trained")
+    expect(version).to_contain_text("% right")
+    use = version.get_by_role("button", name="Use")
+    if use.is_visible():
+        use.click()
+    expect(version).to_contain_text("in use")
+    expect(page.locator("#answer")).to_contain_text("trained version")
+    assert visitor.barriers() == []
+    for name in NAMES:
+        visitor.sees_right_label(name)
+
+    network = download(page, "Download ONNX", tmp_path)
+    for name in NAMES:
+        assert label_of(network, sorted(camera.glob(f"*-{name}-*"))[20]) == name
+    assert download(page, "Download the state", tmp_path).suffix == ".safetensors"
+
+    review(visitor, len(planted))
+
+    visitor.add_class("nothing")
+    expect(page.get_by_role("button", name="Train anew")).to_be_disabled()
+    expect(page.locator("#why-not")).to_contain_text("nothing has no pictures")
+
+
+def pair(visitor: Visitor, code: str) -> None:
+    """Try a wrong code, then the right one as the terminal shows it."""
+    page = visitor.page
+    assert visitor.barriers() == []
+    visitor.expected = ("403",)
+    page.get_by_label("Code").fill("0000 0000")
+    page.get_by_role("button", name="Pair").click()
+    expect(page.get_by_role("alert")).to_contain_text("not the code")
+    visitor.pair(f"{code[:4]} {code[4:]}")
+    visitor.expected = ()
+
+
+def review(visitor: Visitor, planted: int) -> None:
+    """Open the review of the newest version, and mend two of the planted wrong labels there."""
+    page = visitor.page
+    flowers, temples = visitor.count("flower"), visitor.count("temple")
+    page.get_by_role("link", name="Review").first.click()
+    expect(page.get_by_role("heading", name="Class by class")).to_be_visible(timeout=120_000)
+    assert visitor.barriers() == []
+    suspects = page.locator(".suspects").first.locator("li")
+    planted_ones = suspects.filter(has_text="labelled flower").filter(has_text="said temple")
+    expect(planted_ones).to_have_count(planted)
+    planted_ones.first.get_by_role("button", name="Move to temple").click()
+    expect(planted_ones.first).to_contain_text("Moved to temple")
+    planted_ones.last.get_by_role("button", name="Delete").click()
+    expect(planted_ones.last).to_contain_text("Deleted")
+    page.get_by_role("link", name="Back to the classes").click()
+    until(lambda: visitor.count("flower"), lambda count: count == flowers - 2, 10)
+    until(lambda: visitor.count("temple"), lambda count: count == temples + 1, 10)
+
+
+def train(page: Page) -> None:
+    """Start a training, reload the page, and see it finish."""
+    page.get_by_label("Epochs").fill(str(EPOCHS))
+    page.get_by_role("button", name="Start training").click()
+    expect(page.locator("#training")).to_contain_text("Training, epoch", timeout=90_000)
+    page.reload()
+    expect(page.locator("#training .status")).to_contain_text("epoch", timeout=30_000)
+
+
+def watch(page: Page) -> None:
+    panel = page.locator("#training")
+    # What is planned and what is measured stand in columns of their own.
+    assert panel.locator(".memory thead").inner_text().split() == ["planned", "measured"]
+    expect(panel).to_contain_text("Finished", timeout=TRAINS_SECONDS * 1000)
+    memory = panel.locator(".memory tbody").inner_text().replace("\xa0", " ").split()
+    assert memory[0] == "Memory"
+    assert float(memory[1]) > 0
+    assert float(memory[3]) > 0
+    panel.locator("summary").click()
+    assert panel.locator("details tbody tr").count() == EPOCHS + 1  # one is before the first
+    assert "%" in panel.locator(".status").inner_text()
+    assert panel.locator("svg path.val").count() == 2
+
+
+def download(page: Page, name: str, folder: Path) -> Path:
+    with page.expect_download(timeout=120_000) as begun:
+        page.get_by_role("button", name=name).first.click()
+    path = folder / begun.value.suggested_filename
+    begun.value.save_as(path)
+    return path
+
+
+def label_of(network: Path, picture: Path) -> str:
+    """What a downloaded network says of a picture, with nothing of ours in between."""
+    session = onnxruntime.InferenceSession(str(network), providers=["CPUExecutionProvider"])
+    facts = json.loads(session.get_modelmeta().custom_metadata_map["mobiletl"])
+    size = facts["input"]
+    image = Image.open(picture).convert("RGB")
+    grown = size["resize"] / min(image.size)
+    image = image.resize((round(image.width * grown), round(image.height * grown)), 2)
+    left, top = ((side - size["resolution"]) // 2 for side in image.size)
+    image = image.crop((left, top, left + size["resolution"], top + size["resolution"]))
+    values = (np.asarray(image, np.float32) / 255 - size["mean"]) / size["std"]
+    tensor = np.ascontiguousarray(values.transpose(2, 0, 1)[None], np.float32)
+    logits = session.run(["logits"], {session.get_inputs()[0].name: tensor})[0][0]
+    return str(facts["classes"][int(logits.argmax())])
+
+
+def test_a_training_is_stopped_and_goes_on(visit: Visit, camera: Path) -> None:
+    visitor, _ = visit(camera_flags=False)
+    page = visitor.page
+    expect(page.get_by_role("button", name="Start training")).to_be_disabled()
+    for name in NAMES[:2]:
+        visitor.add_class(name)
+        visitor.upload(name, sorted(camera.glob(f"*-{name}-*"))[:12])
+    page.get_by_label("Epochs").fill("60")
+    page.get_by_role("button", name="Start training").click()
+    panel = page.locator("#training")
+    expect(panel).to_contain_text("Training, epoch", timeout=90_000)
+    page.get_by_role("button", name="Stop", exact=True).click()
+    expect(panel).to_contain_text("Stopped", timeout=60_000)
+    page.get_by_role("button", name="Go on", exact=True).click()
+    expect(panel).to_contain_text("Training, epoch", timeout=90_000)
+    page.get_by_role("button", name="Stop", exact=True).click()
+    expect(panel).to_contain_text("Nothing is lost", timeout=60_000)
