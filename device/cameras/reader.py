@@ -15,7 +15,7 @@ from mobiletl.device.bundle.arrays import Pixels
 from mobiletl.device.cameras.base import Camera
 from mobiletl.device.cameras.warmup import warm_up
 
-# A frame that has waited this long for somebody to take it is of the past.
+# A frame that had waited this long when somebody asked for one is of the past.
 STALE_S = 0.5
 # So long after it was last asked, the thread passes over frames without decoding them.
 IDLE_S = 1.0
@@ -63,12 +63,16 @@ class Reader:
             if self._newest is None and self.failure is None:
                 self._changed.wait(seconds)
 
-    def take(self) -> Taken | None:
-        """Return the newest frame, once, if it has come lately; raises what ended the thread."""
+    def take(self, since: float) -> Taken | None:
+        """Return the newest frame, once; raises what ended the thread.
+
+        `since` is when somebody began to ask, by the monotonic clock: frames that came long before
+        are of the past.
+        """
         with self._changed:
             self._asked = time.monotonic()
             taken, self._newest = self._newest, None
-            if taken is not None and self._asked - self._came > STALE_S:
+            if taken is not None and since - self._came > STALE_S:
                 self.dropped += 1
                 taken = None
             if taken is None and self.failure is not None:
