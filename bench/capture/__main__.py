@@ -11,6 +11,7 @@ import argparse
 import sys
 import time
 from collections import deque
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -63,23 +64,41 @@ def _edges_of(pixels: NDArray[np.uint8]) -> float:
 
 
 def _sharpness(videos: list[Video]) -> None:
-    print(f"sharp (smear up to {SHARP} px) and blurred (from {BLURRED} px) frames let through")
+    print(
+        f"frames let through: sharp (smear up to {SHARP} px), and blurred ones (from {BLURRED} px)"
+    )
+    print(f"{'':30}{'sharp':>9}" + "".join(f"{f'light {light}':>12}" for light in LIGHTS))
     shots = [(shot, look, edges) for one in videos for shot, look, edges in one]
-    blur = np.array([shot.blur_px for shot, _, _ in shots])
+    truth = Truth(
+        np.array([shot.blur_px for shot, _, _ in shots]),
+        np.array([LIGHTS[row % len(LIGHTS)] for row, one in enumerate(videos) for _ in one]),
+    )
     ours = np.array([look.sharpness for _, look, _ in shots])
     edges = np.array([edges for _, _, edges in shots])
     beside = np.concatenate([_beside_recent(one) for one in videos])
     for least in (0.24, 0.28, 0.32, 0.36, 0.40):
-        _passed(f"fine by coarse detail >= {least:.2f}", ours >= least, blur)
+        _passed(f"fine by coarse detail >= {least:.2f}", ours >= least, truth)
     for least in (0.3, 0.5, 0.7):
-        _passed(f"variance >= {least:.1f} of recent", beside >= least, blur)
-    least = float(np.quantile(edges[blur <= SHARP], 0.05))
-    _passed(f"variance >= {least:.0f}", edges >= least, blur)
+        _passed(f"variance >= {least:.1f} of recent", beside >= least, truth)
+    least = float(np.quantile(edges[truth.blur_px <= SHARP], 0.05))
+    _passed(f"variance >= {least:.0f}", edges >= least, truth)
     print()
 
 
-def _passed(name: str, passed: NDArray[np.bool_], blur: NDArray[np.float64]) -> None:
-    print(f"{name:30}{passed[blur <= SHARP].mean():9.1%}{passed[blur >= BLURRED].mean():9.1%}")
+@dataclass(frozen=True)
+class Truth:
+    """Of each frame."""
+
+    blur_px: NDArray[np.float64]
+    light: NDArray[np.float64]
+
+
+def _passed(name: str, passed: NDArray[np.bool_], truth: Truth) -> None:
+    cells = f"{passed[truth.blur_px <= SHARP].mean():9.1%}"
+    for light in LIGHTS:
+        blurred = (truth.blur_px >= BLURRED) & (truth.light == light)
+        cells += f"{passed[blurred].mean():12.1%}"
+    print(f"{name:30}{cells}")
 
 
 def _beside_recent(one: Video) -> NDArray[np.float64]:

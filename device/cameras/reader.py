@@ -7,8 +7,10 @@ open, and is then read without this thread.
 
 from __future__ import annotations
 
+import atexit
 import threading
 import time
+import weakref
 from typing import Callable, NamedTuple
 
 from mobiletl.device.bundle.arrays import Pixels
@@ -49,6 +51,7 @@ class Reader:
         self.dropped = 0
         """Frames that nobody took."""
         self._thread = threading.Thread(target=self._run, name="camera", daemon=True)
+        _readers.add(self)
         self._thread.start()
 
     @property
@@ -83,10 +86,14 @@ class Reader:
         """Ask the thread to close the camera when its reading returns; wait for nothing."""
         self._closing = True
 
+    def join(self, seconds: float) -> None:
+        """Wait until the thread has ended, at most so long."""
+        self._thread.join(max(0.0, seconds))
+
     def close(self) -> None:
         """Close the camera; a reading that hangs is waited for a while, then left to itself."""
         self.leave()
-        self._thread.join(CLOSING_S)
+        self.join(CLOSING_S)
         if self.camera is not None and not self.camera.live:
             self.camera.close()
 
@@ -126,3 +133,19 @@ class Reader:
             self.camera = camera
             self._asked = time.monotonic()
             self._changed.notify_all()
+
+
+_readers: weakref.WeakSet[Reader] = weakref.WeakSet()
+
+
+@atexit.register
+def _leave_all() -> None:
+    """Let threads end before the interpreter does.
+
+    A thread that comes back from OpenCV while Python shuts down takes the whole process with it.
+    """
+    for reader in list(_readers):
+        reader.leave()
+    until = time.monotonic() + CLOSING_S
+    for reader in list(_readers):
+        reader.join(until - time.monotonic())

@@ -16,8 +16,10 @@ from mobiletl.device.cameras.warmup import BLACK, brightness
 
 # Short side, in pixels, at which sharpness is measured; more of it is more noise.
 SHARP_SIDE = 128
-# Of the Laplacian's variance: what noise has of it in little light counts for nothing.
-NOISE = 60.0
+# Of a variance of the Laplacian: the noise of little light makes up to about so much fine detail...
+NOISE = 20.0
+# ... and where there is hardly any coarse detail, fine detail is not held against it alone.
+LEAST_COARSE = 60.0
 # Side of the small picture.
 SMALL_SIDE = 24
 # Of 255: flat pictures differ by noise alone, which is not made larger than this.
@@ -68,7 +70,7 @@ def difference(small: Floats, others: Floats) -> Floats:
 def _sharpness(grey: Image.Image) -> float:
     side = min(SHARP_SIDE, *grey.size)
     fine, coarse = (_edges(grey, size) for size in (side, side // 2))
-    return fine / (coarse + NOISE)
+    return max(fine - NOISE, 0.0) / (coarse + LEAST_COARSE)
 
 
 def _edges(grey: Image.Image, side: int) -> float:

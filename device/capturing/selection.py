@@ -20,7 +20,7 @@ class Rules:
 
     sharpness: float = 0.32
     """See looks.Look; 0 lets all frames through."""
-    difference: float = 0.35
+    difference: float = 0.45
     """From each kept picture of its class, see looks.difference; 0 lets all frames through."""
 
 

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -139,15 +140,29 @@ def test_an_address_where_nothing_listens_is_refused_at_once_and_libraries_are_s
     assert "s3cret" not in line
 
 
-def test_an_address_that_never_answers_is_given_up():
-    with socket.socket() as silent:
-        silent.bind(("127.0.0.1", 0))
-        silent.listen(5)
-        address = f"rtsp://127.0.0.1:{silent.getsockname()[1]}/live"
-        began = time.monotonic()
-        with pytest.raises(NoCamera, match="has given no frame within 1 seconds"):
-            open_stream(address, patience=Patience(open_s=1))
-        assert time.monotonic() - began < 4
+@pytest.fixture
+def silent():
+    """An address where somebody listens and never answers."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(5)
+        yield f"rtsp://127.0.0.1:{listening.getsockname()[1]}/live"
+
+
+def test_an_address_that_never_answers_is_given_up(silent):
+    began = time.monotonic()
+    with pytest.raises(NoCamera, match="has given no frame within 1 seconds"):
+        open_stream(silent, patience=Patience(open_s=1))
+    assert time.monotonic() - began < 4
+
+
+def test_a_stop_ends_the_waiting_for_an_address_that_never_answers(silent):
+    stop = StopFlag()
+    threading.Timer(0.5, stop.request).start()
+    began = time.monotonic()
+    with pytest.raises(CameraStopped):
+        open_stream(silent, stop=stop)
+    assert time.monotonic() - began < 4
 
 
 def test_a_recording_behind_an_address_is_read_to_its_end(tmp_path):
@@ -209,3 +224,22 @@ def test_a_folder_ends(tmp_path):
         with pytest.raises(CameraEnded):
             stream.read()
     assert not stream.live
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="counts descriptors in /proc")
+def test_losses_leave_no_descriptor_and_no_thread_behind(server):
+    def held():
+        return sum(1 for _ in Path("/proc/self/fd").iterdir()), threading.active_count()
+
+    with open_stream(server.address, patience=QUICK) as stream:
+        before = None
+        for number in range(8):
+            server.kill()
+            server.start("--rate", "100")
+            numbers(stream, 50)
+            if number == 1:  # libraries keep a little from the first time on
+                before = held()
+        assert stream.losses == 8
+        assert held() == before
+    assert threading.active_count() == before[1] - 1
