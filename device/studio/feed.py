@@ -171,7 +171,7 @@ class Feed(Closing):
                 self._wait(WAITS[min(failures, len(WAITS)) - 1])
 
     def _play(self) -> bool:
-        """Read frames until the camera is lost or not wanted any more, or ends: then return True."""
+        """Read frames until the camera is lost or not wanted any more; return True if it ended."""
         assert self.source is not None
         with open_stream(
             self.source, self._wanted, self._view, self._tell, _Unwanted(self)

@@ -1,6 +1,6 @@
 """The pictures of docs/studio.md are made here, of the page as it is.
 
-    MOBILETL_FIGURES=docs/figures .venv/bin/python -m pytest runtime_tests/studio_page/test_figures.py
+    MOBILETL_FIGURES=docs/figures .venv/bin/python -m pytest runtime_tests/studio_page -k figures
 
 Without the variable they are made and thrown away.
 """
