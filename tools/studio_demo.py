@@ -1,6 +1,6 @@
 """The studio without a camera of one's own: real pictures are played as one.
 
-    python tools/studio_demo.py [--port 8000] [--anew] [words for `mobiletl studio` ...]
+    python tools/studio_demo.py [--port 8757] [--anew] [words for `mobiletl studio` ...]
 
 Exports the small backbone that the package ships, writes three scenes of scikit-learn's pictures
 as a folder of camera frames, and starts the studio on them. Needs no network. Writes
@@ -99,7 +99,7 @@ def typed(path: Path) -> Path:
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--port", default="8000", help="default: 8000")
+    parser.add_argument("--port", default="8757", help="default: 8757")
     parser.add_argument("--anew", action="store_true", help="forget what an earlier demo learned")
     flags, words = parser.parse_known_args(argv)
     os.chdir(REPOSITORY)
