@@ -57,7 +57,7 @@ function runWords(run) {
       "answers better; you can stop it and go on at any time."
     );
   }
-  const epoch = `epoch ${run.epoch} of ${run.epochs}`;
+  const epoch = `epoch ${run.epoch}${run.epochs ? ` of ${run.epochs}` : ""}`;
   return {
     starting: "Starting: the pictures are looked through …",
     training: run.epoch ? `Training, ${epoch}.` : "Training begins …",
