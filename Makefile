@@ -113,10 +113,10 @@ parity: build/host.installed build/ort-training.installed ## one training in eve
 figures: build/host.installed ## the papers' figures, ours beside theirs, as pictures and CSV: OUT
 	@$(BIN)/python tools/figures.py $(if $(filter command line,$(origin OUT)),--out $(OUT))
 
-board-install: build/host.installed ## put it and a bundle on a board over ssh: HOST BUNDLE SERVICE
+board-install: build/host.installed ## put it and a bundle on a board over ssh: HOST BUNDLE SERVICE STUDIO
 	@test -n "$(HOST)" || { echo "make: which board? make board-install HOST=pi@raspberrypi.local" >&2; exit 1; }
 	@$(BIN)/python tools/board_install.py $(HOST) $(if $(BUNDLE),--bundle $(BUNDLE)) \
-		$(if $(SERVICE),--service $(SERVICE)) $(BOARD_FLAGS)
+		$(if $(SERVICE),--service $(SERVICE)) $(if $(STUDIO),--studio) $(BOARD_FLAGS)
 
 emulate: build/host.installed ## train on an emulated board: BOARD (pi4, pi5, jetson-nano, pi-zero2, all) ENGINE
 	@$(BIN)/python -m emulation $(BOARD) $(if $(ENGINE),--engine $(ENGINE))

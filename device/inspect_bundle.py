@@ -13,16 +13,19 @@ from dataclasses import asdict
 from typing import Any, Sequence
 
 from mobiletl.device.bundle.bundle import Bundle, open_bundle
+from mobiletl.device.bundle.state_file import open_state
 from mobiletl.device.commands.parser import Parser
 from mobiletl.device.commands.table import guarded
 from mobiletl.device.errors import UsageError
 from mobiletl.device.memory import plan as memory
+from mobiletl.device.printable import printable
 from mobiletl.device.sessions.table import RUNTIMES, STOCK
 
 EXAMPLES = """\
 to paste:
   mobiletl inspect --bundle artifacts/mbv2
   mobiletl inspect --bundle artifacts/mbv2 --batch 4 --classes 3
+  mobiletl inspect --bundle artifacts/mbv2 --state runs/first/state.safetensors
   mobiletl inspect --bundle artifacts/mbv2 --json
 """
 
@@ -48,6 +51,7 @@ def _parser() -> argparse.ArgumentParser:
         "--runtime",
         help="plan for this one (default: onnxruntime, or the first that the bundle serves)",
     )
+    parser.add_argument("--state", metavar="FILE", help="say what a state of the bundle knows, too")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     return parser
 
@@ -63,10 +67,13 @@ def _inspect(options: argparse.Namespace) -> int:
         bundle.manifest, options.batch, options.classes, options.micro_batch, runtime
     )
     document = describe(bundle, memory_plan, options.batch, options.classes, runtime)
+    state = None if options.state is None else _state(bundle, options.state)
     if options.json:
-        print(json.dumps(document, indent=2))
-    else:
-        print(f"{_summary(document)}\n\n{memory.table(memory_plan)}")
+        print(json.dumps(document if state is None else {**document, "state": state}, indent=2))
+        return 0
+    print(f"{_summary(document)}\n\n{memory.table(memory_plan)}")
+    if state is not None:
+        print(f"\n{_state_summary(state)}")
     return 0
 
 
@@ -115,6 +122,34 @@ def describe(
             "total_bytes": memory_plan.total_bytes,
         },
     }
+
+
+def _state(bundle: Bundle, path: str) -> dict[str, Any]:
+    """Return what `--json` prints of a state, its settings left out; raises BadState."""
+    stored, info = open_state(path, bundle.manifest)
+    stored.close()
+    return {
+        "path": path,
+        "classes": list(info.class_names),
+        "epoch": info.epoch,
+        "step": info.step,
+        "seed": info.seed,
+        "best_accuracy": info.best_accuracy,
+        "view": None if info.view is None else info.view.document(),
+        "flags": None if info.view is None else info.view.flags(),
+    }
+
+
+def _state_summary(state: dict[str, Any]) -> str:
+    best = state["best_accuracy"]
+    rows = (
+        ("state", state["path"]),
+        ("classes", ", ".join(state["classes"])),
+        ("trained", f"{state['epoch']} epochs, {state['step']} steps"),
+        ("accuracy", "not evaluated" if best is None else f"{best:.1%} of the validation pictures"),
+        ("view", state["flags"] or "none kept: its pictures are not of a camera here"),
+    )
+    return "\n".join(printable(f"{name:<18}{value}") for name, value in rows)
 
 
 def _summary(document: dict[str, Any]) -> str:

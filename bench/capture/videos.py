@@ -1,4 +1,4 @@
-"""Videos whose every frame is known: what it shows, and how much it is blurred.
+"""Videos of which every frame is known: what it shows, and how much it is blurred.
 
 A camera of 480 x 360 pixels looks at a wall of real pictures at their own size. It rests, pans,
 zooms, shakes, loses its focus and gets too little light. Motion is averaged over half of a frame's
@@ -63,32 +63,23 @@ def video(files: list[Path], seed: int, seconds: float, light: float = 1.0) -> I
     while made < seconds * RATE:
         passage = PASSAGES[int(random.integers(len(PASSAGES)))]
         length = int(random.uniform(0.6, 2.2) * RATE)
+        way = float(random.uniform(0, 2 * np.pi))
         for row in range(length):
             former = (x, y, zoom)
-            x, y, zoom, focus = _moved(passage, row / length, former, random)
+            focus = 4.0 * float(np.sin(np.pi * row / length)) if passage == "focus" else 0.0
+            (x, y, zoom), way = _moved(passage, former, way, random)
             yield _shot(scene, former, (x, y, zoom), focus, light, passage, random)
             made += 1
 
 
 def _moved(
-    passage: str,
-    share: float,
-    at: tuple[float, float, float],
-    random: np.random.Generator,
-) -> tuple[float, float, float, float]:
-    """The next middle and zoom, and the deviation of the defocus."""
+    passage: str, at: tuple[float, float, float], way: float, random: np.random.Generator
+) -> tuple[tuple[float, float, float], float]:
+    """The next middle and zoom, and the way on; the wall's edges turn a camera round."""
     x, y, zoom = at
-    if share == 0:
-        _moved.way = random.uniform(0, 2 * np.pi)  # type: ignore[attr-defined]
-    way, speed, focus = _moved.way, 0.0, 0.0  # type: ignore[attr-defined]
-    if passage == "slow pan":
-        speed = 2.0
-    elif passage == "fast pan":
-        speed = 22.0
-    elif passage == "zoom":
+    speed = {"slow pan": 2.0, "fast pan": 22.0}.get(passage, 0.0)
+    if passage == "zoom":
         zoom *= 1.008 if way < np.pi else 1 / 1.008
-    elif passage == "focus":
-        focus = 4.0 * np.sin(np.pi * share)
     elif passage == "shake":
         speed, way = float(random.uniform(0, 14)), float(random.uniform(0, 2 * np.pi))
     step = speed + float(random.normal(0, 0.15))
@@ -96,10 +87,10 @@ def _moved(
     zoom = float(np.clip(zoom, 0.8, 1.6))
     half = (zoom * WIDTH / 2 + 2, zoom * HEIGHT / 2 + 2)
     if not half[0] < x < WALL[0] - half[0] or not half[1] < y < WALL[1] - half[1]:
-        _moved.way = way + np.pi  # type: ignore[attr-defined]
+        way += np.pi
     x = float(np.clip(x, half[0], WALL[0] - half[0]))
     y = float(np.clip(y, half[1], WALL[1] - half[1]))
-    return x, y, zoom, float(focus)
+    return (x, y, zoom), way
 
 
 def _shot(

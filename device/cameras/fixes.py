@@ -12,7 +12,8 @@ from typing import Sequence
 from mobiletl.device.cameras.devices import VideoDevice
 
 VENV = "python3 -m venv --system-site-packages .venv"
-INSTALL_OPENCV = 'pip install "mobiletl[cameras]"'
+# As the extra `cameras` of pyproject.toml; this line also works beside a copied runner.
+INSTALL_OPENCV = 'pip install "opencv-python-headless>=4.8,<4.12"'
 APT_OPENCV = f"sudo apt install -y python3-opencv, in an environment that sees it: {VENV}"
 APT_PICAMERA2 = "sudo apt install -y python3-picamera2"
 

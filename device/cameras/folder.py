@@ -12,6 +12,7 @@ from mobiletl.device.bundle.arrays import Pixels
 from mobiletl.device.bundle.decode import UnreadablePicture
 from mobiletl.device.bundle.frame import Frame
 from mobiletl.device.cameras.base import Camera, CameraEnded, CameraLost
+from mobiletl.device.cameras.pace import Pace
 from mobiletl.device.pictures.dataset import files_below
 
 # The short side of what it gives; no camera that a network of 224 pixels looks through needs more.
@@ -39,9 +40,8 @@ class FolderCamera(Camera):
         self._files = files_below(folder)
         if not self._files:
             raise CameraLost(f"folder {folder} holds no file to play; name a folder of pictures")
-        self._again, self._rate = again, rate
-        self._clock, self._wait = clock, wait
-        self._next, self._due, self._found = 0, clock(), False
+        self._again, self._pace = again, Pace(rate, clock, wait)
+        self._next, self._found = 0, False
 
     def read(self) -> Pixels:
         """Return the next picture, when its time has come."""
@@ -58,16 +58,8 @@ class FolderCamera(Camera):
             except UnreadablePicture:
                 continue
             self._found = True
-            self._keep_time()
+            self._pace.keep()
             return np.array(image, np.uint8)
 
     def close(self) -> None:
         """Nothing is held."""
-
-    def _keep_time(self) -> None:
-        if self._rate is None:
-            return
-        now = self._clock()
-        if now < self._due:
-            self._wait(self._due - now)
-        self._due = max(now, self._due) + 1 / self._rate

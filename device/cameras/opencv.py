@@ -1,4 +1,4 @@
-"""Cameras that OpenCV opens: V4L2 devices, addresses, video files, GStreamer pipelines.
+"""Cameras that OpenCV opens: addresses, video files, GStreamer pipelines; devices are in v4l2.py.
 
 OpenCV is imported when the first of them is opened. Its own messages are silenced, since they hold
 addresses with their passwords; what failed is said by the errors here.
@@ -8,28 +8,24 @@ from __future__ import annotations
 
 import importlib
 import os
-import sys
-from pathlib import Path
-from typing import Any, Callable, Sequence
+from typing import Any, Sequence
 
 import numpy as np
 
 from mobiletl.device.bundle.arrays import Pixels
 from mobiletl.device.cameras.addresses import shown_source
 from mobiletl.device.cameras.base import Camera, CameraEnded, CameraLost, Wanted
-from mobiletl.device.cameras.devices import video_devices
-from mobiletl.device.cameras.fixes import NO_GSTREAMER, NO_OPENCV, no_such_device, of_device
+from mobiletl.device.cameras.fixes import NO_GSTREAMER, NO_OPENCV
+from mobiletl.device.cameras.pace import Pace
 from mobiletl.device.errors import MissingDependency, NoCamera
 from mobiletl.device.printable import one_line
 
 # FFmpeg gives up by itself, so that no thread waits for a dead address for ever.
 OPEN_MS, READ_MS = 10_000, 5_000
+# Addresses under which there may be a file that ends.
+RECORDINGS = ("http://", "https://", "ftp://", "file://")
 # FFmpeg's level "quiet".
 QUIET = "-8"
-# V4L2_EXPOSURE_MANUAL of the kernel's v4l2-controls.h.
-MANUAL_EXPOSURE = 1
-# What most USB cameras send uncompressed at full rate; larger frames need MJPEG.
-SMALL_PIXELS = 640 * 480
 
 
 def load_opencv() -> Any:
@@ -51,11 +47,12 @@ class OpenCVCamera(Camera):
     """One open `cv2.VideoCapture`."""
 
     def __init__(
-        self, cv2: Any, capture: Any, name: str, live: bool, why: Callable[[], str] = str
+        self, cv2: Any, capture: Any, name: str, live: bool, rate: float | None = None
     ) -> None:
-        """Take over `capture`, which is open; `why` may say what keeps it from giving frames."""
-        self._cv2, self._capture, self._why = cv2, capture, why
+        """Take over `capture`, which is open; what is not live is played at `rate` a second."""
+        self._cv2, self._capture = cv2, capture
         self.name, self.live = name, live
+        self._pace = Pace(None if live else rate)
         self._frames = 0
 
     def read(self) -> Pixels:
@@ -68,6 +65,7 @@ class OpenCVCamera(Camera):
         if not found or frame is None:
             raise self._over()
         self._frames += 1
+        self._pace.keep()
         if frame.ndim == 2:
             return _pixels(cv2.cvtColor(frame, cv2.COLOR_GRAY2RGB))
         code = cv2.COLOR_BGRA2RGB if frame.shape[2] == 4 else cv2.COLOR_BGR2RGB
@@ -83,46 +81,14 @@ class OpenCVCamera(Camera):
             raise self._over()
         self._frames += 1
 
-    def lock_exposure(self) -> bool:
-        """Keep what the automatic exposure and white balance have found; True if they obey."""
-        cv2, capture = self._cv2, self._capture
-        exposure = capture.get(cv2.CAP_PROP_EXPOSURE)
-        capture.set(cv2.CAP_PROP_AUTO_WB, 0)
-        if not capture.set(cv2.CAP_PROP_AUTO_EXPOSURE, MANUAL_EXPOSURE):
-            return False
-        # A camera that does not tell its automatic exposure keeps what it has.
-        if exposure > 0:
-            capture.set(cv2.CAP_PROP_EXPOSURE, exposure)
-        return bool(capture.get(cv2.CAP_PROP_AUTO_EXPOSURE) == MANUAL_EXPOSURE)
-
     def close(self) -> None:
         """Release the device, the connection or the file."""
         self._capture.release()
 
     def _over(self) -> Exception:
         if self.live:
-            why = self._why()
-            return CameraLost(f"{self.name} gives no {'more ' if self._frames else ''}frames{why}")
+            return CameraLost(f"{self.name} gives no {'more ' if self._frames else ''}frames")
         return CameraEnded(f"all {self._frames} frames of {self.name} are played")
-
-
-def open_device(source: str, wanted: Wanted) -> Camera:
-    """Open a camera by its number or its file, as V4L2 where the system is Linux."""
-    cv2, name = load_opencv(), f"camera {shown_source(source)}"
-    linux = sys.platform.startswith("linux")
-    device: int | str = int(source) if source.isdigit() else source
-    capture = cv2.VideoCapture(device, cv2.CAP_V4L2 if linux else cv2.CAP_ANY)
-    path = f"/dev/video{source}" if source.isdigit() else source
-    if not capture.isOpened():
-        raise NoCamera(f"{name} cannot be opened{_why_not(path)}")
-    if wanted.width and wanted.height:
-        if wanted.width * wanted.height > SMALL_PIXELS:
-            capture.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter_fourcc(*"MJPG"))
-        capture.set(cv2.CAP_PROP_FRAME_WIDTH, wanted.width)
-        capture.set(cv2.CAP_PROP_FRAME_HEIGHT, wanted.height)
-    if wanted.rate:
-        capture.set(cv2.CAP_PROP_FPS, wanted.rate)
-    return OpenCVCamera(cv2, capture, name, live=True, why=lambda: _why_not(path))
 
 
 def open_address(source: str, wanted: Wanted) -> Camera:
@@ -134,9 +100,10 @@ def open_address(source: str, wanted: Wanted) -> Camera:
             f"{name} cannot be opened: nothing answers there, it refuses the password, or it is no "
             "video; open the same address in a player (ffplay, VLC) on this network"
         )
-    # A recording says how long it is, a live stream does not.
-    live = not capture.get(cv2.CAP_PROP_FRAME_COUNT) > 0
-    return OpenCVCamera(cv2, capture, name, live)
+    # A recording says how long it is; what RTSP servers say of a live stream is not to be believed.
+    recording = source.lower().startswith(RECORDINGS)
+    live = not (recording and capture.get(cv2.CAP_PROP_FRAME_COUNT) > 0)
+    return OpenCVCamera(cv2, capture, name, live, wanted.rate)
 
 
 def open_video(source: str, wanted: Wanted) -> Camera:
@@ -148,7 +115,7 @@ def open_video(source: str, wanted: Wanted) -> Camera:
             f"{name} is no video that OpenCV can read; play it elsewhere, or convert it with: "
             "ffmpeg -i FILE -c:v libx264 video.mp4"
         )
-    return OpenCVCamera(cv2, capture, name, live=False)
+    return OpenCVCamera(cv2, capture, name, live=False, rate=wanted.rate)
 
 
 def open_pipeline(source: str, wanted: Wanted) -> Camera:
@@ -162,23 +129,7 @@ def open_pipeline(source: str, wanted: Wanted) -> Camera:
         raise NoCamera(
             f"{name} cannot be opened; try it by itself: gst-launch-1.0 PIPELINE ! fakesink"
         )
-    return OpenCVCamera(cv2, capture, name, live=not _bounded(source))
-
-
-def _why_not(path: str) -> str:
-    """Say what keeps the device `path` from giving pictures, to follow a sentence about it."""
-    if not sys.platform.startswith("linux"):
-        return "; close other programs that use it, and allow this terminal to use the camera"
-    # A name of its own, such as /dev/v4l/by-id/..., is a link to the device.
-    real = os.path.realpath(path)
-    devices = video_devices()
-    device = next((one for one in devices if one.path == real), None)
-    if device is None and not Path(real).exists():
-        return f": {no_such_device(path, devices)}"
-    fix = None if device is None else of_device(device)
-    if fix is None:
-        return "; unplug it, plug it in again, and look at what the kernel says: sudo dmesg | tail"
-    return f": {fix}"
+    return OpenCVCamera(cv2, capture, name, not _bounded(source), wanted.rate)
 
 
 def _has_gstreamer(cv2: Any) -> bool:

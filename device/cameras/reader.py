@@ -7,15 +7,17 @@ open, and is then read without this thread.
 
 from __future__ import annotations
 
+import atexit
 import threading
 import time
+import weakref
 from typing import Callable, NamedTuple
 
 from mobiletl.device.bundle.arrays import Pixels
 from mobiletl.device.cameras.base import Camera
 from mobiletl.device.cameras.warmup import warm_up
 
-# A frame that has waited this long for somebody to take it is of the past.
+# A frame that had waited this long when somebody asked for one is of the past.
 STALE_S = 0.5
 # So long after it was last asked, the thread passes over frames without decoding them.
 IDLE_S = 1.0
@@ -49,6 +51,7 @@ class Reader:
         self.dropped = 0
         """Frames that nobody took."""
         self._thread = threading.Thread(target=self._run, name="camera", daemon=True)
+        _readers.add(self)
         self._thread.start()
 
     @property
@@ -63,12 +66,16 @@ class Reader:
             if self._newest is None and self.failure is None:
                 self._changed.wait(seconds)
 
-    def take(self) -> Taken | None:
-        """Return the newest frame, once, if it has come lately; raises what ended the thread."""
+    def take(self, since: float) -> Taken | None:
+        """Return the newest frame, once; raises what ended the thread.
+
+        `since` is when somebody began to ask, by the monotonic clock: frames that came long before
+        are of the past.
+        """
         with self._changed:
             self._asked = time.monotonic()
             taken, self._newest = self._newest, None
-            if taken is not None and self._asked - self._came > STALE_S:
+            if taken is not None and since - self._came > STALE_S:
                 self.dropped += 1
                 taken = None
             if taken is None and self.failure is not None:
@@ -79,10 +86,14 @@ class Reader:
         """Ask the thread to close the camera when its reading returns; wait for nothing."""
         self._closing = True
 
+    def join(self, seconds: float) -> None:
+        """Wait until the thread has ended, at most so long."""
+        self._thread.join(max(0.0, seconds))
+
     def close(self) -> None:
         """Close the camera; a reading that hangs is waited for a while, then left to itself."""
         self.leave()
-        self._thread.join(CLOSING_S)
+        self.join(CLOSING_S)
         if self.camera is not None and not self.camera.live:
             self.camera.close()
 
@@ -122,3 +133,19 @@ class Reader:
             self.camera = camera
             self._asked = time.monotonic()
             self._changed.notify_all()
+
+
+_readers: weakref.WeakSet[Reader] = weakref.WeakSet()
+
+
+@atexit.register
+def _leave_all() -> None:
+    """Let threads end before the interpreter does.
+
+    A thread that comes back from OpenCV while Python shuts down takes the whole process with it.
+    """
+    for reader in list(_readers):
+        reader.leave()
+    until = time.monotonic() + CLOSING_S
+    for reader in list(_readers):
+        reader.join(until - time.monotonic())

@@ -109,7 +109,7 @@ class CameraStream(Closing):
         while True:
             self._check_stop()
             try:
-                taken = self._reader.take()
+                taken = self._reader.take(since)
                 if taken is not None:
                     return taken
                 if time.monotonic() - since > self._patience.frame_s:
@@ -191,7 +191,7 @@ class CameraStream(Closing):
         """Tell once what is odd about the frames."""
         if self.count == 1:
             self._look_at_first(pixels)
-        if self._black < BLACK_FRAMES:
+        if self.live and self._black < BLACK_FRAMES:
             self._black = self._black + 1 if brightness(pixels) < BLACK else 0
             if self._black == BLACK_FRAMES:
                 self._tell(

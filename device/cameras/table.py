@@ -11,11 +11,11 @@ from mobiletl.device.cameras.base import Camera, Wanted
 from mobiletl.device.cameras.folder import FolderCamera
 from mobiletl.device.cameras.opencv import (
     open_address,
-    open_device,
     open_pipeline,
     open_video,
 )
 from mobiletl.device.cameras.picamera2 import is_picamera2, open_picamera2
+from mobiletl.device.cameras.v4l2 import is_device, open_device
 from mobiletl.device.errors import UsageError
 from mobiletl.device.printable import printable
 
@@ -36,17 +36,13 @@ def _folder(source: str, wanted: Wanted) -> Camera:
     return FolderCamera(Path(source), wanted.rate)
 
 
-def _is_device(source: str) -> bool:
-    return source.isdigit() or source.startswith("/dev/")
-
-
 KINDS: tuple[Kind, ...] = (
     Kind(
         "ribbon", "picamera2, a Raspberry Pi's camera on the ribbon", is_picamera2, open_picamera2
     ),
     Kind("pipeline", "a GStreamer pipeline ('... ! ...')", is_pipeline, open_pipeline),
     Kind("address", "an address (rtsp://..., http://...)", is_address, open_address),
-    Kind("device", "a number or file of a device (0, /dev/video0)", _is_device, open_device),
+    Kind("device", "a number or file of a device (0, /dev/video0)", is_device, open_device),
     Kind("folder", "a folder of pictures", lambda source: Path(source).is_dir(), _folder),
     Kind("video", "a video file", lambda source: Path(source).is_file(), open_video),
 )

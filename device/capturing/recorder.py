@@ -12,7 +12,7 @@ from mobiletl.device.bundle.frame import Frame
 from mobiletl.device.cameras.stream import CameraStream
 from mobiletl.device.capturing.looks import look_at
 from mobiletl.device.capturing.photo_folder import PhotoFolder
-from mobiletl.device.capturing.selection import Judgement, Rules, Selection, SharpnessLevel
+from mobiletl.device.capturing.selection import Judgement, Rules, Selection
 
 
 class Recorder:
@@ -30,12 +30,11 @@ class Recorder:
         """Pictures that were kept by this recorder, of all classes."""
         self.seen = 0
         """Frames that were judged for a class."""
-        self._level = SharpnessLevel()
         self._selections: dict[str, Selection] = {}
 
     def watch(self) -> None:
-        """Read a frame that belongs to no class: it tells how sharp this camera is."""
-        self._level.share(look_at(_pixels_of(self.stream.read())))
+        """Read a frame and leave it: the camera is heard while nobody records."""
+        self.stream.read()
 
     def record(self, name: str) -> Judgement:
         """Read a frame and keep it in class `name`, if it has what the rules ask for.
@@ -48,7 +47,7 @@ class Recorder:
         frame = self.stream.read()
         pixels = _pixels_of(frame)
         look = look_at(pixels)
-        judgement = selection.judge(look, self._level.share(look), self._rules)
+        judgement = selection.judge(look, self._rules)
         self.seen += 1
         if judgement.kept:
             time_s = time.time() if frame.time_s is None else frame.time_s

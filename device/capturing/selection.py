@@ -1,8 +1,7 @@
-"""Which frames are kept: those that are sharp, for this scene, and new to their class."""
+"""Which frames are kept: those that are sharp, and new to their class."""
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass
 from typing import Iterable
 
@@ -11,10 +10,6 @@ import numpy as np
 from mobiletl.device.bundle.arrays import Floats
 from mobiletl.device.capturing.looks import SMALL_SIDE, Look, difference
 
-# Frames whose sharpness makes the level that the next ones are held against; 2 seconds of a camera.
-RECENT = 50
-# The level is this share from below of their sharpness: the sharpest few may be a reflection.
-LEVEL = 0.9
 # Why a frame is not kept.
 BLACK, BLURRED, SAME = "black", "not sharp", "like a kept one"
 
@@ -23,9 +18,9 @@ BLACK, BLURRED, SAME = "black", "not sharp", "like a kept one"
 class Rules:
     """The least that a frame must have; docs/capture.md has the measurements behind both."""
 
-    sharpness: float = 0.5
-    """Of the level of the frames before it, 0 to 1; 0 lets all frames through."""
-    difference: float = 0.35
+    sharpness: float = 0.32
+    """See looks.Look; 0 lets all frames through."""
+    difference: float = 0.45
     """From each kept picture of its class, see looks.difference; 0 lets all frames through."""
 
 
@@ -34,7 +29,7 @@ class Judgement:
     """Whether a frame is kept and, as numbers, why."""
 
     sharpness: float
-    """Share of the recent level; above 1 for the sharpest."""
+    """See looks.Look."""
     difference: float | None
     """From the nearest kept picture of the class; None while there is none."""
     sharp: bool
@@ -56,23 +51,6 @@ class Judgement:
         return SAME if self.sharp else BLURRED
 
 
-class SharpnessLevel:
-    """How sharp the frames of a stream have been lately.
-
-    A wall is less sharp than a bookshelf however well it is in focus, so no number fits all scenes.
-    """
-
-    def __init__(self) -> None:
-        """Nothing was seen yet; the first frame is its own level."""
-        self._recent: deque[float] = deque(maxlen=RECENT)
-
-    def share(self, look: Look) -> float:
-        """Take in a frame, and return its sharpness as a share of the level."""
-        self._recent.append(look.sharpness)
-        level = float(np.quantile(np.array(self._recent), LEVEL))
-        return look.sharpness / level if level > 0 else 1.0
-
-
 class Selection:
     """What is kept of one class. A picture takes 2 kB."""
 
@@ -83,13 +61,14 @@ class Selection:
         for small in kept:
             self.add(small)
 
-    def judge(self, look: Look, sharpness: float, rules: Rules) -> Judgement:
-        """Judge a frame, whose `sharpness` is a share of the level; `add` it if it is kept."""
+    def judge(self, look: Look, rules: Rules) -> Judgement:
+        """Judge a frame; `add` it if it is kept."""
         nearest = None
         if self._count:
             nearest = float(difference(look.small, self._kept[: self._count]).min())
         new = nearest is None or nearest >= rules.difference
-        return Judgement(sharpness, nearest, sharpness >= rules.sharpness, new, look.black)
+        sharp = look.sharpness >= rules.sharpness
+        return Judgement(look.sharpness, nearest, sharp, new, look.black)
 
     def add(self, small: Floats) -> None:
         """Hold later frames against this one, too."""

@@ -66,9 +66,9 @@ def add_rules(parser: argparse.ArgumentParser) -> None:
         "--min-sharpness",
         type=float,
         default=rules.sharpness,
-        metavar="SHARE",
-        help="of the sharpness of the frames before it, which a frame must have to be kept "
-        "(default: %(default)g; 0 keeps blurred ones)",
+        metavar="S",
+        help="how sharp a frame must be to be kept (default: %(default)g; 0 keeps all; photographs "
+        "in focus have 0.3 to 1)",
     )
     add(
         "--min-difference",
@@ -228,7 +228,7 @@ def rules_of(flags: argparse.Namespace) -> Rules:
 def rules_problems(flags: argparse.Namespace) -> list[str]:
     """Say what is wrong with the flags of `add_rules`."""
     problems = []
-    for name, most in (("min_sharpness", 1.0), ("min_difference", 2.0)):
+    for name, most in (("min_sharpness", 2.0), ("min_difference", 2.0)):
         value = getattr(flags, name)
         if not 0 <= value <= most:
             flag = name.replace("_", "-")

@@ -118,9 +118,11 @@ class Album:
             self.revision += 1
 
     def rename_class(self, name: str, to: str) -> None:
-        """Call a class otherwise; raises Refused: 404 if somebody else has just done so."""
+        """Call a class otherwise; raises Refused, also (409) if somebody else has just done so."""
         with self._lock:
-            self.check_class(name)
+            if name not in self._classes:
+                shown = name[:80]
+                raise Refused(409, f"there is no class '{shown}' any more; somebody renamed it")
             if to == name:
                 return
             self._check_new(to, besides=name)

@@ -33,6 +33,7 @@ STREAM_QUALITY = 75
 # A folder or a video has no pace of its own.
 RATE_OF_FILES = 15.0
 RATE_OVER = 3.0
+SAID_SECONDS = 15.0
 _CLOSING = 3.0
 
 logger = logging.getLogger(__name__)
@@ -59,7 +60,7 @@ class Feed(Closing):
         self._encoded: tuple[int, bytes] = (0, b"")
         self._encoding = threading.Lock()
         self._on, self._closed, self._held = True, False, ""
-        self._pause = 0.0
+        self._pause, self._told_at = 0.0, float("-inf")
         self._times: deque[float] = deque(maxlen=100)
         self._told: Callable[[], None] = lambda: None
         self._thread = threading.Thread(target=self._run, name="camera", daemon=True)
@@ -171,7 +172,7 @@ class Feed(Closing):
                 self._wait(WAITS[min(failures, len(WAITS)) - 1])
 
     def _play(self) -> bool:
-        """Read frames until the camera is lost or not wanted any more; return True if it ended."""
+        """Read frames until the camera is lost or not wanted; return True where it has ended."""
         assert self.source is not None
         with open_stream(
             self.source, self._wanted, self._view, self._tell, _Unwanted(self)
@@ -198,12 +199,16 @@ class Feed(Closing):
         with self._changed:
             number = self._newest.number + 1 if self._newest else 1
             self._newest = Shot(number, pixels)
-            self._state, self.message = LIVE, ""
+            self._state = LIVE
+            # What a camera that works has to say (its frames are black, say) is to be read.
+            if time.monotonic() - self._told_at > SAID_SECONDS:
+                self.message = ""
             self._times.append(time.monotonic())
             self._changed.notify_all()
         self._told()
 
     def _tell(self, text: str) -> None:
+        self._told_at = time.monotonic()
         self.message = printable(text)
 
     def _wait(self, seconds: float) -> None:

@@ -75,7 +75,7 @@ class Live(Closing):
         self._revision = -1
         self._labels: dict[str, str] = {}
         self._unreadable: set[str] = set()
-        self._changed = True
+        self._changed = self._behind = True
         self._solved_at, self._solving = 0.0, 0.0
         self._frame, self._answered_at = 0, 0.0
         self._times: deque[float] = deque(maxlen=100)
@@ -188,7 +188,10 @@ class Live(Closing):
             self._labels = labels
             self._tell()
             self._revision = revision
+        elif not self._behind:
+            return False
         waiting = self._waiting()
+        self._behind = bool(waiting)
         until = time.monotonic() + STRETCH
         for picture in waiting:
             if time.monotonic() > until or self._asked or self._closed:

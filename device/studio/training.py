@@ -40,6 +40,8 @@ SCRIPT = Path(__file__).resolve().parents[1] / "train_on_board.py"
 INTERVAL = 0.4
 # What is left of a board's memory beside a plan.
 HEADROOM = 1.1
+# Epochs whose figures a page gets; a curve has no more points than that.
+MOST_SHOWN = 200
 # While a training runs beside it: seconds between two answers, and between two frames.
 ANSWER_PAUSE, FRAME_PAUSE = 0.5, 0.1
 ALONE = "paused while the board trains: its memory does not suffice for both"
@@ -160,10 +162,7 @@ class Training(Closing):
                 "loss": progress.loss,
                 "accuracy": progress.accuracy,
                 "seconds_left": progress.seconds_left if self.runs else None,
-                "history": [
-                    {"epoch": epoch, **figures}
-                    for epoch, figures in sorted(progress.history.items())
-                ],
+                "history": _thinned(progress),
                 "planned_mb": _megabytes(progress.planned_bytes),
                 "measured_mb": _megabytes(peak),
                 "message": progress.message,
@@ -313,6 +312,14 @@ class Training(Closing):
 
     def _events(self, version: str) -> Path:
         return RunFolder(self._versions.folder / version).events
+
+
+def _thinned(progress: Progress) -> list[dict[str, Any]]:
+    """Return the figures of epochs, of many some that are evenly spread, the newest among them."""
+    epochs = sorted(progress.history)
+    step = -(-len(epochs) // MOST_SHOWN) or 1
+    shown = epochs[::-1][::step][::-1]
+    return [{"epoch": epoch, **progress.history[epoch]} for epoch in shown]
 
 
 def _megabytes(size: float | None) -> float | None:

@@ -40,7 +40,7 @@ def test_without_a_library(tmp_path: Path) -> None:
     assert found(none, "camera").to_type == "sudo apt install -y python3-picamera2"
     elsewhere = replace(none, model="NVIDIA Jetson Nano Developer Kit")
     assert found(elsewhere, "camera").level == "note"
-    assert 'pip install "mobiletl[cameras]"' in found(elsewhere, "camera").to_type
+    assert 'pip install "opencv-python-headless' in found(elsewhere, "camera").to_type
     hidden = replace(none, system_picamera2=True)
     assert "--system-site-packages" in found(hidden, "camera").to_type
 

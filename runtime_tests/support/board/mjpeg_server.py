@@ -1,6 +1,7 @@
 """A network camera for tests: a process of its own that serves numbered frames as MJPEG.
 
     python mjpeg_server.py PORT [--first N] [--rate R] [--stall-after N] [--password P] [--black]
+        [--clock]
 
 A process can be killed in the middle of a frame, as a camera's power can.
 """
@@ -23,7 +24,7 @@ if __name__ == "__main__":
 
 import numpy as np
 
-from runtime_tests.support.board.numbered_frames import jpeg, numbered
+from runtime_tests.support.board.numbered_frames import BITS, jpeg, numbered
 
 READY_S = 20.0
 
@@ -69,6 +70,11 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def milliseconds() -> int:
+    """Return the time of day as a frame's number can hold it; it begins anew after 65 seconds."""
+    return int(time.time() * 1000) % (1 << BITS)
+
+
 class _Handler(BaseHTTPRequestHandler):
     options: Any
 
@@ -89,7 +95,7 @@ class _Handler(BaseHTTPRequestHandler):
                 time.sleep(3600)
             # The number is of the server, not of the connection, as the time of a camera is.
             with options.lock:
-                shown = next(options.numbers)
+                shown = milliseconds() if options.clock else next(options.numbers)
             pixels = np.zeros_like(numbered(0)) if options.black else numbered(shown)
             picture = jpeg(pixels)
             head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(picture)}\r\n\r\n"
@@ -113,6 +119,7 @@ def main() -> None:
     parser.add_argument("--stall-after", type=int)
     parser.add_argument("--password", default="")
     parser.add_argument("--black", action="store_true")
+    parser.add_argument("--clock", action="store_true", help="number frames by `milliseconds`")
     options = parser.parse_args()
     options.numbers, options.lock = itertools.count(options.first), threading.Lock()
     _Handler.options = options
