@@ -1,8 +1,8 @@
 """Frames of the camera that are added to a class while a person holds a button.
 
-Frames that are black or blurred are left out, as `mobiletl capture` does. One that is like a kept
-one of its class is added only once a second: a person who holds the button sees that it works, and
-a class of one still scene does not fill up with copies of it.
+Frames are chosen as `mobiletl capture` chooses them. Of those that are blurred, or like a kept one
+of their class, one a second is added all the same: a person who holds the button sees that it
+works, and a class of one still scene does not fill up with copies of it. Black ones never are.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from mobiletl.device.bundle.arrays import Pixels
 from mobiletl.device.bundle.closing import Closing
 from mobiletl.device.bundle.decode import UnreadablePicture, decode
 from mobiletl.device.capturing.looks import SHARP_SIDE, look_at, small_of
-from mobiletl.device.capturing.selection import Rules, Selection, SharpnessLevel
+from mobiletl.device.capturing.selection import Rules, Selection
 from mobiletl.device.errors import MobileTLError
 from mobiletl.device.printable import printable
 from mobiletl.device.studio.feed import Feed
@@ -26,7 +26,7 @@ from mobiletl.device.studio.uploads import Inbox
 # The page says every 500 ms that the button is still held. A page that is gone says nothing.
 SILENCE = 2.0
 MOST_A_SECOND = 10
-SECONDS_BETWEEN_LIKE = 1.0
+SECONDS_BETWEEN_POOR = 1.0
 # Pictures of a class, the newest, that the first frame of a recording is compared with.
 COMPARED = 100
 _CLOSING = 3.0
@@ -45,7 +45,6 @@ class Recorder(Closing):
         self._until = 0.0
         self._closed = False
         self._rules = Rules()
-        self._level = SharpnessLevel()
         self._selection, self._selected, self._kept_at = Selection(), "", 0.0
         self.problem = ""
         """Why the last recording ended early, one line."""
@@ -117,14 +116,12 @@ class Recorder(Closing):
         """Add a frame to a class, if it is worth it."""
         if name != self._selected:
             self._selection, self._selected = self._kept_of(name), name
-            # A flower before a wall is less sharp than the bookshelf that was recorded before it.
-            self._level = SharpnessLevel()
         look = look_at(pixels)
-        judgement = self._selection.judge(look, self._level.share(look), self._rules)
+        judgement = self._selection.judge(look, self._rules)
         now = time.monotonic()
-        like = judgement.sharp and not judgement.black and not judgement.new
-        if judgement.kept or (like and now - self._kept_at >= SECONDS_BETWEEN_LIKE):
-            self._inbox.take_frame(pixels, name)
+        due = not judgement.black and now - self._kept_at >= SECONDS_BETWEEN_POOR
+        # A film that is played again has the very same frames.
+        if (judgement.kept or due) and self._inbox.take_frame(pixels, name):
             self._kept_at = now
             if judgement.new:
                 self._selection.add(look.small)
