@@ -46,12 +46,13 @@ def test_training_and_all_that_follows(
     visitor.teach(NAMES, PICTURES, hold)
     # The camera stays in sight while its classes are recorded, and nothing is cut off.
     assert page.locator("#stage").bounding_box()["y"] >= 0  # type: ignore[index]
-    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    assert visitor.nothing_is_cut_off()
     planted = sorted(camera.glob("*-temple-*"))[5:35:15]
     visitor.upload("flower", planted)
 
     train(page)
     watch(page)
+    assert visitor.nothing_is_cut_off()
     version = page.locator(".versions .version").first
     expect(version).to_contain_text("Trained")
     expect(version).to_contain_text("% right")
@@ -95,6 +96,7 @@ def review(visitor: Visitor, planted: int) -> None:
     page.get_by_role("link", name="Review").first.click()
     expect(page.get_by_role("heading", name="Class by class")).to_be_visible(timeout=120_000)
     assert visitor.barriers() == []
+    assert visitor.nothing_is_cut_off()
     suspects = page.locator(".suspects").first.locator("li")
     planted_ones = suspects.filter(has_text="labelled flower").filter(has_text="said temple")
     expect(planted_ones).to_have_count(planted)

@@ -178,6 +178,13 @@ class Visitor:
         expect(card.locator(".upload")).to_be_visible()
         return card.locator(".upload").inner_text().replace("\xa0", " ")
 
+    def nothing_is_cut_off(self) -> bool:
+        """Whether all of the page fits its width; a phone would show it smaller, else."""
+        size = self.page.viewport_size
+        assert size is not None
+        wide = "Math.max(window.innerWidth, document.documentElement.scrollWidth)"
+        return int(self.page.evaluate(wide)) <= size["width"]
+
     # --- without eyes or a mouse
 
     def barriers(self) -> list[str]:
