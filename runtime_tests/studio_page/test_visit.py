@@ -32,7 +32,9 @@ def test_from_an_empty_page_to_the_right_answer(visit: Visit) -> None:
     for name in NAMES:
         assert visitor.count(name) >= PICTURES
         visitor.sees_right_label(name)
-    assert time.monotonic() - opened < FIRST_ANSWER_SECONDS
+    took = time.monotonic() - opened
+    print(f"right labels {took:.0f} s after the page was opened")
+    assert took < FIRST_ANSWER_SECONDS
     rows = [row.split("\n") for row in page.locator(".bars li").all_inner_texts()]
     assert [row[0] for row in rows] == [*sorted(NAMES), "unknown"]
     shares = [int(row[1].split("\xa0")[0]) for row in rows[:-1]]
