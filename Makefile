@@ -9,7 +9,7 @@ BIN := .venv/bin
 BIN38 := .venv38/bin
 TRAINING := .venv-ort-training/bin
 PIP := -m pip --disable-pip-version-check install --quiet $(PIP_FLAGS)
-CLEARED := build dist mobiletl.egg-info artifacts/demo artifacts/demo-run artifacts/digits \
+CLEARED := build dist mobiletl.egg-info artifacts/demo artifacts/demo-run artifacts/digits artifacts/studio-demo \
 	.pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 
 # make export: flag by flag, only what was given; the folder is named after the model.
@@ -30,7 +30,7 @@ EXPORT_FLAGS = --out $(OUT) \
 	$(if $(REPLACE),--force)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all test-host test-slow test-board lint export bench bench-accuracy ort-training bench-training parity figures board-install emulate matrix attack attack-files clean FORCE
+.PHONY: help demo studio-demo test test-all test-host test-slow test-board lint export bench bench-accuracy ort-training bench-training parity figures board-install emulate matrix attack attack-files clean FORCE
 
 help: ## this list
 	@echo "make TARGET [VARIABLE=value ...]"
@@ -41,6 +41,9 @@ help: ## this list
 
 demo: build/host.installed ## set up, export, train on real pictures, predict
 	@$(BIN)/python tools/demo.py
+
+studio-demo: build/host.installed ## the studio in your browser, real pictures as its camera: PORT ANEW
+	@$(BIN)/python tools/studio_demo.py $(if $(PORT),--port $(PORT)) $(if $(ANEW),--anew)
 
 # In two processes where there are two cores and 4 GB for them: one that has PyTorch and a bundle in
 # it takes up to 2 GB. Each process has a whole file of tests, whose exports it then makes once.
@@ -114,11 +117,10 @@ parity: build/host.installed build/ort-training.installed ## one training in eve
 figures: build/host.installed ## the papers' figures, ours beside theirs, as pictures and CSV: OUT
 	@$(BIN)/python tools/figures.py $(if $(filter command line,$(origin OUT)),--out $(OUT))
 
-board-install: build/host.installed ## put it and a bundle on a board over ssh: HOST BUNDLE SERVICE
+board-install: build/host.installed ## put it and a bundle on a board over ssh: HOST BUNDLE SERVICE STUDIO
 	@test -n "$(HOST)" || { echo "make: which board? make board-install HOST=pi@raspberrypi.local" >&2; exit 1; }
 	@$(BIN)/python tools/board_install.py $(HOST) $(if $(BUNDLE),--bundle $(BUNDLE)) \
-		$(if $(SERVICE),--service $(SERVICE)) $(BOARD_FLAGS)
-
+		$(if $(SERVICE),--service $(SERVICE)) $(if $(STUDIO),--studio) $(BOARD_FLAGS)
 
 attack-files: build/host.installed
 	@$(BIN)/python -m runtime_tests.attacks.mutated_files --seed $(or $(SEED),1) --count $(or $(COUNT),20000)

@@ -27,6 +27,7 @@ from mobiletl.device.commands import settings
 from mobiletl.device.commands.flags import below_least, chosen_bundle
 from mobiletl.device.commands.parser import Parser
 from mobiletl.device.commands.table import guarded
+from mobiletl.device.commands.unit import unit_text, unit_word
 from mobiletl.device.diagnosis.checks import HEADROOM
 from mobiletl.device.errors import UsageError
 from mobiletl.device.memory import plan as memory
@@ -152,13 +153,13 @@ def _service(options: argparse.Namespace) -> int:
     print(
         UNIT.format(
             plan=plan.total_bytes / 1e6,
-            bundle=_unit_text(bundle.path.name),
-            data=_unit_text(dataset.root.name),
-            mounts=" ".join(_unit_word(str(path)) for path in mounts),
+            bundle=unit_text(bundle.path.name),
+            data=unit_text(dataset.root.name),
+            mounts=" ".join(unit_word(str(path)) for path in mounts),
             user=options.user,
-            folder=_unit_text(str(Path.cwd())),
+            folder=unit_text(str(Path.cwd())),
             # A command line is the one place where systemd replaces variables.
-            script=_unit_word(_script(bundle.path, dataset.root, run, options)).replace("$", "$$"),
+            script=unit_word(_script(bundle.path, dataset.root, run, options)).replace("$", "$$"),
             quota=options.cpu_percent,
             limit=round(plan.total_bytes * HEADROOM),
             stopped=errors.Interrupted.exit_code,
@@ -181,18 +182,6 @@ def _script(bundle: Path, data: Path, run: Path, options: argparse.Namespace) ->
         f"if {there}; then how=--resume; else how=--out; fi; "
         f'exec {" ".join(map(shlex.quote, train))} "$how" {shlex.quote(str(run))}'
     )
-
-
-def _unit_text(text: str) -> str:
-    """`text` where a unit file takes the rest of the line; %% stands for a percent sign."""
-    if not text.isprintable():
-        raise UsageError(f"{text!r} cannot be written into a systemd unit; rename it")
-    return text.replace("%", "%%")
-
-
-def _unit_word(text: str) -> str:
-    """`text` as one quoted word of a unit file."""
-    return '"' + _unit_text(text).replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 if __name__ == "__main__":

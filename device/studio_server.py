@@ -8,27 +8,53 @@ if not __package__:
     importlib.import_module("_script").register()
 
 import argparse
+import getpass
 import logging
 import socket
 import sys
 from pathlib import Path
 from typing import Sequence
 
+from mobiletl.device.bundle.bundle import read_manifest
 from mobiletl.device.cameras.base import Wanted
 from mobiletl.device.commands.flags import chosen_bundle
 from mobiletl.device.commands.parser import Parser
 from mobiletl.device.commands.table import guarded
+from mobiletl.device.commands.unit import unit_text, unit_word
 from mobiletl.device.errors import MissingDependency, UsageError
 from mobiletl.device.printable import printable
 
 HINT = 'pip install "mobiletl[studio]"'
 PORT = 8757
 LOCAL = "127.0.0.1"
+UNIT = """\
+# Written by `mobiletl studio --unit`. The pairing code is in its log: journalctl -u mobiletl-studio
+[Unit]
+Description=mobiletl: studio
+After=network.target
+
+[Service]
+User={user}
+SupplementaryGroups=video
+WorkingDirectory={folder}
+ExecStart={command}
+Restart=on-failure
+RestartSec=5
+# A flag, a bundle or a package is wrong: starting again would end the same way.
+RestartPreventExitStatus=2 4 8
+# A training is a process of its own, and goes on while the page is started again.
+KillMode=process
+NoNewPrivileges=true
+
+[Install]
+WantedBy=multi-user.target
+"""
 EXAMPLES = """\
 to paste:
   mobiletl studio --bundle artifacts/mbv2 --camera 0
   mobiletl studio --bundle artifacts/mbv2 --camera 0 --host 0.0.0.0
   mobiletl studio --bundle artifacts/mbv2 --camera photos/ --rate 2 --project my-studio
+  mobiletl studio --bundle artifacts/mbv2 --camera 0 --host 0.0.0.0 --unit > mobiletl-studio.service
 """
 
 
@@ -50,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--camera", metavar="SOURCE", help="a number, address, file or folder (default: none)")
     add("--width", type=int, help="pixels that the camera is asked for (default: its own)")
     add("--height", type=int, help="likewise")
-    add("--rate", type=float, help="frames a second that the camera is asked for (default: 15)")
+    add("--rate", type=float, help="frames a second (default: the camera's own; of files, 15)")
     add("--host", default=LOCAL, help=f"address to listen at (default: {LOCAL}, this board only)")
     add("--port", type=int, default=PORT, help=f"default: {PORT}")
     add(
@@ -62,11 +88,19 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--runtime", help="default: the first that the bundle serves and that is installed")
     add("--threads", type=int, default=0, help="of the live network (default: 0, all cores)")
+    add(
+        "--unit",
+        action="store_true",
+        help="print a systemd unit that serves this after every start of the board, and end",
+    )
     return parser
 
 
 def _studio(flags: argparse.Namespace) -> int:
     _check(flags)
+    if flags.unit:
+        print(_unit(flags), end="")
+        return 0
     try:
         from mobiletl.device.studio.server import Place, StudioServer
         from mobiletl.device.studio.studio import Asked, Studio
@@ -95,6 +129,26 @@ def _studio(flags: argparse.Namespace) -> int:
         sys.stdout.flush()
         server.run()
     return 0
+
+
+def _unit(flags: argparse.Namespace) -> str:
+    """Return a systemd unit that serves what the flags say, from the folder that this is."""
+    bundle = chosen_bundle(flags.bundle).absolute()
+    read_manifest(bundle)
+    project = Path(flags.project).absolute()
+    words = [sys.executable, str(Path(__file__).resolve())]
+    words += ["--bundle", str(bundle), "--project", str(project)]
+    words += ["--host", flags.host, "--port", str(flags.port), "--threads", str(flags.threads)]
+    for name in ("camera", "width", "height", "rate", "runtime"):
+        if getattr(flags, name) is not None:
+            words += [f"--{name}", str(getattr(flags, name))]
+    for name in flags.allow_host:
+        words += ["--allow-host", name]
+    # A command line is the one place where systemd replaces variables.
+    command = " ".join(unit_word(word).replace("$", "$$") for word in words)
+    return UNIT.format(
+        user=unit_text(getpass.getuser()), folder=unit_text(str(Path.cwd())), command=command
+    )
 
 
 def _check(flags: argparse.Namespace) -> None:

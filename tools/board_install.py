@@ -136,6 +136,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--pip-flags", default="", help="for the board's pip")
     add("--ssh-option", action="append", default=[], metavar="NAME=VALUE", help="as ssh -o takes")
     add("--service", metavar="DATA", help="write a systemd unit that trains on this folder there")
+    add("--studio", action="store_true", help="install the studio, and write a unit that serves it")
     return parser
 
 
@@ -184,6 +185,8 @@ def _install(options: argparse.Namespace, scratch: Path) -> None:
     clock.say("the smoke run trained, saved, and named a picture")
     if options.service:
         _service(board, folder, name, options.service)
+    if options.studio:
+        _studio(board, folder, name)
     print(
         f"\nnow: ssh {options.host}\n  cd {folder} && . .venv/bin/activate\n"
         f"  mobiletl train --bundle {name} --data ~/photos --out runs/first"
@@ -260,12 +263,14 @@ def _environment(board: Board, options: argparse.Namespace, wheel: str) -> None:
     # Without --no-compile pip writes bytecode of every module, a third more, most never imported.
     pip = ".venv/bin/python -m pip --disable-pip-version-check install --quiet --no-compile"
     pip = shlex.join([*pip.split(), *_words(options.pip_flags)])
+    extras = "[studio,cameras]" if options.studio else ""
     # Older ones do not know today's names of wheels (Ubuntu 18.04 brings 9.0).
     old = "import pip, sys; sys.exit(tuple(map(int, pip.__version__.split('.')[:2])) < (20, 3))"
     board.run(
         f"cd {options.folder} && {python} -m venv --system-site-packages .venv && "
         f"{{ .venv/bin/python -c {shlex.quote(old)} || {pip} --upgrade pip; }} && "
-        f"{pip} ./{wheel} && {pip} --force-reinstall --no-deps ./{wheel}"
+        f"{pip} {shlex.quote(f'./{wheel}{extras}')} && "
+        f"{pip} --force-reinstall --no-deps ./{wheel}"
     )
 
 
@@ -310,6 +315,21 @@ def _service(board: Board, folder: str, bundle: str, data: str) -> None:
         f"  sudo cp {folder}/mobiletl.service /etc/systemd/system/\n"
         "  sudo systemctl daemon-reload && sudo systemctl enable --now mobiletl\n"
         "  journalctl -fu mobiletl"
+    )
+
+
+def _studio(board: Board, folder: str, bundle: str) -> None:
+    """Write the studio's unit there; `bundle` is quoted."""
+    unit = f"{folder}/mobiletl-studio.service"
+    board.run(
+        f"{folder}/.venv/bin/mobiletl studio --bundle {folder}/{bundle} --project {folder}/studio "
+        f"--camera 0 --host 0.0.0.0 --unit > {unit}.new && mv {unit}.new {unit}"
+    )
+    print(
+        f"\nwrote {unit}, which serves the studio with the first camera; to start it, there:\n"
+        f"  sudo cp {unit} /etc/systemd/system/\n"
+        "  sudo systemctl daemon-reload && sudo systemctl enable --now mobiletl-studio\n"
+        "  journalctl -u mobiletl-studio    # has its address and its code"
     )
 
 

@@ -1,6 +1,6 @@
 """The studio without a camera of one's own: real pictures are played as one.
 
-    python tools/studio_demo.py [--port 8000] [--anew] [words for `mobiletl studio` ...]
+    python tools/studio_demo.py [--port 8757] [--anew] [words for `mobiletl studio` ...]
 
 Exports the small backbone that the package ships, writes three scenes of scikit-learn's pictures
 as a folder of camera frames, and starts the studio on them. Needs no network. Writes
@@ -32,7 +32,8 @@ FRAME = (320, 240)
 RATE = 10
 SCENE_SECONDS = 8
 DIGIT_FRAMES = 4  # so long one digit is held up
-PAPER, BRIGHTEST = 235, 16  # load_digits counts ink from 0 to 16
+PAPER, INK = 235, 40  # grey values, 0 to 255
+BRIGHTEST = 16  # load_digits counts ink from 0 to 16
 QUALITY = 88
 
 
@@ -80,16 +81,26 @@ def _walk(photograph: Image.Image, count: int) -> Iterator[Image.Image]:
 
 
 def _digits(count: int) -> Iterator[Image.Image]:
-    """Show one handwritten digit after the other, dark on paper, nearly still."""
+    """Hold up one handwritten digit after the other, as ink on paper, a little moved each time."""
     pictures = load_digits(return_X_y=True)[0].reshape(-1, 8, 8)
     for number in range(count):
-        digit = pictures[number // DIGIT_FRAMES]
-        ink = np.round(PAPER * (1 - digit / BRIGHTEST)).astype(np.uint8)
-        side = 200 + number % DIGIT_FRAMES * 4
+        ink = Image.fromarray(
+            (pictures[number // DIGIT_FRAMES] * (255 / BRIGHTEST)).astype(np.uint8)
+        )
+        turn = 2 * np.pi * number / count
+        side = round(FRAME[1] * (0.75 + 0.15 * np.sin(5 * turn)))
+        left = round((FRAME[0] - side) * (0.5 + 0.4 * np.sin(7 * turn)))
+        top = round((FRAME[1] - side) * (0.5 + 0.4 * np.sin(4 * turn + 1)))
+        # Enlarged, eight pixels are a blur; where it is darker than half there was ink.
+        grown = ink.resize((side, side), Image.Resampling.BICUBIC).point(_as_ink)
         frame = Image.new("L", FRAME, PAPER)
-        grown = Image.fromarray(ink).resize((side, side), Image.Resampling.BILINEAR)
-        frame.paste(grown, ((FRAME[0] - side) // 2 + number % 7 * 3, (FRAME[1] - side) // 2))
+        frame.paste(INK, (left, top), grown)
         yield frame.convert("RGB")
+
+
+def _as_ink(value: int) -> int:
+    """Sharpen the edge of a stroke to a few pixels."""
+    return min(255, max(0, (value - 128) * 24 + 128))
 
 
 def typed(path: Path) -> Path:
@@ -99,7 +110,7 @@ def typed(path: Path) -> Path:
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--port", default="8000", help="default: 8000")
+    parser.add_argument("--port", default="8757", help="default: 8757")
     parser.add_argument("--anew", action="store_true", help="forget what an earlier demo learned")
     flags, words = parser.parse_known_args(argv)
     os.chdir(REPOSITORY)

@@ -51,6 +51,7 @@ class Album:
         self._lock = threading.RLock()
         self._classes: list[str] = []
         self._kept: dict[str, Kept] = {}
+        remove_temporaries(folder)
         for leaving in folder.glob(f"{LEAVING}*"):
             shutil.rmtree(str(leaving), ignore_errors=True)
         for home in sorted(folder.iterdir()):
@@ -117,9 +118,11 @@ class Album:
             self.revision += 1
 
     def rename_class(self, name: str, to: str) -> None:
-        """Call a class otherwise; raises Refused: 404 if somebody else has just done so."""
+        """Call a class otherwise; raises Refused, also (409) if somebody else has just done so."""
         with self._lock:
-            self.check_class(name)
+            if name not in self._classes:
+                shown = name[:80]
+                raise Refused(409, f"there is no class '{shown}' any more; somebody renamed it")
             if to == name:
                 return
             self._check_new(to, besides=name)

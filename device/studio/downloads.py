@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import secrets
 import sys
 from pathlib import Path
 from typing import Any, Sequence
@@ -17,13 +18,14 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 
 from mobiletl.device.printable import printable
+from mobiletl.device.studio.files import check_room, no_space, remove_quietly
 from mobiletl.device.studio.refused import Refused
 from mobiletl.device.studio.streams import Slots
 from mobiletl.device.studio.studio import Studio
 
 SECONDS = 900.0
 LIMIT = 60
-SCRIPT = Path(__file__).resolve().parents[1] / "review.py"
+REVIEW, FINISH = (Path(__file__).resolve().parents[1] / name for name in ("review.py", "finish.py"))
 
 
 class Downloads:
@@ -39,15 +41,37 @@ class Downloads:
         version = request.path_params["id"]
         return attachment(self._studio.versions.state(version), f"{version}.safetensors")
 
+    async def onnx(self, request: Request) -> Response:
+        """Answer GET /api/versions/ID/onnx with what `mobiletl finish` writes, made once."""
+        version = request.path_params["id"]
+        state = self._studio.versions.state(version)
+        made = state.with_name("model.onnx")
+        if not await run_in_threadpool(_is_newer, made, state):
+            self._check_idle()
+            check_room(state.parent)
+            new = state.with_name(f"new-{secrets.token_hex(4)}.onnx")
+            words = ["--bundle", str(self._studio.bundle.path), "--state", str(state)]
+            try:
+                await self._run(FINISH, [*words, "--out", str(new)])
+                new.replace(made)
+            except OSError as error:
+                raise no_space(made, error) from error
+            finally:
+                remove_quietly(new)
+        return attachment(made, f"{version}.onnx")
+
+    def _check_idle(self) -> None:
+        if self._studio.training.runs:
+            raise Refused(409, "this takes memory; wait for the training, or stop it")
+
     async def review(self, request: Request) -> Response:
         """Answer GET /api/versions/ID/review with what `mobiletl review --json` gives."""
         studio = self._studio
         folder = studio.versions.fitting(request.path_params["id"])
-        if studio.training.runs:
-            raise Refused(409, "a review takes memory; wait for the training, or stop it")
+        self._check_idle()
         words = [str(folder), "--bundle", str(studio.bundle.path), "--json"]
         words += ["--data", str(studio.album.folder), "--limit", str(LIMIT)]
-        out = await self._run(SCRIPT, words)
+        out = await self._run(REVIEW, words)
         try:
             found = json.loads(out)
         except ValueError:
@@ -93,6 +117,14 @@ class Downloads:
                 todo += value.values()
             elif isinstance(value, list):
                 todo += value
+
+
+def _is_newer(made: Path, state: Path) -> bool:
+    """Return whether a file was made of the state as it is: a training may have gone on."""
+    try:
+        return made.stat().st_mtime_ns >= state.stat().st_mtime_ns
+    except OSError:
+        return False
 
 
 def attachment(path: Path, name: str) -> Response:

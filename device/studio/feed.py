@@ -18,7 +18,7 @@ import numpy as np
 from mobiletl.device.bundle.arrays import Pixels
 from mobiletl.device.bundle.closing import Closing
 from mobiletl.device.bundle.view import View
-from mobiletl.device.cameras.base import CameraEnded, Wanted
+from mobiletl.device.cameras.base import CameraEnded, CameraStopped, Wanted
 from mobiletl.device.cameras.stream import CameraStream, open_stream
 from mobiletl.device.errors import MobileTLError
 from mobiletl.device.printable import one_line, printable
@@ -30,7 +30,10 @@ WAITS = (1.0, 2.0, 4.0, 8.0, 15.0)
 # What goes to the page; it is shown smaller than that.
 STREAM_SIDE = 640
 STREAM_QUALITY = 75
+# A folder or a video has no pace of its own.
+RATE_OF_FILES = 15.0
 RATE_OVER = 3.0
+SAID_SECONDS = 15.0
 _CLOSING = 3.0
 
 logger = logging.getLogger(__name__)
@@ -57,7 +60,7 @@ class Feed(Closing):
         self._encoded: tuple[int, bytes] = (0, b"")
         self._encoding = threading.Lock()
         self._on, self._closed, self._held = True, False, ""
-        self._pause = 0.0
+        self._pause, self._told_at = 0.0, float("-inf")
         self._times: deque[float] = deque(maxlen=100)
         self._told: Callable[[], None] = lambda: None
         self._thread = threading.Thread(target=self._run, name="camera", daemon=True)
@@ -139,20 +142,23 @@ class Feed(Closing):
     def _is_newer(self, number: int) -> bool:
         return self._newest is not None and self._newest.number > number
 
-    def _wants(self) -> bool:
+    def wants(self) -> bool:
+        """Return whether frames are wanted now."""
         return self._on and not self._held and not self._closed
 
     def _run(self) -> None:
-        failures = 0
+        failures, ended = 0, False
         while not self._closed:
-            if not self._wants():
+            if not self.wants():
+                ended = False
                 with self._changed:
-                    self._changed.wait_for(lambda: self._closed or self._wants(), 1.0)
+                    self._changed.wait_for(lambda: self._closed or self.wants(), 1.0)
                 continue
-            self._state = WAITING
-            seen = self._newest.number if self._newest else 0
+            # A film that begins anew is not away in between: a held button goes on.
+            self._state = self._state if ended else WAITING
+            seen, ended = self._newest.number if self._newest else 0, False
             try:
-                self._play()
+                ended = self._play()
             except MobileTLError as error:
                 self.message = printable(str(error))
             # A driver may raise anything; the studio goes on without a camera.
@@ -161,24 +167,30 @@ class Feed(Closing):
                 self.message = f"the camera failed ({printable(one_line(error))})"
             now = self._newest.number if self._newest else 0
             failures = 0 if now > seen else failures + 1
-            if self._wants() and failures:
+            if self.wants() and failures:
                 self._state = WAITING
                 self._wait(WAITS[min(failures, len(WAITS)) - 1])
 
-    def _play(self) -> None:
-        """Read frames until the camera ends, is lost, or is not wanted any more."""
+    def _play(self) -> bool:
+        """Read frames until the camera is lost or not wanted; return True where it has ended."""
         assert self.source is not None
-        with open_stream(self.source, self._wanted, self._view, self._tell) as stream:
+        with open_stream(
+            self.source, self._wanted, self._view, self._tell, _Unwanted(self)
+        ) as stream:
+            pause = 0.0 if stream.live else 1 / (self._wanted.rate or RATE_OF_FILES)
             try:
-                while self._wants():
-                    if stream.view != self._view:
-                        return  # it is opened again with the other view
+                while self.wants():
+                    stream.view = self._view
+                    began = time.monotonic()
                     self._publish(stream)
-                    if self._pause:
-                        self._wait(self._pause)
-            except CameraEnded:
-                # A video or a folder is played again.
+                    left = began + max(self._pause, pause) - time.monotonic()
+                    if left > 0:
+                        self._wait(left)
+            # A video or a folder is played again; who stops a camera knows it.
+            except (CameraEnded, CameraStopped) as end:
                 self.message = ""
+                return isinstance(end, CameraEnded)
+        return False
 
     def _publish(self, stream: CameraStream) -> None:
         frame = stream.read()
@@ -187,14 +199,28 @@ class Feed(Closing):
         with self._changed:
             number = self._newest.number + 1 if self._newest else 1
             self._newest = Shot(number, pixels)
-            self._state, self.message = LIVE, ""
+            self._state = LIVE
+            # What a camera that works has to say (its frames are black, say) is to be read.
+            if time.monotonic() - self._told_at > SAID_SECONDS:
+                self.message = ""
             self._times.append(time.monotonic())
             self._changed.notify_all()
         self._told()
 
     def _tell(self, text: str) -> None:
+        self._told_at = time.monotonic()
         self.message = printable(text)
 
     def _wait(self, seconds: float) -> None:
         with self._changed:
-            self._changed.wait_for(lambda: not self._wants(), seconds)
+            self._changed.wait_for(lambda: not self.wants(), seconds)
+
+
+class _Unwanted:
+    """True once nobody wants frames any more: what a stream that waits looks at."""
+
+    def __init__(self, feed: Feed) -> None:
+        self._feed = feed
+
+    def __bool__(self) -> bool:
+        return not self._feed.wants()

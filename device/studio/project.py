@@ -2,7 +2,7 @@
 
 pictures/<class>/<id>.jpg   an ordinary data set: `mobiletl train --data PROJECT/pictures`
 versions/<id>/              ordinary run folders, `--state VERSION/state.safetensors` for `predict`
-studio.json                 the camera's view, the version in use, the training that runs
+studio.json                 the version in use, and the training that runs or ran last
 visitors.json               who is paired, as hashes; nobody else may read it
 embeddings-<bundle>.bin     what the network said of each picture
 """
@@ -12,13 +12,12 @@ from __future__ import annotations
 import json
 import os
 import threading
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from mobiletl.device.bundle.closing import Closing
 from mobiletl.device.bundle.schema import fields, integer, one_of, text
-from mobiletl.device.bundle.view import View, view_of
 from mobiletl.device.errors import UsageError
 from mobiletl.device.printable import printable
 from mobiletl.device.studio.files import no_space, remove_temporaries, write_whole
@@ -47,7 +46,6 @@ class Child:
 class Kept:
     """What `studio.json` says."""
 
-    view: View = field(default_factory=View)
     using: str = LIVE
     training: Child | None = None
 
@@ -56,7 +54,6 @@ class Kept:
         training = None if self.training is None else asdict(self.training)
         return {
             "version": VERSION,
-            "view": self.view.document(),
             "using": self.using,
             "training": training,
         }
@@ -128,8 +125,8 @@ class Project(Closing):
             if kept is not None:
                 return kept
         self.notes.append(
-            f"studio.json was damaged ({problems[0]}), so the camera's view and the version in use "
-            "are as in the beginning"
+            f"studio.json was damaged ({problems[0]}), so the live classifier is in use, and a "
+            "training that runs is not known"
         )
         return Kept()
 
@@ -141,13 +138,12 @@ def _kept_of(document: Any, problems: list[str]) -> Kept | None:
     child = document.get("training")
     if child is not None:
         _CHILD(child, "training", problems)
-    view = view_of(document.get("view"), "view", problems)
     if problems:
         return None
     training = None
     if child is not None:
         training = Child(**{name: child[name] for name in Child.__annotations__})
-    return Kept(view or View(), document["using"], training)
+    return Kept(document["using"], training)
 
 
 def _locked(path: Path) -> int:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Awaitable, Callable, Mapping, Sequence
 
+import anyio
+import anyio.to_thread
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
@@ -24,6 +26,7 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 Work = Callable[[Mapping[str, Any]], Any]
 
 THUMBNAIL_SIDE = 160
+DECODERS = 2
 LISTED, MOST_LISTED = 60, 500
 MOST_AT_ONCE = 5000
 MOST_EPOCHS, MOST_MINUTES = 1000, 7 * 24 * 60
@@ -94,6 +97,7 @@ def table(studio: Studio, streams: Streams, downloads: Downloads) -> list[Route]
         Route("/api/pictures/{id}", pictures.whole, methods=["GET"]),
         Route("/api/pictures/{id}/thumbnail", pictures.thumbnail, methods=["GET"]),
         Route("/api/versions/{id}/state", downloads.state, methods=["GET"]),
+        Route("/api/versions/{id}/onnx", downloads.onnx, methods=["GET"]),
         Route("/api/versions/{id}/review", downloads.review, methods=["GET"]),
     ]
 
@@ -104,6 +108,7 @@ class _Pictures:
     def __init__(self, studio: Studio) -> None:
         self._studio = studio
         self._uploads = Slots(MOST_UPLOADS, "pictures are sent")
+        self._decoders: anyio.CapacityLimiter | None = None
 
     async def either_way(self, request: Request) -> Response:
         """Answer /api/pictures: a list, or a picture more."""
@@ -123,7 +128,7 @@ class _Pictures:
             self._studio.album.check_class(name)
             arrived = await run_in_threadpool(inbox.temporary)
             await save(request, arrived, MOST_BYTES)
-            picture, new = await run_in_threadpool(inbox.take, arrived, name)
+            picture, new = await self._decoding(inbox.take, arrived, name)
         self._studio.live.nudge()
         if new:
             return JSONResponse({"id": picture}, 201)
@@ -136,9 +141,17 @@ class _Pictures:
         media = MEDIA.get(kept.path.suffix.lower(), "application/octet-stream")
         return FileResponse(kept.path, media_type=media, headers={"cache-control": FOREVER})
 
+    async def _decoding(self, work: Callable[..., Any], *words: Any) -> Any:
+        """Do what decodes a picture in a thread, of which a few are kept for it: who asks for the
+        state is not to wait for pictures.
+        """
+        if self._decoders is None:
+            self._decoders = anyio.CapacityLimiter(DECODERS)
+        return await anyio.to_thread.run_sync(work, *words, limiter=self._decoders)
+
     async def thumbnail(self, request: Request) -> Response:
         kept = self._studio.album.find(request.path_params["id"])
-        content = await run_in_threadpool(self._studio.inbox.thumbnail, kept.path, THUMBNAIL_SIDE)
+        content = await self._decoding(self._studio.inbox.thumbnail, kept.path, THUMBNAIL_SIDE)
         return Response(content, media_type="image/jpeg", headers={"cache-control": FOREVER})
 
 

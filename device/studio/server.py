@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import signal
 import socket
+import threading
 from dataclasses import dataclass
 from typing import Any, AsyncIterator, Callable, Sequence
 
@@ -78,6 +80,10 @@ class StudioServer:
     def run(self) -> None:
         """Serve; returns after SIGINT or SIGTERM."""
         self._studio.start(self._bell.ring)
+        # uvicorn raises a signal once more when it has ended; by then everything is in order.
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, lambda number, frame: None)
         self._server.run(sockets=[self.socket])
 
     def stop(self) -> None:

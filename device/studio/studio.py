@@ -13,10 +13,12 @@ from mobiletl.device.bundle.prepare import evaluation_short_side
 from mobiletl.device.bundle.view import View
 from mobiletl.device.cameras.base import Wanted
 from mobiletl.device.errors import BadBundle, MobileTLError
+from mobiletl.device.pictures.kept_view import load_view, save_view
 from mobiletl.device.printable import printable
 from mobiletl.device.studio.album import Album
 from mobiletl.device.studio.embeddings import Embeddings
 from mobiletl.device.studio.feed import Feed
+from mobiletl.device.studio.files import no_space
 from mobiletl.device.studio.live import READY, Live
 from mobiletl.device.studio.network import Network
 from mobiletl.device.studio.project import LIVE, Project
@@ -52,10 +54,14 @@ class Studio(Closing):
             )
         self.bundle = bundle
         self.project = Project(asked.project)
-        self.album = Album(self.project.pictures)
+        try:
+            self.album = Album(self.project.pictures)
+        except OSError as error:
+            self.project.close()
+            raise no_space(self.project.pictures, error) from error
         size = bundle.manifest.input
         self.inbox = Inbox(self.album, evaluation_short_side(size))
-        self.feed = Feed(asked.camera, asked.wanted, self.project.kept.view)
+        self.feed = Feed(asked.camera, asked.wanted, self._kept_view())
         self.network = Network(bundle, asked.threads, asked.runtime)
         embeddings = Embeddings(
             self.project.path, bundle.manifest.id, bundle.manifest.embedding.size
@@ -102,12 +108,20 @@ class Studio(Closing):
         teaching, solved = self.live.teaching, self.live.solved
         if teaching.state != READY or solved is None:
             raise Refused(409, f"nothing is taught yet: {teaching.message}")
-        return self.versions.keep_taught(solved).id
+        return self.versions.keep_taught(solved, load_view(self.project.pictures)).id
 
     def look(self, view: View) -> None:
         """Cut something else out of the camera's frames, also after a restart; raises NoSpace."""
-        self.project.keep(view=view)
+        save_view(self.project.pictures, view)
         self.feed.look(view)
+
+    def _kept_view(self) -> View:
+        """Return the view that the pictures were taken in: what was trained is what is seen."""
+        try:
+            return load_view(self.project.pictures) or View()
+        except MobileTLError as error:
+            self.project.notes.append(printable(str(error)))
+            return View()
 
     def delete_version(self, version: str) -> None:
         """Delete a version, and answer with the live classifier if it was in use."""

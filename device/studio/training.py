@@ -7,6 +7,7 @@ with a signal, after which it saves, and goes on with --resume.
 
 from __future__ import annotations
 
+import logging
 import re
 import subprocess
 import sys
@@ -40,9 +41,12 @@ SCRIPT = Path(__file__).resolve().parents[1] / "train_on_board.py"
 INTERVAL = 0.4
 # What is left of a board's memory beside a plan.
 HEADROOM = 1.1
+# Epochs whose figures a page gets; a curve has no more points than that.
+MOST_SHOWN = 200
 # While a training runs beside it: seconds between two answers, and between two frames.
 ANSWER_PAUSE, FRAME_PAUSE = 0.5, 0.1
 ALONE = "paused while the board trains: its memory does not suffice for both"
+logger = logging.getLogger(__name__)
 _FITTING = re.compile(r"--epochs (\d+) would take")
 _CLOSING = 5.0
 
@@ -160,10 +164,7 @@ class Training(Closing):
                 "loss": progress.loss,
                 "accuracy": progress.accuracy,
                 "seconds_left": progress.seconds_left if self.runs else None,
-                "history": [
-                    {"epoch": epoch, **figures}
-                    for epoch, figures in sorted(progress.history.items())
-                ],
+                "history": _thinned(progress),
                 "planned_mb": _megabytes(progress.planned_bytes),
                 "measured_mb": _megabytes(peak),
                 "message": progress.message,
@@ -174,11 +175,18 @@ class Training(Closing):
         self._closed.set()
         if self._thread.is_alive():
             self._thread.join(_CLOSING)
+        if self._process is not None and self._process.poll() is None:
+            # Python warns of a process that nobody waits for; this one is meant to go on.
+            self._process.returncode = 0
 
     def _run(self) -> None:
         while not self._closed.wait(INTERVAL):
-            with self._lock:
-                self._look()
+            try:
+                with self._lock:
+                    self._look()
+            # The next look may find it in order: a disk that was full, a network that was busy.
+            except Exception:
+                logger.exception("the training could not be followed")
 
     def _look(self) -> None:
         child, follower = self._project.kept.training, self._follower
@@ -310,6 +318,14 @@ class Training(Closing):
 
     def _events(self, version: str) -> Path:
         return RunFolder(self._versions.folder / version).events
+
+
+def _thinned(progress: Progress) -> list[dict[str, Any]]:
+    """Return the figures of epochs, of many some that are evenly spread, the newest among them."""
+    epochs = sorted(progress.history)
+    step = -(-len(epochs) // MOST_SHOWN) or 1
+    shown = epochs[::-1][::step][::-1]
+    return [{"epoch": epoch, **progress.history[epoch]} for epoch in shown]
 
 
 def _megabytes(size: float | None) -> float | None:

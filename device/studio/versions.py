@@ -18,6 +18,7 @@ from typing import Any
 from mobiletl.device.bundle.bundle import Bundle
 from mobiletl.device.bundle.schema import either, fields, integer, list_of, number, one_of, text
 from mobiletl.device.bundle.state_file import StateInfo, save_state
+from mobiletl.device.bundle.view import View
 from mobiletl.device.errors import NoSpace
 from mobiletl.device.printable import printable
 from mobiletl.device.run.checkpoints import RunFolder
@@ -122,8 +123,11 @@ class Versions:
             return name
         raise Refused(503, "too many versions were made this second; try again")
 
-    def keep_taught(self, solved: Solved) -> Version:
-        """Keep a classifier that was solved for; raises NoSpace, and leaves nothing then."""
+    def keep_taught(self, solved: Solved, view: View | None) -> Version:
+        """Keep a classifier that was solved for on pictures that were taken in `view`.
+
+        Raises NoSpace, and leaves nothing then.
+        """
         manifest = self._bundle.manifest
         name = self.new_id(TAUGHT)
         try:
@@ -137,6 +141,7 @@ class Versions:
                 best_accuracy=solved.accuracy,
                 settings={"taught": {"pictures": solved.pictures}},
                 answers=solved.answers,
+                view=view,
             )
             best = RunFolder(self.folder / name).best
             save_state(best, with_head(state, manifest, solved.head), info)

@@ -20,6 +20,8 @@ from mobiletl.device.bundle.digest import file_digest, manifest_id
 from mobiletl.device.bundle.manifest_schema import FORMAT, MANIFEST_FILE, STATE_FILE, VERSION
 from mobiletl.device.bundle.records import OWN, remember
 
+# Of the runner, what wants packages that a copied folder cannot bring.
+_INSTALLED_ONLY = ("studio", "studio_server.py")
 _REQUIREMENTS_HEAD = "# What device/train_on_board.py needs: pip install -r requirements.txt\n"
 
 
@@ -87,7 +89,9 @@ def _fill(
     # Written here, because a full disk has to be an OSError: safetensors raises its own.
     (folder / STATE_FILE).write_bytes(save(dict(state)))
     runner = Path(__file__).parents[2] / "device"
-    shutil.copytree(runner, folder / "device", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(
+        runner, folder / "device", ignore=shutil.ignore_patterns("__pycache__", *_INSTALLED_ONLY)
+    )
     (folder / "requirements.txt").write_text(_REQUIREMENTS_HEAD + _requirements(), "utf-8")
 
 

@@ -17,7 +17,7 @@ pytest.importorskip("playwright")
 from playwright.sync_api import Page, expect
 from studio_demo import SCENES
 
-from runtime_tests.support.studio_visitor import by_finger, by_mouse, until
+from runtime_tests.support.studio_visitor import Visitor, by_finger, by_mouse, until
 
 NAMES = [scene.name for scene in SCENES]
 PICTURES = 20
@@ -42,22 +42,17 @@ def test_training_and_all_that_follows(
     context, hold = (PHONE, by_finger) if device == "phone" else (DESK, by_mouse)
     visitor, studio = visit("--host", "0.0.0.0", **context)
     page = visitor.page
-    assert visitor.barriers() == []
-    visitor.expected = ("403",)
-    page.get_by_label("Code").fill("0000 0000")
-    page.get_by_role("button", name="Pair").click()
-    expect(page.get_by_role("alert")).to_contain_text("not the code")
-    visitor.pair(f"{studio.code[:4]} {studio.code[4:]}")
-    visitor.expected = ()
+    pair(visitor, studio.code)
     visitor.teach(NAMES, PICTURES, hold)
     # The camera stays in sight while its classes are recorded, and nothing is cut off.
     assert page.locator("#stage").bounding_box()["y"] >= 0  # type: ignore[index]
-    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    assert visitor.nothing_is_cut_off()
     planted = sorted(camera.glob("*-temple-*"))[5:35:15]
     visitor.upload("flower", planted)
 
     train(page)
     watch(page)
+    assert visitor.nothing_is_cut_off()
     version = page.locator(".versions .version").first
     expect(version).to_contain_text("Trained")
     expect(version).to_contain_text("% right")
@@ -75,13 +70,36 @@ def test_training_and_all_that_follows(
         assert label_of(network, sorted(camera.glob(f"*-{name}-*"))[20]) == name
     assert download(page, "Download the state", tmp_path).suffix == ".safetensors"
 
+    review(visitor, len(planted))
+
+    visitor.add_class("nothing")
+    expect(page.get_by_role("button", name="Train anew")).to_be_disabled()
+    expect(page.locator("#why-not")).to_contain_text("nothing has no pictures")
+
+
+def pair(visitor: Visitor, code: str) -> None:
+    """Try a wrong code, then the right one as the terminal shows it."""
+    page = visitor.page
+    assert visitor.barriers() == []
+    visitor.expected = ("403",)
+    page.get_by_label("Code").fill("0000 0000")
+    page.get_by_role("button", name="Pair").click()
+    expect(page.get_by_role("alert")).to_contain_text("not the code")
+    visitor.pair(f"{code[:4]} {code[4:]}")
+    visitor.expected = ()
+
+
+def review(visitor: Visitor, planted: int) -> None:
+    """Open the review of the newest version, and mend two of the planted wrong labels there."""
+    page = visitor.page
     flowers, temples = visitor.count("flower"), visitor.count("temple")
-    version.get_by_role("link", name="Review").click()
+    page.get_by_role("link", name="Review").first.click()
     expect(page.get_by_role("heading", name="Class by class")).to_be_visible(timeout=120_000)
     assert visitor.barriers() == []
+    assert visitor.nothing_is_cut_off()
     suspects = page.locator(".suspects").first.locator("li")
     planted_ones = suspects.filter(has_text="labelled flower").filter(has_text="said temple")
-    expect(planted_ones).to_have_count(len(planted))
+    expect(planted_ones).to_have_count(planted)
     planted_ones.first.get_by_role("button", name="Move to temple").click()
     expect(planted_ones.first).to_contain_text("Moved to temple")
     planted_ones.last.get_by_role("button", name="Delete").click()
@@ -89,10 +107,6 @@ def test_training_and_all_that_follows(
     page.get_by_role("link", name="Back to the classes").click()
     until(lambda: visitor.count("flower"), lambda count: count == flowers - 2, 10)
     until(lambda: visitor.count("temple"), lambda count: count == temples + 1, 10)
-
-    visitor.add_class("nothing")
-    expect(page.get_by_role("button", name="Train anew")).to_be_disabled()
-    expect(page.locator("#why-not")).to_contain_text("nothing has no pictures")
 
 
 def train(page: Page) -> None:

@@ -14,7 +14,7 @@ pytest.importorskip("playwright")
 from playwright.sync_api import expect
 from studio_demo import SCENES
 
-from runtime_tests.support.studio_visitor import by_mouse
+from runtime_tests.support.studio_visitor import Visitor, by_mouse
 
 NAMES = [scene.name for scene in SCENES]
 PICTURES = 20
@@ -32,7 +32,9 @@ def test_from_an_empty_page_to_the_right_answer(visit: Visit) -> None:
     for name in NAMES:
         assert visitor.count(name) >= PICTURES
         visitor.sees_right_label(name)
-    assert time.monotonic() - opened < FIRST_ANSWER_SECONDS
+    took = time.monotonic() - opened
+    print(f"right labels {took:.0f} s after the page was opened")
+    assert took < FIRST_ANSWER_SECONDS
     rows = [row.split("\n") for row in page.locator(".bars li").all_inner_texts()]
     assert [row[0] for row in rows] == [*sorted(NAMES), "unknown"]
     shares = [int(row[1].split("\xa0")[0]) for row in rows[:-1]]
@@ -75,7 +77,12 @@ def test_only_with_the_keyboard(visit: Visit) -> None:
             keys.up(key)
         visitor.settle()
     visitor.sees_right_label("flower")
+    tidy_up(visitor)
 
+
+def tidy_up(visitor: Visitor) -> None:
+    """Rename a class, and delete one of its pictures, by keys alone."""
+    page, keys = visitor.page, visitor.page.keyboard
     visitor.tab_to("digit, rename")
     keys.press("Enter")
     keys.type("number")

@@ -178,6 +178,13 @@ class Visitor:
         expect(card.locator(".upload")).to_be_visible()
         return card.locator(".upload").inner_text().replace("\xa0", " ")
 
+    def nothing_is_cut_off(self) -> bool:
+        """Whether all of the page fits its width; a phone would show it smaller, else."""
+        size = self.page.viewport_size
+        assert size is not None
+        wide = "Math.max(window.innerWidth, document.documentElement.scrollWidth)"
+        return int(self.page.evaluate(wide)) <= size["width"]
+
     # --- without eyes or a mouse
 
     def barriers(self) -> list[str]:
@@ -247,10 +254,12 @@ def by_key(visitor: Visitor, button: Locator, key: str = " ") -> Iterator[None]:
 @contextmanager
 def by_finger(visitor: Visitor, button: Locator) -> Iterator[None]:
     """Hold a button with a finger, on a page that was opened with touch."""
-    button.scroll_into_view_if_needed()
+    button.evaluate("(element) => element.scrollIntoView({block: 'center'})")
     box = button.bounding_box()
     assert box is not None
     point = {"x": box["x"] + box["width"] / 2, "y": box["y"] + box["height"] / 2}
+    under = "([x, y]) => document.elementFromPoint(x, y).textContent"
+    assert visitor.page.evaluate(under, list(point.values())) == button.inner_text()
     chromium = visitor.page.context.new_cdp_session(visitor.page)
     touch = "Input.dispatchTouchEvent"
     chromium.send(touch, {"type": "touchStart", "touchPoints": [point]})

@@ -115,6 +115,7 @@ def install(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 def test_a_board_ends_up_trained(server: Server, tmp_path: Path) -> None:
     bundle = write_tiny_bundle(tmp_path / "tiny bundle")
     flags = ["--bundle", bundle, "--python", sys.executable, "--service", "mobiletl/smoke"]
+    flags.append("--studio")
     run = install("127.0.0.1", *flags, "--pip-flags=--no-deps --no-index", *server.flags)
     assert run.returncode == 0, run.stdout + run.stderr
     for part in ("built mobiletl-", "$ mobiletl doctor", "smoke run trained"):
@@ -125,6 +126,7 @@ def test_a_board_ends_up_trained(server: Server, tmp_path: Path) -> None:
     assert (board / "tiny bundle/manifest.json").is_file()
     assert "system-site-packages = true" in (board / ".venv/pyvenv.cfg").read_text()
     assert "MemoryMax=" in (board / "mobiletl.service").read_text()
+    assert "KillMode=process" in (board / "mobiletl-studio.service").read_text()
 
 
 def test_both_ways_of_copying(server: Server, tool: ModuleType, tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 /* How likely each class is, as bars, and whether it is none of them. */
 
 import { attribute, keyed, make, say, shown } from "./dom.js";
-import { count, isNumber, percent } from "./words.js";
+import { count, isNumber, percent, sentence } from "./words.js";
 import { likeliest } from "./stage.js";
 
 /** The bars; `show(state)` and `answer(document)` move them. */
@@ -87,7 +87,7 @@ function bar(first) {
 function teachingWords(state) {
   const { teaching } = state;
   if (teaching.message && teaching.state !== "ready") {
-    return teaching.message;
+    return sentence(teaching.message);
   }
   if (teaching.state === "learning") {
     return `Learning: ${teaching.done} of ${count(teaching.total, "picture")}`;
@@ -99,14 +99,13 @@ function sourceOf(answer, state) {
   const parts = [];
   if (answer) {
     const version = state.versions.find((one) => one.id === answer.version);
-    const who = version ? `the ${version.kind} version` : "what was learned live";
-    parts.push(`Answers of ${who}${rate(answer.fps)}`);
+    const who = version ? `${version.kind} version` : "live";
+    parts.push(who + rate(answer.fps, "answers"));
   }
-  parts.push(`camera${rate(state.camera.fps)}`);
-  const line = parts.join("; ");
-  return line[0].toUpperCase() + line.slice(1);
+  parts.push(`camera${rate(state.camera.fps, "pictures")}`);
+  return sentence(parts.join(" · "));
 }
 
-function rate(fps) {
-  return isNumber(fps) && fps > 0 ? `, ${fps.toFixed(fps < 3 ? 1 : 0)} a second` : "";
+function rate(fps, noun) {
+  return isNumber(fps) && fps > 0 ? `, ${fps.toFixed(fps < 3 ? 1 : 0)} ${noun}/s` : "";
 }

@@ -129,7 +129,7 @@ class Recorder {
     const began = Date.now();
     try {
       while (this.held) {
-        await post("/api/record", { class: name, on: true });
+        await this.beat(name);
         await this.pause(BEAT_MS);
       }
       await this.pauseLonger(SHORTEST_MS - (Date.now() - began));
@@ -137,6 +137,18 @@ class Recorder {
     } catch (error) {
       this.release();
       warn(error.message);
+    }
+  }
+
+  /** Say "on"; a radio or a camera that is away for a moment gets a second chance. */
+  async beat(name) {
+    try {
+      await post("/api/record", { class: name, on: true });
+    } catch (error) {
+      await this.pause(BEAT_MS);
+      if (this.held) {
+        await post("/api/record", { class: name, on: true });
+      }
     }
   }
 

@@ -2,7 +2,7 @@
 
 import { attribute, make, say, shown } from "./dom.js";
 import { post } from "./api.js";
-import { percent } from "./words.js";
+import { percent, sentence } from "./words.js";
 import { attempt } from "./notices.js";
 
 const WHOLE = [0, 0, 1, 1];
@@ -101,7 +101,7 @@ function speak(spoken, label) {
 
 function emptyWords(camera) {
   if (camera.message && camera.state !== "live") {
-    return camera.message;
+    return sentence(camera.message);
   }
   return {
     none: "There is no camera. Pictures can be uploaded to the classes all the same.",

@@ -5,7 +5,7 @@ import { historyChart } from "./chart.js";
 import { attribute, keyed, make, say, shown } from "./dom.js";
 import { attempt } from "./notices.js";
 import { wide } from "./tables.js";
-import { count, duration, isNumber, loss, megabytes, percent } from "./words.js";
+import { count, duration, isNumber, loss, megabytes, percent, sentence } from "./words.js";
 
 const UNDER_WAY = ["starting", "training", "stopping"];
 
@@ -57,14 +57,14 @@ function runWords(run) {
       "answers better; you can stop it and go on at any time."
     );
   }
-  const epoch = `epoch ${run.epoch} of ${run.epochs}`;
+  const epoch = `epoch ${run.epoch}${run.epochs ? ` of ${run.epochs}` : ""}`;
   return {
     starting: "Starting: the pictures are looked through …",
     training: run.epoch ? `Training, ${epoch}.` : "Training begins …",
     stopping: "Stopping: the state is being saved …",
     stopped: `Stopped in ${epoch}. Nothing is lost.`,
     finished: finishedWords(run),
-    failed: `The training ended early. ${run.message}`,
+    failed: `The training ended early. ${sentence(run.message)}`,
   }[run.state];
 }
 
@@ -87,9 +87,9 @@ function detailWords(run) {
       parts.push(`about ${duration(run.seconds_left)} left`);
     }
   }
-  const line = parts.join(", ");
-  const message = run.message && run.state !== "failed" ? run.message : "";
-  return [line && line[0].toUpperCase() + line.slice(1) + ".", message].filter(Boolean).join(" ");
+  const line = parts.length ? `${sentence(parts.join(", "))}.` : "";
+  const message = run.state === "failed" ? "" : sentence(run.message);
+  return [line, message].filter(Boolean).join(" ");
 }
 
 function startForm() {

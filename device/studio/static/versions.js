@@ -51,7 +51,7 @@ function liveRow() {
     element,
     show(state) {
       const ready = state.teaching.state === "ready";
-      say(words, "Learns from every new picture, within a second.");
+      say(words, "Learns from every new picture.");
       use.show(state.using === LIVE, ready);
       keep.disabled = !ready;
     },

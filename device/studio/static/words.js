@@ -48,6 +48,11 @@ export function moment(seconds) {
   });
 }
 
+/** A text with a capital first letter. */
+export function sentence(text) {
+  return text.charAt(0).toUpperCase() + text.slice(1);
+}
+
 /** Whether there is a number that can be shown. */
 export function isNumber(value) {
   return typeof value === "number" && isFinite(value);
