@@ -21,7 +21,7 @@ from runtime_tests.support.studio_visitor import Visitor, by_finger, by_mouse, u
 
 NAMES = [scene.name for scene in SCENES]
 PICTURES = 20
-EPOCHS = 6
+EPOCHS = 20
 TRAINS_SECONDS = 180
 DESK: dict[str, Any] = {"viewport": {"width": 1200, "height": 900}}
 PHONE: dict[str, Any] = {
@@ -164,7 +164,7 @@ def test_a_training_is_stopped_and_goes_on(visit: Visit, camera: Path) -> None:
     for name in NAMES[:2]:
         visitor.add_class(name)
         visitor.upload(name, sorted(camera.glob(f"*-{name}-*"))[:12])
-    page.get_by_label("Epochs").fill("60")
+    page.get_by_label("Epochs").fill("300")
     page.get_by_role("button", name="Start training").click()
     panel = page.locator("#training")
     expect(panel).to_contain_text("Training, epoch", timeout=90_000)
