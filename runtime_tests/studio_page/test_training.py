@@ -60,7 +60,7 @@ def test_training_and_all_that_follows(
     if use.is_visible():
         use.click()
     expect(version).to_contain_text("in use")
-    expect(page.locator("#answer")).to_contain_text("trained version")
+    expect(page.locator("#answer")).to_contain_text("Trained version")
     assert visitor.barriers() == []
     for name in NAMES:
         visitor.sees_right_label(name)
