@@ -25,8 +25,9 @@ from mobiletl.device.cameras.stream import open_stream
 from runtime_tests.support.board.mjpeg_server import MjpegServer, milliseconds
 from runtime_tests.support.board.numbered_frames import BITS, number_of
 
-WIDTH, HEIGHT, FRAMES, ROUNDS = 1280, 720, 150, 9
+WIDTH, HEIGHT, FRAMES, ROUNDS = 1280, 720, 200, 9
 PAUSE_S, RATE = 3.0, 25.0
+SOAK = 50_000
 MEGABYTE = 1e6
 # Prints bytes of resident memory: with the rooms, with OpenCV, and after some frames.
 MEMORY = """\
@@ -62,16 +63,19 @@ def main() -> int:
         words = subprocess.run(run, stdout=subprocess.PIPE, check=True).stdout.split()
         before, loaded, used = (int(word) / MEGABYTE for word in words)
         print(f"memory: {loaded - before:.0f} MB for OpenCV, {used - loaded:.0f} MB for its frames")
+        small = _write(cv2, Path(folder) / "small.avi", (160, 120))
+        grown, files = _soak(small)
+        print(f"after {SOAK} frames: memory {grown:+.2f} MB, descriptors {files:+d}")
     with MjpegServer("--rate", str(RATE), "--clock") as server:
         print(f"age of a frame after a pause of {PAUSE_S:g} s: {_ages(cv2, server)}")
     return 0
 
 
-def _write(cv2: Any, path: Path) -> str:
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), RATE, (WIDTH, HEIGHT))
-    noise = np.random.default_rng(0).integers(0, 255, (HEIGHT // 8, WIDTH // 8, 3), np.uint8)
+def _write(cv2: Any, path: Path, size: tuple[int, int] = (WIDTH, HEIGHT)) -> str:
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), RATE, size)
+    noise = np.random.default_rng(0).integers(0, 255, (90, 160, 3), np.uint8)
     for number in range(FRAMES):
-        writer.write(cv2.resize(np.roll(noise, number, axis=1), (WIDTH, HEIGHT)))
+        writer.write(cv2.resize(np.roll(noise, number, axis=1), size))
     writer.release()
     return str(path)
 
@@ -87,6 +91,20 @@ def _ours(video: str) -> None:
     with open_stream(video) as stream:
         for _ in range(FRAMES):
             stream.read()
+
+
+def _soak(video: str) -> tuple[float, int]:
+    """Read SOAK frames; return by how much resident memory (MB) and open files have grown."""
+
+    def held() -> tuple[float, int]:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return pages * 4096 / MEGABYTE, sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+    _ours(video)
+    memory, files = held()
+    for _ in range(SOAK // FRAMES):
+        _ours(video)
+    return held()[0] - memory, held()[1] - files
 
 
 def _seconds(deed: Callable[[], None]) -> float:

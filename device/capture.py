@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 from typing import Sequence
 
+from mobiletl.device.capturing.showing import pictures
 from mobiletl.device.commands.camera_flags import add_camera, camera_of, camera_problems
 from mobiletl.device.commands.capturing import (
     PER_CLASS,
@@ -114,7 +115,7 @@ def _tell(flags: argparse.Namespace, taken: Taken) -> None:
         }
         print(json.dumps(document))
         return
-    rows = [(printable(name), f"{count} pictures") for name, count in taken.counts.items()]
+    rows = [(printable(name), pictures(count)) for name, count in taken.counts.items()]
     for line in aligned(rows, right=[1]):
         print(printable(line, sys.stdout.encoding))
     print(

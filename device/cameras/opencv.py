@@ -94,7 +94,7 @@ class OpenCVCamera(Camera):
 def open_address(source: str, wanted: Wanted) -> Camera:
     """Open an address: RTSP, MJPEG or a video over HTTP, whatever FFmpeg reads."""
     cv2, name = load_opencv(), shown_source(source)
-    capture = cv2.VideoCapture(source, cv2.CAP_FFMPEG, _timeouts(cv2))
+    capture = cv2.VideoCapture(source, cv2.CAP_FFMPEG, *_timeouts(cv2))
     if not capture.isOpened():
         raise NoCamera(
             f"{name} cannot be opened: nothing answers there, it refuses the password, or it is no "
@@ -150,11 +150,12 @@ def _bounded(source: str) -> bool:
     return "filesrc" in source or "num-buffers=" in source
 
 
-def _timeouts(cv2: Any) -> Sequence[int]:
+def _timeouts(cv2: Any) -> Sequence[Sequence[int]]:
+    """Return what follows the address in the call that opens it."""
     settings = (("CAP_PROP_OPEN_TIMEOUT_MSEC", OPEN_MS), ("CAP_PROP_READ_TIMEOUT_MSEC", READ_MS))
-    # OpenCV before 4.5.2 has neither; there the stream's own time-out is all there is.
     known = [(getattr(cv2, name), ms) for name, ms in settings if hasattr(cv2, name)]
-    return [value for pair in known for value in pair]
+    # OpenCV before 4.5.2 has neither, nor takes such a list; the stream's own time-out is left.
+    return [[value for pair in known for value in pair]] if known else []
 
 
 def _pixels(frame: Any) -> Pixels:

@@ -8,7 +8,7 @@ from typing import Callable
 from mobiletl.device.cameras.base import CameraEnded
 from mobiletl.device.capturing.keys import Keys
 from mobiletl.device.capturing.recorder import Recorder
-from mobiletl.device.capturing.showing import Showing, counts_line, judged
+from mobiletl.device.capturing.showing import Showing, counts_line, judged, pictures
 
 COUNTDOWN_S = 3
 # Recording that keeps nothing for so long has no use: nothing moves, or all is blurred.
@@ -47,7 +47,7 @@ class Guided:
         counts = self._recorder.counts
         for row, name in enumerate(counts):
             if counts[name] >= self._goal:
-                self._showing.note(f"{name} has {counts[name]} pictures already")
+                self._showing.note(f"{name} has {pictures(counts[name])} already")
                 continue
             try:
                 if self._begin(name, f"class {row + 1} of {len(counts)}, {name}"):

@@ -67,3 +67,8 @@ def judged(judgement: Judgement | None) -> str:
     if judgement is None:
         return ""
     return "kept" if judgement.kept else HINTS[judgement.reason]
+
+
+def pictures(count: int) -> str:
+    """Return so many pictures, in words."""
+    return "1 picture" if count == 1 else f"{count} pictures"

@@ -16,7 +16,7 @@ from mobiletl.device.capturing.keys import Keys
 from mobiletl.device.capturing.photo_folder import LIMIT_BYTES, PhotoFolder
 from mobiletl.device.capturing.recorder import Recorder
 from mobiletl.device.capturing.selection import Rules
-from mobiletl.device.capturing.showing import Showing
+from mobiletl.device.capturing.showing import Showing, pictures
 from mobiletl.device.commands.camera_flags import (
     ChosenCamera,
     add_camera,
@@ -153,7 +153,7 @@ def capture_first(flags: argparse.Namespace) -> None:
     shown = printable(flags.data)
     if not taken.finished:
         raise Interrupted(
-            f"stopped before training; {sum(taken.counts.values())} pictures are in {shown}, and "
+            f"stopped before training; {shown} has {pictures(sum(taken.counts.values()))}, and "
             f"the same command with --data {shown} goes on with them"
         )
 
@@ -188,8 +188,8 @@ def take(order: Order) -> Taken:
             showing.close()
         if stop:
             raise Interrupted(
-                f"stopped; {sum(counts.values())} pictures are in {printable(str(order.data))}, "
-                "and the same command goes on with them"
+                f"stopped; {printable(str(order.data))} has {pictures(sum(counts.values()))}, and "
+                "the same command goes on with them"
             )
     return Taken(recorder.seen, recorder.kept, counts, finished)
 

@@ -11,6 +11,7 @@ import threading
 import time
 from collections import deque
 from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable, TypeVar
@@ -27,10 +28,10 @@ from mobiletl.device.studio.embeddings import Embeddings
 from mobiletl.device.studio.feed import Feed
 from mobiletl.device.studio.network import Network
 from mobiletl.device.studio.project import LIVE
+from mobiletl.device.studio.refused import Refused
 
 NEEDS, LEARNING, READY = "needs", "learning", "ready"
-# More pictures make the classifier hardly better and solving slower: 18 MB and 0.4 s for 512
-# embeddings of 1280 numbers on a laptop (docs/measured.md).
+# Bounds what solving takes: 18 MB for 512 embeddings of 1280 numbers (solving/closed_form.py).
 MOST_SOLVED = 512
 # Seconds of learning at a stretch before a frame is named.
 STRETCH = 0.4
@@ -40,6 +41,8 @@ SHARE_OF_SOLVING = 0.2
 WATCHED = 5.0
 RATE_OVER = 3.0
 SETTLING = 5.0
+# A state is loaded, or a picture is embedded, in between.
+ASKED_SECONDS = 60.0
 _CLOSING = 10.0
 
 logger = logging.getLogger(__name__)
@@ -133,9 +136,14 @@ class Live(Closing):
         """Have `work` done by the thread, between two pictures; what it raises is raised here."""
         done: Future[Result] = Future()
         with self._wake:
+            if self._closed:
+                raise Refused(503, "the studio is being stopped")
             self._asked.append((work, done))
             self._wake.notify_all()
-        return done.result(timeout=60)
+        try:
+            return done.result(ASKED_SECONDS)
+        except FutureTimeout:
+            raise Refused(503, "the board is busy; try again") from None
 
     def close(self) -> None:
         """End the thread and free the runtime."""
@@ -158,6 +166,7 @@ class Live(Closing):
             except Exception as error:
                 logger.exception("learning or answering failed")
                 self._fail(f"it failed ({printable(str(error))}); see the server's log")
+        self._obey()  # or somebody would wait for an answer
         self._network.close()
 
     def _round(self) -> bool:

@@ -18,6 +18,7 @@ from mobiletl.device.printable import printable
 from mobiletl.device.studio.album import Album
 from mobiletl.device.studio.embeddings import Embeddings
 from mobiletl.device.studio.feed import Feed
+from mobiletl.device.studio.files import no_space
 from mobiletl.device.studio.live import READY, Live
 from mobiletl.device.studio.network import Network
 from mobiletl.device.studio.project import LIVE, Project
@@ -53,7 +54,11 @@ class Studio(Closing):
             )
         self.bundle = bundle
         self.project = Project(asked.project)
-        self.album = Album(self.project.pictures)
+        try:
+            self.album = Album(self.project.pictures)
+        except OSError as error:
+            self.project.close()
+            raise no_space(self.project.pictures, error) from error
         size = bundle.manifest.input
         self.inbox = Inbox(self.album, evaluation_short_side(size))
         self.feed = Feed(asked.camera, asked.wanted, self._kept_view())

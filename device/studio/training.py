@@ -7,6 +7,7 @@ with a signal, after which it saves, and goes on with --resume.
 
 from __future__ import annotations
 
+import logging
 import re
 import subprocess
 import sys
@@ -45,6 +46,7 @@ MOST_SHOWN = 200
 # While a training runs beside it: seconds between two answers, and between two frames.
 ANSWER_PAUSE, FRAME_PAUSE = 0.5, 0.1
 ALONE = "paused while the board trains: its memory does not suffice for both"
+logger = logging.getLogger(__name__)
 _FITTING = re.compile(r"--epochs (\d+) would take")
 _CLOSING = 5.0
 
@@ -179,8 +181,12 @@ class Training(Closing):
 
     def _run(self) -> None:
         while not self._closed.wait(INTERVAL):
-            with self._lock:
-                self._look()
+            try:
+                with self._lock:
+                    self._look()
+            # The next look may find it in order: a disk that was full, a network that was busy.
+            except Exception:
+                logger.exception("the training could not be followed")
 
     def _look(self) -> None:
         child, follower = self._project.kept.training, self._follower

@@ -221,7 +221,7 @@ def test_a_service_is_stopped_by_its_signal(tmp_path: Path, data: Path) -> None:
         process.send_signal(signal.SIGTERM)
         said = process.communicate(timeout=60)[1].decode()
     assert process.returncode == 130
-    assert "1 pictures are in" in said
+    assert "photos has 1 picture, and the same command" in said
 
 
 def test_a_video_file(tmp_path: Path, data: Path, capsys: Any) -> None:

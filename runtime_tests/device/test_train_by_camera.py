@@ -109,7 +109,7 @@ def test_a_person_begins_each_class_by_a_key(bundle: Path, tmp_path: Path) -> No
         one.wait_for("class 3 of 3, none")
         one.type("q")
         assert one.end() == 130
-        assert "stopped before training; 4 pictures are in" in one.text
+        assert "photos has 4 pictures, and" in one.text
         assert one.settings() == one.before
         one.close()
         with_countdown = terminals.Typed("train", *given, "--out", str(tmp_path / "run"), "--yes")

@@ -72,6 +72,7 @@ def play(pipeline):
         pytest.skip("no Python here has an OpenCV with GStreamer")
     played = run(python, "-c", PLAY, str(DEVICE), pipeline)
     assert played.returncode == 0, played.stderr
+    assert played.stderr == "", "libraries print what may hold a password"
     return json.loads(played.stdout)
 
 

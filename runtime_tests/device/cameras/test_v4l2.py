@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mobiletl.device.cameras import v4l2
@@ -63,6 +64,79 @@ def test_a_device_that_is_unplugged_is_lost_and_says_so():
     for read in (camera.read, camera.skip):
         with pytest.raises(CameraLost, match=r"gives no frames: there is no /dev/video98"):
             read()
+
+
+class _Webcam:
+    """Obeys as the kernel's UVC driver: exposure is set in manual mode only, heights are 480."""
+
+    def __init__(self, cv2):
+        self.cv2, self.order = cv2, []
+        self.values = {
+            cv2.CAP_PROP_AUTO_EXPOSURE: 3,  # V4L2_EXPOSURE_APERTURE_PRIORITY
+            cv2.CAP_PROP_EXPOSURE: 157,
+            cv2.CAP_PROP_AUTO_WB: 1,
+            cv2.CAP_PROP_FRAME_WIDTH: 640,
+            cv2.CAP_PROP_FRAME_HEIGHT: 480,
+        }
+
+    def isOpened(self):
+        return True
+
+    def get(self, number):
+        return float(self.values.get(number, 0))
+
+    def set(self, number, value):
+        automatic = self.values[self.cv2.CAP_PROP_AUTO_EXPOSURE] != v4l2.MANUAL_EXPOSURE
+        if number == self.cv2.CAP_PROP_EXPOSURE and automatic:
+            return False
+        self.order.append(number)
+        self.values[number] = value
+        return True
+
+    def read(self):
+        width, height = self.get(self.cv2.CAP_PROP_FRAME_WIDTH), 480
+        return True, np.full((int(height), int(width), 3), 90, np.uint8)
+
+    def grab(self):
+        return True
+
+    def release(self):
+        """Nothing is held."""
+
+
+def test_a_stand_in_webcam_is_asked_for_size_rate_and_a_locked_exposure(monkeypatch):
+    import cv2
+
+    webcam = _Webcam(cv2)
+    monkeypatch.setattr(cv2, "VideoCapture", lambda device, backend: webcam)
+    told = []
+    with open_stream("0", Wanted(1280, 720, 15.0, True), tell=told.append) as stream:
+        assert stream.read().content.shape == (480, 1280, 3)
+    values = webcam.values
+    assert values[cv2.CAP_PROP_FPS] == 15.0
+    assert values[cv2.CAP_PROP_AUTO_EXPOSURE] == v4l2.MANUAL_EXPOSURE
+    assert values[cv2.CAP_PROP_EXPOSURE] == 157, "what the automatic had found"
+    assert values[cv2.CAP_PROP_AUTO_WB] == 0
+    # The format decides which sizes there are.
+    size = webcam.order.index(cv2.CAP_PROP_FRAME_WIDTH)
+    assert webcam.order.index(cv2.CAP_PROP_FOURCC) < size
+    assert told == [
+        "camera 0 gives 1280 x 480 pixels, not the 1280 x 720 that were asked for; it goes on with "
+        "these"
+    ]
+
+
+def test_a_stand_in_webcam_without_manual_exposure_is_told(monkeypatch):
+    import cv2
+
+    webcam = _Webcam(cv2)
+    obey = webcam.set
+    webcam.set = lambda number, value: number != cv2.CAP_PROP_AUTO_EXPOSURE and obey(number, value)
+    monkeypatch.setattr(cv2, "VideoCapture", lambda device, backend: webcam)
+    told = []
+    with open_stream("/dev/video0", Wanted(lock_exposure=True), tell=told.append) as stream:
+        stream.read()
+    assert told == ["camera /dev/video0 cannot lock its exposure; it goes on without"]
 
 
 def test_a_real_device_gives_frames():

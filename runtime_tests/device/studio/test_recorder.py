@@ -40,7 +40,7 @@ def test_a_smooth_scene_is_recorded_after_a_sharp_one(tmp_path: Path) -> None:
     feed = Feed(str(tmp_path / "camera"), Wanted(rate=15), View())
     with feed, Recorder(Inbox(album, 64), feed) as recorder:
         feed.start()
-        for class_name, smooth, pictures in (("sharp", False, 8), ("smooth", True, 1)):
+        for class_name, smooth, pictures in (("sharp", False, 3), ("smooth", True, 1)):
             album.add_class(class_name)
             held = 0
             while dict(album.counts())[class_name] < pictures:

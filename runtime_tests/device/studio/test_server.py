@@ -214,7 +214,7 @@ def test_a_training_is_stopped_and_goes_on(client: Client, photos: Path) -> None
 
 def test_minutes_become_as_many_epochs_as_fit(client: Client, photos: Path) -> None:
     client.teach(photos)
-    client.ask("train", epochs=1000, minutes=0.02)
+    client.ask("train", epochs=1000, minutes=0.004)
     found = client.wait(lambda state: (state["training"]["epochs"] or 1000) < 1000)
     assert found["training"]["epochs"] >= 1
     if found["training"]["state"] != "finished":

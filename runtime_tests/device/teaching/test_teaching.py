@@ -205,6 +205,27 @@ def test_pictures_one_by_one_give_what_a_folder_gives(workshop: Workshop) -> Non
     assert start.class_names == NAMES
 
 
+def test_what_is_taught_one_by_one_is_as_sure_as_what_a_folder_gives(workshop: Workshop) -> None:
+    """The same temperature and threshold, and a predictor that takes them."""
+    taught = teach(options(workshop, "run"))
+    _, info = load_state(taught.folder.best, workshop.manifest)
+    with Teacher(workshop.bundle, 1, "fake") as teacher:
+        for name in NAMES:
+            for path in files_below(workshop.photos / name):
+                teacher.add(path, name)
+        start = teacher.solve()
+    assert start.answers is not None
+    assert info.answers is not None
+    assert start.answers.temperature == info.answers.temperature
+    assert start.answers.pictures == sum(COUNTS.values()) == info.answers.pictures
+    assert start.answers.unknown is not None
+    with open_predictor(workshop.bundle, start, 1, "fake") as predictor:
+        said = predictor.predict(files_below(workshop.photos / "ant")[0])
+    assert said.threshold == start.answers.unknown.threshold
+    # Other classes are another classifier, of which nobody knows how sure it is.
+    assert start.with_rows(workshop.manifest, [0, 1], NAMES[:2]).answers is None
+
+
 def test_a_picture_changes_its_class_and_may_be_forgotten(workshop: Workshop) -> None:
     first, second = files_below(workshop.photos / "ant")[:2]
     with Teacher(workshop.bundle, 1, "fake") as teacher:

@@ -24,6 +24,7 @@ CASES = [
     pytest.param(Case("mobiletl", 3), id="mobiletl"),
     pytest.param(Case("ft-last", None), id="ft-last"),
     *(pytest.param(case, id=case.method, marks=pytest.mark.slow) for case in SLOW),
+    pytest.param(Case("mobiletl", 3, real=True, resolution=224), id="real", marks=pytest.mark.slow),
 ]
 
 
