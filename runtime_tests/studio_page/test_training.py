@@ -21,7 +21,7 @@ from runtime_tests.support.studio_visitor import Visitor, by_finger, by_mouse, u
 
 NAMES = [scene.name for scene in SCENES]
 PICTURES = 20
-EPOCHS = 6
+EPOCHS = 20
 TRAINS_SECONDS = 180
 DESK: dict[str, Any] = {"viewport": {"width": 1200, "height": 900}}
 PHONE: dict[str, Any] = {
@@ -60,7 +60,7 @@ def test_training_and_all_that_follows(
     if use.is_visible():
         use.click()
     expect(version).to_contain_text("in use")
-    expect(page.locator("#answer")).to_contain_text("trained version")
+    expect(page.locator("#answer")).to_contain_text("Trained version")
     assert visitor.barriers() == []
     for name in NAMES:
         visitor.sees_right_label(name)
@@ -99,11 +99,12 @@ def review(visitor: Visitor, planted: int) -> None:
     assert visitor.nothing_is_cut_off()
     suspects = page.locator(".suspects").first.locator("li")
     planted_ones = suspects.filter(has_text="labelled flower").filter(has_text="said temple")
-    expect(planted_ones).to_have_count(planted)
+    # A flower that is hard to tell may stand among them.
+    expect(planted_ones.nth(planted - 1)).to_be_visible()
     planted_ones.first.get_by_role("button", name="Move to temple").click()
     expect(planted_ones.first).to_contain_text("Moved to temple")
-    planted_ones.last.get_by_role("button", name="Delete").click()
-    expect(planted_ones.last).to_contain_text("Deleted")
+    planted_ones.nth(1).get_by_role("button", name="Delete").click()
+    expect(planted_ones.nth(1)).to_contain_text("Deleted")
     page.get_by_role("link", name="Back to the classes").click()
     until(lambda: visitor.count("flower"), lambda count: count == flowers - 2, 10)
     until(lambda: visitor.count("temple"), lambda count: count == temples + 1, 10)
@@ -164,7 +165,7 @@ def test_a_training_is_stopped_and_goes_on(visit: Visit, camera: Path) -> None:
     for name in NAMES[:2]:
         visitor.add_class(name)
         visitor.upload(name, sorted(camera.glob(f"*-{name}-*"))[:12])
-    page.get_by_label("Epochs").fill("60")
+    page.get_by_label("Epochs").fill("300")
     page.get_by_role("button", name="Start training").click()
     panel = page.locator("#training")
     expect(panel).to_contain_text("Training, epoch", timeout=90_000)
