@@ -18,6 +18,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 from PIL import Image
@@ -76,7 +77,7 @@ def _walk(photograph: Image.Image, count: int) -> Iterator[Image.Image]:
         high = wide * FRAME[1] / FRAME[0]
         left = (width - wide) * (0.5 + 0.45 * np.sin(turn))
         top = (height - high) * (0.5 + 0.45 * np.sin(2 * turn + 1))
-        box = tuple(float(edge) for edge in (left, top, left + wide, top + high))
+        box = (float(left), float(top), float(left + wide), float(top + high))
         yield photograph.resize(FRAME, Image.Resampling.BICUBIC, box)
 
 
@@ -108,7 +109,7 @@ def typed(path: Path) -> Path:
     return path.relative_to(REPOSITORY) if path.is_relative_to(REPOSITORY) else path
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None) -> NoReturn:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--port", default="8757", help="default: 8757")
     parser.add_argument("--anew", action="store_true", help="forget what an earlier demo learned")
@@ -135,8 +136,7 @@ def main(argv: list[str] | None = None) -> int:
     print(f"$ {shlex.join(studio)}", flush=True)
     # In place of this process: Ctrl-C then reaches the studio alone.
     os.execv(studio[0], studio)
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
