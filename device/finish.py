@@ -47,6 +47,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--state", metavar="FILE", required=True, help="state.safetensors of a run")
     add("--to", metavar="FORMAT", default=FORMAT, help=f"{FORMAT}, all others need PyTorch")
     add("--out", metavar="FILE", help="default: STATE's name with the format's suffix")
+    add(
+        "--opset",
+        type=int,
+        metavar="N",
+        help="version of the operators, 11 to 18 (default: 13, or later where that is needed)",
+    )
+    add("--softmax", action="store_true", help="probabilities come first, then logits")
     add("--json", action="store_true", help="print one JSON object")
     for name in _HOST_ONLY:
         kind = "store_true" if name == "int8" else "store"
@@ -63,7 +70,8 @@ def _finish(flags: argparse.Namespace) -> int:
             f"on the host: {EXPORT_HINT}"
         )
     out = None if flags.out is None else Path(flags.out)
-    written = finish(chosen_bundle(flags.bundle), Path(flags.state), out)
+    bundle, state = chosen_bundle(flags.bundle), Path(flags.state)
+    written = finish(bundle, state, out, flags.opset, flags.softmax)
     if flags.json:
         print(json.dumps({"files": [str(written.path)], "classes": list(written.class_names)}))
         return 0

@@ -23,13 +23,14 @@ from mobiletl.device.errors import (
     UsageError,
 )
 from mobiletl.device.finishing.joined import EMBEDDING, IMAGES, LOGITS, joined
+from mobiletl.device.printable import printable
 from mobiletl.device.sessions.runtimes import open_session
 from mobiletl.device.sessions.table import STOCK
 
 if TYPE_CHECKING:
     import onnx
 
-SUFFIX = ".onnx"
+SUFFIX, LABELS = ".onnx", ".labels.txt"
 # How far logits of order 1 may be from the bundle's own; the arithmetic is the same.
 _TOLERANCE = 1e-4
 
@@ -44,8 +45,16 @@ class Finished:
     difference: float
 
 
-def finish(bundle_path: Path, state_path: Path, out: Path | None = None) -> Finished:
-    """Write the network of a state for inference; `out` None is named after the state.
+def finish(
+    bundle_path: Path,
+    state_path: Path,
+    out: Path | None = None,
+    opset: int | None = None,
+    softmax: bool = False,
+) -> Finished:
+    """Write the network of a state for inference, and its labels beside it, one on a line.
+
+    `out` None is named after the state; `opset` and `softmax` are as for the host's command.
 
     The file takes `images` f32[N,3,R,R] and gives `logits` f32[N,K], calibrated, and `embedding`
     f32[N,D] where the state has a threshold for pictures of none of the classes. It is checked
@@ -53,17 +62,25 @@ def finish(bundle_path: Path, state_path: Path, out: Path | None = None) -> Fini
     there, BadBundle, BadState, NoSpace, MissingDependency.
     """
     onnx = _import_onnx()
+    from mobiletl.device.finishing.opset import check_opset, in_opset, with_probabilities
+
+    check_opset(opset)
     path = state_path.with_suffix(SUFFIX) if out is None else out
     _require_new(path)
+    labels = path.with_suffix(LABELS)
+    _require_free(labels)
     bundle = open_bundle(bundle_path)
     tensors, info = load_state(state_path, bundle.manifest)
     _require_finite(tensors, state_path)
-    model = _model(onnx, bundle, tensors, info.answers)
+    model = in_opset(_model(onnx, bundle, tensors, info.answers), opset)
+    if softmax:
+        model = with_probabilities(model)
     facts = finished_facts(bundle.manifest, info.class_names, info.answers)
     onnx.helper.set_model_props(model, {METADATA: facts})
     content: bytes = model.SerializeToString()
     del model
     difference = _difference(content, bundle, tensors, info.answers)
+    _write(labels, "".join(f"{printable(name)}\n" for name in info.class_names).encode("utf-8"))
     _write(path, content)
     return Finished(path, info.class_names, bundle.manifest.input.resolution, difference)
 
@@ -121,6 +138,10 @@ def _difference(content: bytes, bundle: Bundle, tensors: Tensors, answers: Answe
 def _require_new(path: Path) -> None:
     if path.suffix != SUFFIX:
         raise UsageError(f"--out {path}: expected a name that ends in {SUFFIX}")
+    _require_free(path)
+
+
+def _require_free(path: Path) -> None:
     if path.exists():
         raise UsageError(f"--out {path} exists; remove it or choose another name")
 

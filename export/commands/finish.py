@@ -10,10 +10,10 @@ from pathlib import Path
 
 from mobiletl.core.errors import UsageError
 from mobiletl.device.commands.parser import Parser
+from mobiletl.device.finishing.opset import DEFAULT, LEAST, MOST
 from mobiletl.export.commands.telling import telling
 from mobiletl.export.finish.finish import Order, finish
 from mobiletl.export.finish.formats import FORMATS
-from mobiletl.export.finish.opset import DEFAULT, LEAST, MOST
 
 EXAMPLES = """\
 to paste:

@@ -9,13 +9,13 @@ from pathlib import Path
 import onnx
 
 from mobiletl.core.errors import UsageError
+from mobiletl.device.finishing.opset import check_opset, in_opset, with_probabilities
 from mobiletl.device.printable import printable
 from mobiletl.export.finish.bundle_reader import read_bundle
 from mobiletl.export.finish.files import require_writable, write_files
 from mobiletl.export.finish.finished import Finished, check_against_graphs
 from mobiletl.export.finish.formats import Format, find_format, render
 from mobiletl.export.finish.network import finished_network
-from mobiletl.export.finish.opset import check_opset, in_opset, with_probabilities
 from mobiletl.export.finish.state_reader import calibrated, read_state
 from mobiletl.export.own_file import blamed
 

@@ -28,9 +28,10 @@ from mobiletl.device.bundle.frame import Frame
 from mobiletl.device.bundle.prepare import prepare
 from mobiletl.device.commands.table import guarded, main
 from mobiletl.device.features.store import FeatureStore
-from mobiletl.device.run.checkpoints import RunFolder, load_checkpoint
+from mobiletl.device.run.checkpoints import RunFolder
 from mobiletl.device.run.metrics import MetricsFile
 from mobiletl.device.run.plot import draw_plot
+from mobiletl.device.run.restoring import load_checkpoint
 from mobiletl.device.sessions.runtimes import open_session
 from runtime_tests.attacks.mutations import odd_bytes, odd_document
 from runtime_tests.attacks.odd_graphs import odd_graph

@@ -151,7 +151,7 @@ def test_flags_for_pip_are_words_and_no_shell(server: Server, tool: ModuleType) 
     board = tool.Board("127.0.0.1", tuple(options))
     (server.home / "mobiletl").mkdir()
     pip = "; touch owned; echo $(touch owned) `touch owned`"
-    asked = argparse.Namespace(folder="mobiletl", python="/bin/true", pip_flags=pip)
+    asked = argparse.Namespace(folder="mobiletl", python="/bin/true", pip_flags=pip, studio=False)
     with pytest.raises(tool.InstallError):
         tool._environment(board, asked, "mobiletl.whl")
     assert not list(server.home.rglob("owned"))

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from mobiletl.core.errors import UsageError
-from mobiletl.export.finish.opset import check_opset, in_opset, with_probabilities
+from mobiletl.device.errors import UsageError
+from mobiletl.device.finishing.opset import check_opset, in_opset, with_probabilities
 
 Floats = NDArray[np.float32]
 IMAGES = np.random.default_rng(0).normal(0, 3, (3, 4, 5, 5)).astype(np.float32)

@@ -17,7 +17,7 @@ from __future__ import annotations
 import onnx
 from onnx import helper, numpy_helper
 
-from mobiletl.core.errors import UsageError
+from mobiletl.device.errors import UsageError
 
 LEAST, DEFAULT, MOST = 11, 13, 18
 # Later versions of these take more types, or attributes that we leave alone, and compute the same.
