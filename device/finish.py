@@ -73,7 +73,14 @@ def _finish(flags: argparse.Namespace) -> int:
     bundle, state = chosen_bundle(flags.bundle), Path(flags.state)
     written = finish(bundle, state, out, flags.opset, flags.softmax)
     if flags.json:
-        print(json.dumps({"files": [str(written.path)], "classes": list(written.class_names)}))
+        print(
+            json.dumps(
+                {
+                    "files": [str(written.path), str(written.labels)],
+                    "classes": list(written.class_names),
+                }
+            )
+        )
         return 0
     size = written.path.stat().st_size / 1e6
     print(printable(f"wrote {written.path} ({size:.1f} MB)", sys.stdout.encoding))

@@ -40,6 +40,7 @@ class Finished:
     """What was written; `difference` is the largest of a logit on noise, from the bundle's own."""
 
     path: Path
+    labels: Path
     class_names: tuple[str, ...]
     resolution: int
     difference: float
@@ -82,7 +83,7 @@ def finish(
     difference = _difference(content, bundle, tensors, info.answers)
     _write(labels, "".join(f"{printable(name)}\n" for name in info.class_names).encode("utf-8"))
     _write(path, content)
-    return Finished(path, info.class_names, bundle.manifest.input.resolution, difference)
+    return Finished(path, labels, info.class_names, bundle.manifest.input.resolution, difference)
 
 
 def _model(onnx: Any, bundle: Bundle, tensors: Tensors, answers: Answers | None) -> onnx.ModelProto:

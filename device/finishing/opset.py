@@ -7,6 +7,7 @@ Most programs read a version that is some years old. What older ones say otherwi
 | `ReduceMean` over the map | 18, and in all others | `GlobalAveragePool` |
 | other `ReduceMean` | 18 | `ReduceMean` with its axes as an attribute |
 | `HardSwish` | 14 | x * `HardSigmoid`(x) |
+| `BatchNormalization` | 14 | the same without the word that it does not train |
 
 `GlobalAveragePool` is also what OpenCV 4.8 computes right: it reads `ReduceMean` with axes as an
 input as a mean over other axes, and of 80 pictures of a trained network 37 got another label.
@@ -26,7 +27,7 @@ _SAME = frozenset(
         *("Add", "Sub", "Mul", "Div", "Sqrt", "Pow", "Relu", "Clip", "Sigmoid", "HardSigmoid"),
         *("Reshape", "Flatten", "Identity", "Concat", "Gemm", "MatMul", "Transpose", "Cast", "Max"),
         *("QuantizeLinear", "DequantizeLinear", "GlobalAveragePool", "AveragePool", "BitwiseAnd"),
-        *("Softmax", "Pad", "Resize", "Expand", "Constant"),
+        *("Softmax", "Pad", "Resize", "Expand", "Constant", "BatchNormalization"),
     }
 )
 # What later versions of these have changed matters: they go no further down than this.
@@ -88,7 +89,9 @@ def with_probabilities(model: onnx.ModelProto) -> onnx.ModelProto:
 def _in_version(node: onnx.NodeProto, model: onnx.ModelProto, opset: int) -> list[onnx.NodeProto]:
     """The node as it is, or what says the same in that version."""
     if node.op_type == "ReduceMean":
-        return [_mean(node, model, opset)]
+        return _mean(node, model, opset)
+    if node.op_type == "BatchNormalization" and opset < 14:
+        return [_inferring(node)]
     if node.op_type == "HardSwish" and opset < 14:
         (values,), (result,) = node.input, node.output
         gate = f"{result}_gate"
@@ -99,22 +102,45 @@ def _in_version(node: onnx.NodeProto, model: onnx.ModelProto, opset: int) -> lis
     return [node]
 
 
-def _mean(node: onnx.NodeProto, model: onnx.ModelProto, opset: int) -> onnx.NodeProto:
+def _inferring(node: onnx.NodeProto) -> onnx.NodeProto:
+    found = onnx.NodeProto()
+    found.CopyFrom(node)
+    words = {a.name: a for a in found.attribute}
+    if "training_mode" in words and words["training_mode"].i == 0:
+        found.attribute.remove(words["training_mode"])
+    return found
+
+
+def _constants(graph: onnx.GraphProto) -> dict[str, onnx.TensorProto]:
+    """The tensors that are the same for every picture, by name."""
+    found = {tensor.name: tensor for tensor in graph.initializer}
+    for node in graph.node:
+        if node.op_type == "Constant" and node.attribute[0].name == "value":
+            found[node.output[0]] = node.attribute[0].t
+    return found
+
+
+def _mean(node: onnx.NodeProto, model: onnx.ModelProto, opset: int) -> list[onnx.NodeProto]:
     attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
     axes = attributes.get("axes")
     if axes is None and len(node.input) > 1:
-        constants = {tensor.name: tensor for tensor in model.graph.initializer}
+        constants = _constants(model.graph)
         if node.input[1] not in constants:
-            return node
-        axes = numpy_helper.to_array(constants[node.input[1]]).tolist()
+            return [node]
+        axes = numpy_helper.to_array(constants[node.input[1]]).reshape(-1).tolist()
     keepdims = attributes.get("keepdims", 1)
-    if sorted(axes or []) in _MAP_AXES and keepdims:
-        return helper.make_node("GlobalAveragePool", node.input[:1], node.output, node.name)
+    if sorted(axes or []) in _MAP_AXES:
+        pooled = [node.output[0] if keepdims else f"{node.output[0]}_pooled"]
+        pool = helper.make_node("GlobalAveragePool", node.input[:1], pooled, node.name)
+        flat = helper.make_node("Flatten", pooled, node.output, f"{node.name}_flat", axis=1)
+        return [pool] if keepdims else [pool, flat]
     if opset >= 18 or axes is None:
-        return node
-    return helper.make_node(
-        "ReduceMean", node.input[:1], node.output, node.name, axes=axes, keepdims=keepdims
-    )
+        return [node]
+    return [
+        helper.make_node(
+            "ReduceMean", node.input[:1], node.output, node.name, axes=axes, keepdims=keepdims
+        )
+    ]
 
 
 def _check(node: onnx.NodeProto, opset: int) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from PIL import Image
 
 from mobiletl.device.bundle.arrays import Pixels
-from mobiletl.device.bundle.decode import UnreadablePicture, check_header, decode
+from mobiletl.device.bundle.decode import UnreadablePicture, decode
 from mobiletl.device.bundle.digest import file_digest
 from mobiletl.device.printable import printable
 from mobiletl.device.studio.album import ID_DIGITS, Album
@@ -28,9 +28,6 @@ from mobiletl.device.studio.files import (
 from mobiletl.device.studio.refused import Refused
 
 MOST_BYTES = 32_000_000
-# Of what is decoded at full size; a JPEG comes reduced. Four bytes a pixel, and as many again for
-# what it is turned into: 200 MB.
-MOST_PIXELS = 25_000_000
 QUALITY = 95
 FRAME_QUALITY = 92
 THUMBNAIL_QUALITY = 80
@@ -97,15 +94,15 @@ class Inbox:
         return out.getvalue()
 
     def _checked(self, arrived: Path) -> str:
-        """Look at a file closely; return its suffix, or write it again and return that one's."""
-        check_header(arrived, "picture")
+        """Look at a file closely; return its suffix, or write it again and return that one's.
+
+        What takes more memory than training allows is refused by its header (docs/pictures.md).
+        """
+        image = decode(arrived, self._short_side, "picture")
         with arrived.open("rb") as file:
             start = file.read(len(PNG))
         if start.startswith(JPEG):
-            decode(arrived, self._short_side, "picture")
             return ".jpg"
-        _check_pixels(arrived)
-        image = decode(arrived, self._short_side, "picture")
         if start == PNG:
             return ".png"
         image.save(arrived, "JPEG", quality=QUALITY)
@@ -120,15 +117,3 @@ def jpeg(pixels: Pixels, quality: int, longest: int | None = None) -> bytes:
     out = io.BytesIO()
     image.save(out, "JPEG", quality=quality)
     return out.getvalue()
-
-
-def _check_pixels(path: Path) -> None:
-    # The header has passed `check_header`, which also registers the reader of HEIC.
-    with Image.open(path) as image:
-        pixels = image.size[0] * image.size[1]
-    if pixels > MOST_PIXELS:
-        raise UnreadablePicture(
-            "picture",
-            f"{pixels / 1e6:.0f} megapixels; more than {MOST_PIXELS // 1_000_000} take too much "
-            "memory here, make it smaller or a JPEG",
-        )

@@ -131,12 +131,21 @@ def test_the_command_says_what_it_wrote(bundle: Path, capsys: Any) -> None:
     state, out = write_state(bundle), bundle.parent / "new" / "pets.onnx"
     given = ["--bundle", str(bundle), "--state", str(state), "--out", str(out)]
     assert command.main([*given, "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == {"files": [str(out)], "classes": list(CLASSES)}
-    assert [path.name for path in out.parent.iterdir()] == ["pets.onnx"]
+    labels = out.with_name("pets.labels.txt")
+    assert json.loads(capsys.readouterr().out) == {
+        "files": [str(out), str(labels)],
+        "classes": list(CLASSES),
+    }
+    assert sorted(out.parent.iterdir()) == [labels, out]
+    assert labels.read_text(encoding="utf-8").splitlines() == list(CLASSES)
     assert command.main(given) == UsageError.exit_code
     assert "exists; remove it" in capsys.readouterr().err
     out.unlink()
-    assert command.main([*given, "--to", "onnx"]) == 0
+    labels.unlink()
+    assert command.main([*given, "--to", "onnx", "--softmax", "--opset", "15"]) == 0
+    model = onnx.load(str(out))
+    assert [value.name for value in model.graph.output][:2] == ["probabilities", "logits"]
+    assert [entry.version for entry in model.opset_import] == [15]
     assert "3 classes; images [N,3,R,R] with R = 8" in capsys.readouterr().out
 
 
