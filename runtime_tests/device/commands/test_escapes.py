@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import unicodedata
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,10 @@ MARK = "odd"
 
 
 @pytest.fixture
-def scene(tmp_path: Path) -> dict[str, Path]:
+def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
     """A bundle, pictures and a run, all of whose names are odd."""
+    # pytest keeps what the log says, and sends it from one process to another as UTF-8.
+    monkeypatch.setattr(logging.getLogger("mobiletl"), "propagate", False)
     home = tmp_path / f"{MARK}{ODD}"
     try:
         home.mkdir()
