@@ -78,7 +78,7 @@ def _teach(flags: argparse.Namespace) -> int:
     _check(flags)
     if flags.camera is not None:
         # A bundle that cannot be taught should say so before anybody has taken pictures.
-        open_bundle(chosen_bundle(flags.bundle))
+        open_bundle(chosen_bundle(flags.bundle), flags.trust_bundle, flags.require_signature)
         capture_first(flags)
     options = _options(flags)
     with StopFlag() as stop:

@@ -73,7 +73,7 @@ def _train(flags: argparse.Namespace) -> int:
     _check(flags)
     if flags.camera is not None:
         # A bundle that cannot be trained should say so before anybody has taken pictures.
-        open_bundle(chosen_bundle(flags.bundle))
+        open_bundle(chosen_bundle(flags.bundle), flags.trust_bundle, flags.require_signature)
         capture_first(flags)
     options = _options(flags)
     listeners = [
