@@ -69,7 +69,7 @@ test-host: build/host.installed
 # they are skipped.
 test-slow: build/host.installed $(if $(PYTHON_TRAINING),build/ort-training.installed)
 	@echo "slow tests, host, $(WORKERS) at a time:"
-	@$(BIN)/python $(PYTEST) $(IN_ORDER) -m slow
+	@$(BIN)/python $(PYTEST) $(IN_ORDER) -m "slow and not long"
 ifneq ($(PYTHON38),)
 	@echo "tests of the board, on the host's Python:"
 	@$(BIN)/python $(PYTEST) -m "not slow" $(ON_BOARD)

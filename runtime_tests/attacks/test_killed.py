@@ -15,6 +15,8 @@ from runtime_tests.attacks.arena import Arena, cases, said
 from runtime_tests.attacks.harness import KILL, KILLED, TEAR, Fault, outcome, remains
 from runtime_tests.attacks.runs import copied, fresh
 
+WHOLE = (pytest.mark.slow, pytest.mark.long)
+
 RUNS = ("plain", "following", "going back")
 # Of the fast tier: calls around the first save of each kind, and every so many after that.
 FIRST, EVERY = 3, 40
@@ -71,7 +73,7 @@ def places(calls: list[str], whole: bool) -> list[tuple[int, int]]:
 
 
 @pytest.mark.parametrize("name", RUNS)
-@pytest.mark.parametrize("whole", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("whole", [False, pytest.param(True, marks=WHOLE)])
 def test_killed_after_a_call(arena: Arena, name: str, whole: bool, drawn: random.Random) -> None:
     if name != "plain" and not whole:
         pytest.skip("left to the slow tier")
@@ -85,6 +87,7 @@ def test_killed_after_a_call(arena: Arena, name: str, whole: bool, drawn: random
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", RUNS)
 def test_killed_again_and_again(arena: Arena, name: str, drawn: random.Random) -> None:
     """A run that is killed at random until it gets through, by either command."""

@@ -14,6 +14,8 @@ from runtime_tests.attacks.arena import Arena, cases
 from runtime_tests.attacks.harness import Ended, Fault, Worker, outcome, remains, worker
 from runtime_tests.attacks.runs import fresh
 
+WHOLE = (pytest.mark.slow, pytest.mark.long)
+
 
 @pytest.fixture(scope="module")
 def other(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worker]:
@@ -50,7 +52,7 @@ def check_pair(ended: list[Ended]) -> bool:
     return True
 
 
-@pytest.mark.parametrize("pairs", [3, pytest.param(50, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("pairs", [3, pytest.param(50, marks=WHOLE)])
 def test_pairs_on_one_run(arena: Arena, other: Worker, pairs: int) -> None:
     reference = fresh(arena.folder / "alone") / "run"
     alone = arena.worker.run(command(arena, reference), Fault(reference))
@@ -65,7 +67,7 @@ def test_pairs_on_one_run(arena: Arena, other: Worker, pairs: int) -> None:
     assert met > 0
 
 
-@pytest.mark.parametrize("pairs", [3, pytest.param(50, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("pairs", [3, pytest.param(50, marks=WHOLE)])
 def test_pairs_on_one_cache(arena: Arena, other: Worker, pairs: int) -> None:
     met = 0
     for _ in range(cases(pairs)):

@@ -14,6 +14,8 @@ from runtime_tests.attacks.arena import Arena, cases, said
 from runtime_tests.attacks.harness import FAIL, FAIL_ON, Ended, Fault, outcome
 from runtime_tests.attacks.runs import fresh
 
+WHOLE = (pytest.mark.slow, pytest.mark.long)
+
 # What the line must say, and what it must not.
 ADVICE = {
     errno.ENOSPC: ("free space", "read-only"),
@@ -54,7 +56,7 @@ def check(arena: Arena, name: str, fault: Fault, reference: dict[str, object]) -
 
 
 @pytest.mark.parametrize("number", sorted(ADVICE))
-@pytest.mark.parametrize("whole", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("whole", [False, pytest.param(True, marks=WHOLE)])
 def test_refused_once(arena: Arena, number: int, whole: bool, drawn: random.Random) -> None:
     reference, calls = arena.undisturbed("plain", reads=True)
     tried = list(range(1, len(calls) + 1))
@@ -70,6 +72,7 @@ def test_refused_once(arena: Arena, number: int, whole: bool, drawn: random.Rand
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS])
 def test_refused_from_then_on(arena: Arena, number: int) -> None:
     """A disk that is full, or has turned read-only, stays so until the command has ended."""

@@ -1,7 +1,8 @@
 """What a picture takes while it is decoded, against what its header says beforehand.
 
-Every format at 12, 48 and 108 megapixels, each in a process of its own; and training on the largest
-that are taken, where the kernel allows no more than the plan and a tenth, as the service does.
+Every format at 12, 48 and 108 megapixels (the latter two with `-m long`), each in a process of its
+own; and training on the largest that are taken, where the kernel allows no more than the plan and a
+tenth, as the service does.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from runtime_tests.support.memory_group import NoMemoryGroups, memory_group
 
 SIZES = {12: (4000, 3000), 48: (8000, 6000), 108: (12000, 9000)}
 SHORT_SIDE = 552
+LONG = pytest.mark.long
 # A promise is for the whole process, of which these are 5 %.
 SLACK_BYTES = 4_000_000
 ABOVE_PLAN = 1.10
@@ -98,7 +100,7 @@ def measured(path: Path) -> dict[str, object]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("megapixels", SIZES)
+@pytest.mark.parametrize("megapixels", [12, *(pytest.param(n, marks=LONG) for n in (48, 108))])
 @pytest.mark.parametrize("suffix", FORMATS)
 def test_a_picture_takes_what_is_planned_or_is_refused(
     tmp_path: Path, suffix: str, megapixels: int, record_property: Callable[[str, object], None]
