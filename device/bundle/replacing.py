@@ -17,19 +17,24 @@ from typing import BinaryIO, Iterator
 
 # What file systems without hard links (FAT, exFAT, some network folders) say of one.
 _NO_LINKS = (errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.EXDEV)
+# For everybody, as far as the process's umask lets them; and for its owner alone.
+COMMON, PRIVATE = 0o666, 0o600
+# What the names of temporaries end in.
+UNFINISHED = ".tmp"
 _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 
 
 @contextlib.contextmanager
-def replacing(path: Path, previous: Path | None = None) -> Iterator[BinaryIO]:
+def replacing(path: Path, previous: Path | None = None, mode: int = COMMON) -> Iterator[BinaryIO]:
     """Open a stream whose content takes the name `path` at the end, unless an error is raised.
 
-    What had the name becomes `previous`, if that is given; `path` is there at every moment, but on
-    file systems without hard links. Raises OSError, leaving both as they were.
+    `mode` is who may do what with it, as for open(2). What had the name becomes `previous`, if that
+    is given; `path` is there at every moment, but on file systems without hard links.
+    Raises OSError, leaving both as they were.
     """
     temporary = temporary_name(path)
     try:
-        with open_new(temporary) as stream:
+        with open_new(temporary, mode) as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
@@ -45,24 +50,24 @@ def replacing(path: Path, previous: Path | None = None) -> Iterator[BinaryIO]:
 
 def temporary_name(path: Path) -> Path:
     """Return a name beside `path` that no file has; its temporaries sort together."""
-    return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}{UNFINISHED}")
 
 
-def open_new(path: Path) -> BinaryIO:
+def open_new(path: Path, mode: int = COMMON) -> BinaryIO:
     """Open a file for writing that must not be there, not even as a link; raises OSError."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NOFOLLOW
-    return os.fdopen(os.open(str(path), flags, 0o666), "wb")
+    return os.fdopen(os.open(str(path), flags, mode), "wb")
 
 
 def open_appended(path: Path) -> int:
     """Return a descriptor that reads `path` and writes at its end; no link is followed."""
     flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | _NOFOLLOW
-    return os.open(str(path), flags, 0o666)
+    return os.open(str(path), flags, COMMON)
 
 
 def leftovers(path: Path) -> list[Path]:
     """Return the temporaries of `path` that a crash has left, the latest first."""
-    found = path.parent.glob(f".{glob.escape(path.name)}.*tmp")
+    found = path.parent.glob(f".{glob.escape(path.name)}*{UNFINISHED}")
     return sorted(found, key=_changed, reverse=True)
 
 

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import secrets
 import shutil
 from pathlib import Path
 
+from mobiletl.device.bundle import whole_file
+from mobiletl.device.bundle.replacing import COMMON, UNFINISHED
 from mobiletl.device.errors import NoSpace
 from mobiletl.device.printable import printable
+from mobiletl.device.refusals import cannot_write
 
 # What stays free: a training run saves two generations of two states, and a full disk stops more
 # than the studio on a board that runs from one card.
 RESERVE_BYTES = 200_000_000
 # Names of files that are being written; a dot hides them from every data set.
 TEMPORARY = ".new-"
-PRIVATE, COMMON = 0o600, 0o666
 
 
 def free_bytes(folder: Path) -> int:
@@ -43,28 +44,15 @@ def temporary_beside(folder: Path) -> Path:
 
 def write_whole(path: Path, content: bytes, mode: int = COMMON) -> None:
     """Write `content` so that `path` is the former file or this one; raises NoSpace."""
-    temporary = temporary_beside(path.parent)
     try:
-        try:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
-            with os.fdopen(os.open(str(temporary), flags, mode), "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        except BaseException:
-            remove_quietly(temporary)
-            raise
+        whole_file.write_whole(path, content, mode)
     except OSError as error:
         raise no_space(path, error) from error
 
 
 def no_space(path: Path, error: OSError) -> NoSpace:
     """Return the line for a file that could not be written."""
-    return NoSpace(
-        f"{printable(str(path))} cannot be written ({error.strerror or error}); free space there, "
-        "or choose another folder with --project"
-    )
+    return cannot_write("what is new", path, error, "choose another folder with --project")
 
 
 def remove_quietly(path: Path) -> None:
@@ -75,5 +63,6 @@ def remove_quietly(path: Path) -> None:
 
 def remove_temporaries(folder: Path) -> None:
     """Remove what a killed process had not finished writing."""
-    for path in folder.glob(f"{TEMPORARY}*"):
-        remove_quietly(path)
+    for pattern in (f"{TEMPORARY}*", f".*{UNFINISHED}"):
+        for path in folder.glob(pattern):
+            remove_quietly(path)

@@ -10,8 +10,9 @@ import time
 from pathlib import Path
 from typing import Callable
 
+from mobiletl.device.bundle.replacing import PRIVATE
 from mobiletl.device.bundle.schema import mapping, number, text
-from mobiletl.device.studio.files import PRIVATE, write_whole
+from mobiletl.device.studio.files import write_whole
 
 TOKEN_BYTES = 32
 # The oldest are forgotten first.
