@@ -30,7 +30,6 @@ from mobiletl.device.memory.measured import peak_bytes
 from mobiletl.device.memory.plan import MemoryPlan, plan
 from mobiletl.device.pictures.balanced import balanced_rows
 from mobiletl.device.pictures.skipped import SkippedFiles
-from mobiletl.device.printable import printable
 from mobiletl.device.run.beginning import Beginning, first_state
 from mobiletl.device.run.checkpoints import Checkpoints, Position, RunFolder, Settings
 from mobiletl.device.run.claim import Claim
@@ -40,6 +39,7 @@ from mobiletl.device.run.expected import TooLong
 from mobiletl.device.run.limits import RANDOM, check_given
 from mobiletl.device.run.listener import Listener, Listeners
 from mobiletl.device.run.metrics import MetricsFile
+from mobiletl.device.run.notes import notes
 from mobiletl.device.run.opening import Opened, open_run
 from mobiletl.device.run.options import Options, Outcome
 from mobiletl.device.run.schedule import Schedule
@@ -92,8 +92,8 @@ def _train(
     files = [EventsFile(opened.folder.events), MetricsFile(opened.folder.metrics)]
     voice = Listeners([*files, *listeners])
     voice.hear(run.started(position, beginning.origin))
-    for note in run.notes():
-        voice.hear(note)
+    for text in notes(opened):
+        voice.hear(Note(text))
     try:
         run.begin_memory()
         # The session has its own copy; what is still held here would come on top of the plan.
@@ -149,29 +149,6 @@ class _Run:
         if start is None and self.settings.start == RANDOM and self.opened.former is None:
             return replace(begin, needs_head=False)
         return begin
-
-    def notes(self) -> list[Note]:
-        """Return what a person should know of how this run goes on."""
-        notes = list(self.opened.notes)
-        here, checkpoint = self.settings.runtime, self.opened.checkpoint
-        if checkpoint is not None and checkpoint.settings.runtime != here:
-            before = checkpoint.settings.runtime
-            notes.append(
-                f"this run goes on on {here}, where it was on {before}: the numbers round otherwise"
-            )
-        if self.opened.former is not None or self.opened.kept.counts():
-            notes.append(self._replayed())
-        return [Note(text) for text in notes]
-
-    def _replayed(self) -> str:
-        """Say what is trained on besides the pictures that are there."""
-        counts, former = self.opened.kept.counts(), self.opened.former
-        if counts:
-            listed = ", ".join(f"{count} of '{printable(name)}'" for name, count in counts.items())
-            return f"replayed are pictures that are gone, from feature maps that are kept: {listed}"
-        if former is not None and former.memory is None:
-            return "the former run kept no feature maps, so none of its pictures is replayed"
-        return "all pictures that the former run kept are still here, so none is replayed"
 
     def schedule(self) -> Schedule:
         """Return the order and the rates of the steps."""
