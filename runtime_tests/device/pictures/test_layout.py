@@ -10,6 +10,7 @@ from mobiletl.device.errors import BadPictures
 from mobiletl.device.pictures.dataset import open_dataset
 from mobiletl.device.pictures.layouts import AUTO, CLASSES, SPLIT
 from runtime_tests.support.board.picture_folders import write_pictures
+from runtime_tests.support.board.shared_files import shared
 
 TWO = {"cat": 3, "dog": 3}
 
@@ -89,8 +90,6 @@ def test_the_layout_is_said(tmp_path: Path) -> None:
 
 
 def test_the_case_from_the_field() -> None:
-    """Today Kaggle's `Training/` and `Testing/` must not be told from each other."""
-    data = Path("/work/shared/cases/training_testing")
-    if not data.is_dir():
-        pytest.skip("the shared cases are not here")
+    """Kaggle's `Training/` and `Testing/` must not be told from each other."""
+    data = shared("cases/training_testing")
     assert open_dataset(data, 0.2, 0).class_names == ("cat", "dog")

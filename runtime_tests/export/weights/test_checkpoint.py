@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from mobiletl.core.backbones.mobilenetv2 import MobileNetV2
 from mobiletl.core.errors import BadWeights, UsageError
 from mobiletl.export.weights.loading import load_weights
+from runtime_tests.support.board.shared_files import shared
 
 WIDTH = 0.1
 MODEL = "mbv2-0.1"
@@ -186,9 +187,7 @@ def test_other_classes_are_named_without_the_advice_to_read_them(
 
 
 def test_the_cases_from_the_field() -> None:
-    folder = Path("/work/shared/cases/ckpt")
-    if not folder.is_dir():
-        pytest.skip("the shared cases are not here")
+    folder = shared("cases/ckpt")
     assert load_weights(str(folder / "tv_reference_checkpoint.pth"), "mbv2-0.35") is not None
     with pytest.raises(BadWeights, match="Git LFS pointer"):
         load_weights(str(folder / "lfs_pointer.pth"), "mbv2")
