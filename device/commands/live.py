@@ -7,7 +7,6 @@ import os
 import sys
 import time
 from contextlib import ExitStack
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Callable
 
@@ -24,6 +23,7 @@ from mobiletl.device.cameras.stream import CameraStream, open_stream
 from mobiletl.device.commands.camera_flags import camera_of
 from mobiletl.device.commands.flags import below_least, chosen_bundle
 from mobiletl.device.errors import NoCamera
+from mobiletl.device.installed import installed_release
 from mobiletl.device.prediction.ahead import FramesAhead
 from mobiletl.device.prediction.live import Ends, Hearer, Live, Tally
 from mobiletl.device.prediction.predictor import Predictor, open_predictor
@@ -122,9 +122,11 @@ def predict_live(flags: argparse.Namespace) -> int:
         if broker:
             topics = Topics(prefix)
             names = predictor.class_names
+            # A runner that was merely copied has no release.
+            release = installed_release("mobiletl") or "copied"
             hearers.append(
                 opened.enter_context(
-                    Mqtt(broker, topics, names, tell, flags.every, flags.mqtt_classes, _version())
+                    Mqtt(broker, topics, names, tell, flags.every, flags.mqtt_classes, release)
                 )
             )
         live = Live(predictor, Smoother(len(predictor.class_names)), hearers)
@@ -138,14 +140,6 @@ def predict_live(flags: argparse.Namespace) -> int:
             return 0
         _answer(live, stream, predictor, Ends(flags.frames, flags.seconds), stop, shown)
     return 0
-
-
-def _version() -> str:
-    """Return the installed version; a runner that was merely copied has none."""
-    try:
-        return version("mobiletl")
-    except PackageNotFoundError:
-        return "copied"
 
 
 def _view(asked: View | None, trained: View | None, tell: Callable[[str], None]) -> View:

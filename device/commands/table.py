@@ -11,12 +11,12 @@ import importlib
 import logging
 import sys
 from dataclasses import dataclass
-from importlib.metadata import version
 from types import ModuleType
 from typing import Callable, Sequence
 
 from mobiletl.device.commands.said import complain, flush_all, open_streams, silence
 from mobiletl.device.errors import Interrupted, MissingDependency, UsageError
+from mobiletl.device.installed import installed_release
 from mobiletl.device.printable import printable, say
 from mobiletl.device.refusals import of_system
 
@@ -161,7 +161,7 @@ def _dispatch(arguments: Sequence[str]) -> int:
         print(usage())
         return 0 if arguments else UsageError.exit_code
     if arguments[0] == "--version":
-        print(f"mobiletl {version('mobiletl')}")
+        print(f"mobiletl {installed_release('mobiletl')}")
         return 0
     name, rest = arguments[0], arguments[1:]
     for command in COMMANDS:

@@ -8,9 +8,9 @@ What an import takes is in the runtimes' rows.
 from __future__ import annotations
 
 import re
-from importlib import metadata
 
 from mobiletl.device.bundle.manifest import Manifest
+from mobiletl.device.installed import installed_release
 from mobiletl.device.sessions.table import STOCK, Runtime, known_runtime
 
 
@@ -22,21 +22,11 @@ def runtime_bytes(manifest: Manifest, runtime: str) -> int:
     """
     row = known_runtime(runtime)
     exported = _imported(known_runtime(STOCK), manifest.memory.runtime_release)
-    installed = installed_release(row)
+    installed = installed_release(row.distribution)
     here = _imported(row, installed) if installed else None
     if exported is None or here is None:
         return manifest.memory.runtime
     return max(0, manifest.memory.runtime - exported + here)
-
-
-def installed_release(runtime: Runtime) -> str:
-    """Return the version of the package that `runtime` needs, empty if it is not installed."""
-    if not runtime.distribution:
-        return ""
-    try:
-        return metadata.version(runtime.distribution)
-    except metadata.PackageNotFoundError:
-        return ""
 
 
 def _imported(runtime: Runtime, release: str) -> int | None:

@@ -16,13 +16,13 @@ import subprocess
 import sys
 import threading
 import time
-from importlib import metadata
 from pathlib import Path
 from typing import Callable
 
 from mobiletl.device.bundle.bundle import Bundle
 from mobiletl.device.bundle.records import OPENED, OWN, remember, remembered
 from mobiletl.device.errors import BadBundle, InternalError
+from mobiletl.device.installed import installed_release
 from mobiletl.device.printable import printable
 from mobiletl.device.sessions.table import Runtime
 
@@ -40,7 +40,8 @@ def rehearse(bundle: Bundle, row: Runtime) -> None:
 
     An error that such a process reports, and survives, is left to this one to meet and to tell.
     """
-    name = f"{bundle.manifest.id}-{row.name}-{_release(row)}"
+    release = installed_release(row.distribution) or "unknown"
+    name = f"{bundle.manifest.id}-{row.name}-{release}"
     if row.runs_code or bundle.trusted or remembered(OPENED, name):
         return
     if remembered(OWN, bundle.manifest.id):
@@ -50,12 +51,12 @@ def rehearse(bundle: Bundle, row: Runtime) -> None:
         remember(OPENED, name)
     elif code == FAILED:
         raise BadBundle(
-            f"the functions of {printable(str(bundle.path))} fail in {row.name} {_release(row)} "
+            f"the functions of {printable(str(bundle.path))} fail in {row.name} {release} "
             "when they are called; export the bundle again, or free memory if there is little"
         )
     elif code < 0:
         raise BadBundle(
-            f"opening {printable(str(bundle.path))} ends {row.name} {_release(row)} "
+            f"opening {printable(str(bundle.path))} ends {row.name} {release} "
             f"({_why(-code)}), as a process of its own has tried; take the bundle from whoever "
             "exported it again, or update the runtime"
         )
@@ -165,10 +166,3 @@ def _why(number: int) -> str:
     if number == signal.SIGKILL:
         return "it was killed, most likely because memory ran out"
     return signal.Signals(number).name
-
-
-def _release(row: Runtime) -> str:
-    try:
-        return metadata.version(row.distribution)
-    except metadata.PackageNotFoundError:
-        return "unknown"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import importlib
 import os
-from importlib import metadata
 from typing import Callable
 
 from mobiletl.device.bundle.arrays import Tensors
 from mobiletl.device.bundle.bundle import Bundle
 from mobiletl.device.bundle.schema import joined
 from mobiletl.device.errors import BadBundle, BadState, MissingDependency, UsageError
+from mobiletl.device.installed import installed_release
 from mobiletl.device.sessions.rehearsal import rehearse
 from mobiletl.device.sessions.session import Session
 from mobiletl.device.sessions.table import MOST_THREADS, RUNTIMES, Runtime, known_runtime
@@ -119,16 +119,10 @@ def _check_classes(bundle: Bundle, row: Runtime, classes: int) -> None:
 def _refuse_twins(wanted: list[Runtime]) -> None:
     if not any(row.package.split(".")[0] == TWINS[0] for row in wanted):
         return
-    found = [name for name in TWINS if _version(name)]
-    if len(found) == len(TWINS):
+    releases = {name: installed_release(name) for name in TWINS}
+    if all(releases.values()):
+        both = " and ".join(f"{name} {release}" for name, release in releases.items())
         raise MissingDependency(
-            f"{' and '.join(f'{name} {_version(name)}' for name in found)} are both installed and "
-            f"overwrite each other; pip uninstall -y {' '.join(found)}, then install one of them"
+            f"{both} are both installed and overwrite each other; pip uninstall -y "
+            f"{' '.join(releases)}, then install one of them"
         )
-
-
-def _version(distribution: str) -> str:
-    try:
-        return metadata.version(distribution)
-    except metadata.PackageNotFoundError:
-        return ""

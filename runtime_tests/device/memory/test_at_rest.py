@@ -11,8 +11,8 @@ from mobiletl.device.bundle.bundle import open_bundle
 from mobiletl.device.bundle.manifest import Manifest
 from mobiletl.device.memory import at_rest as runtime_memory
 from mobiletl.device.memory import plan as memory
-from mobiletl.device.memory.at_rest import installed_release, runtime_bytes
-from mobiletl.device.sessions.table import RUNTIMES, STOCK, known_runtime
+from mobiletl.device.memory.at_rest import runtime_bytes
+from mobiletl.device.sessions.table import RUNTIMES
 from runtime_tests.support.board.tiny_bundle import write_tiny_bundle
 
 AT_REST = 80_000_000
@@ -63,9 +63,3 @@ def test_the_plan_knows_the_runtime(manifest: Manifest, monkeypatch: pytest.Monk
     monkeypatch.setattr(runtime_memory, "installed_release", lambda row: "2.13.0")
     plain, torch = (memory.plan(manifest, 8, 3, 1, name) for name in ("onnxruntime", "torchscript"))
     assert torch.total_bytes - plain.total_bytes == COST["torchscript", (2, 13, 0)] - NEWEST
-
-
-def test_the_release_that_is_installed() -> None:
-    assert installed_release(known_runtime(STOCK))
-    missing = replace(known_runtime(STOCK), distribution="no-such-runtime")
-    assert installed_release(missing) == installed_release(known_runtime("fake")) == ""

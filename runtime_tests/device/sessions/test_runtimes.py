@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Callable
 
@@ -42,7 +41,7 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
     def only(*names: str) -> None:
         monkeypatch.setattr(Runtime, "installed", lambda row: row.name in names)
-        monkeypatch.setattr(runtimes, "_version", lambda distribution: "")
+        monkeypatch.setattr(runtimes, "installed_release", lambda distribution: "")
 
     return only
 
@@ -109,7 +108,7 @@ def test_other_classes_than_exported(bundle: Bundle, install: Any) -> None:
 def test_two_onnxruntimes_in_one_environment(
     bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(metadata, "version", lambda name: "1.19.2")
+    monkeypatch.setattr(runtimes, "installed_release", lambda name: "1.19.2")
     with pytest.raises(MissingDependency, match="pip uninstall -y onnxruntime onnxruntime-train"):
         choose_runtime(bundle, "onnxruntime")
     monkeypatch.setattr(Runtime, "installed", lambda row: True)
