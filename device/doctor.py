@@ -62,7 +62,7 @@ CHECKS: tuple[Check, ...] = (
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
-    return guarded(lambda: _doctor(_parser().parse_args(argv)))
+    return guarded(lambda: _doctor(_parser().parse_args(argv)), argv)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -27,6 +27,8 @@ class MobileTLError(Exception):
     """Base of all errors that end a command with one line instead of a traceback."""
 
     exit_code = 1
+    answered = False
+    """Whether the command has printed its answer nevertheless, which --json has once."""
 
 
 class InternalError(MobileTLError):
@@ -99,6 +101,7 @@ class NotReady(MobileTLError):
     """The doctor found something on this board with which training would fail."""
 
     exit_code = 12
+    answered = True
 
 
 class InUse(MobileTLError):

@@ -32,7 +32,7 @@ _HOST_ONLY = ("int8", "data", "weights", "model", "method")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
-    return guarded(lambda: _finish(_parser().parse_args(argv)))
+    return guarded(lambda: _finish(_parser().parse_args(argv)), argv)
 
 
 def _parser() -> argparse.ArgumentParser:

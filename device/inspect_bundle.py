@@ -33,7 +33,7 @@ to paste:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
-    return guarded(lambda: _inspect(_parser().parse_args(argv)))
+    return guarded(lambda: _inspect(_parser().parse_args(argv)), argv)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -47,7 +47,7 @@ to paste:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
     given = list(sys.argv[1:] if argv is None else argv)
-    return guarded(lambda: _review(_parser().parse_args(given), given))
+    return guarded(lambda: _review(_parser().parse_args(given), given), given)
 
 
 def _parser() -> argparse.ArgumentParser:

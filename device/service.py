@@ -92,7 +92,7 @@ WantedBy=multi-user.target
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
-    return guarded(lambda: _service(_parser().parse_args(argv)))
+    return guarded(lambda: _service(_parser().parse_args(argv)), argv)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -49,7 +49,7 @@ SETTINGS = ("seed", "runtime", "micro_batch")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
-    return guarded(lambda: _teach(_parser().parse_args(argv)))
+    return guarded(lambda: _teach(_parser().parse_args(argv)), argv)
 
 
 def _parser() -> argparse.ArgumentParser:

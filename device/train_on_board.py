@@ -46,7 +46,7 @@ to paste:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
-    return guarded(lambda: _train(_parser().parse_args(argv)))
+    return guarded(lambda: _train(_parser().parse_args(argv)), argv)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -66,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     settings.add_settings(parser)
     settings.add_resources(parser)
     add("--json", action="store_true", help="print one JSON object; progress goes to stderr")
+    add("--timestamps", action="store_true", help="begin each line of progress with the time, UTC")
     return parser
 
 
@@ -77,7 +78,7 @@ def _train(flags: argparse.Namespace) -> int:
         capture_first(flags)
     options = _options(flags)
     listeners = [
-        Terminal(sys.stderr),
+        Terminal(sys.stderr, flags.timestamps),
         Report(sys.stdout, _predict_command, flags.json, _review_command),
     ]
     with StopFlag() as stop:
@@ -144,7 +145,8 @@ def _stopped(flags: argparse.Namespace, options: Options) -> str:
     arguments += ["--resume", str(options.run)]
     # The run keeps its settings.
     unnamed = argparse.Namespace(**{**vars(flags), **dict.fromkeys(settings.SETTINGS)})
-    arguments += settings.as_arguments(_parser(), unnamed) + ["--json"] * flags.json
+    arguments += settings.as_arguments(_parser(), unnamed)
+    arguments += ["--json"] * flags.json + ["--timestamps"] * flags.timestamps
     return f"stopped, the state is saved; go on with: {command_line('train', arguments)}"
 
 

@@ -74,7 +74,7 @@ class Surplus:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
-    return guarded(lambda: _run(_parser().parse_args(argv)))
+    return guarded(lambda: _run(_parser().parse_args(argv)), argv)
 
 
 def installed_packages(environment: Path) -> dict[str, Package]:

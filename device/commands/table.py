@@ -8,14 +8,15 @@ from __future__ import annotations
 import contextlib
 import difflib
 import importlib
+import json
 import logging
 import sys
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Callable, Sequence
+from typing import Any, Callable, Sequence
 
 from mobiletl.device.commands.said import complain, flush_all, open_streams, silence
-from mobiletl.device.errors import Interrupted, MissingDependency, UsageError
+from mobiletl.device.errors import InternalError, Interrupted, MissingDependency, UsageError
 from mobiletl.device.installed import installed_release
 from mobiletl.device.printable import printable, say
 from mobiletl.device.refusals import of_system
@@ -82,19 +83,21 @@ to paste:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `mobiletl COMMAND ...` and return its exit code (docs/exit-codes.md)."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    return guarded(lambda: _dispatch(arguments))
+    return guarded(lambda: _dispatch(arguments), arguments)
 
 
-def guarded(body: Callable[[], int]) -> int:
+def guarded(body: Callable[[], int], argv: Sequence[str] | None = ()) -> int:
     """Run `body`; turn an error raised on purpose into one line and its exit code.
 
     What the system refuses is one, too. Any other exception is a bug of ours and keeps its
-    traceback, with which Python exits 1. A stream that nobody reads changes no exit code.
+    traceback, with which Python exits 1. A stream that nobody reads changes no exit code. `argv`
+    are the command's words, None for the process's own: with --json an error is an object, too.
     """
     open_streams()
     tell_warnings()
+    as_json = "--json" in (sys.argv[1:] if argv is None else argv)
     try:
-        code = _ended(body)
+        code = _ended(body, as_json)
     except BrokenPipeError:
         # Whoever read our output (`| head`) has enough.
         silence("stdout")
@@ -111,23 +114,33 @@ def guarded(body: Callable[[], int]) -> int:
     return code
 
 
-def _ended(body: Callable[[], int]) -> int:
+def _ended(body: Callable[[], int], as_json: bool) -> int:
+    error: Exception
     try:
         return body()
     except SystemExit as stop:  # argparse, after --help
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     except KeyboardInterrupt:
-        complain("mobiletl: stopped")
-        return Interrupted.exit_code
+        error = Interrupted("stopped")
     except BrokenPipeError:
         raise
-    except Exception as error:
-        known = of_system(error) if isinstance(error, OSError) else error
-        code = exit_code_of(known)
-        if code is None:
+    except Exception as raised:
+        error = of_system(raised) if isinstance(raised, OSError) else raised
+        if exit_code_of(error) is None:
             raise
-        complain(f"mobiletl: {known}")
-        return code
+    code = exit_code_of(error) or InternalError.exit_code
+    complain(f"mobiletl: {error}")
+    if as_json and not getattr(error, "answered", False):
+        # Whether anybody reads it changes no exit code.
+        with contextlib.suppress(OSError, ValueError):
+            print(json.dumps(error_document(error, code)), flush=True)
+    return code
+
+
+def error_document(error: Exception, code: int) -> dict[str, Any]:
+    """Return what --json prints in place of an answer (docs/json.md)."""
+    kind = type(error).__name__
+    return {"error": {"class": kind, "exit_code": code, "message": str(error)}}
 
 
 class _Warnings(logging.Handler):

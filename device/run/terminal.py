@@ -31,6 +31,8 @@ REFRESH_S = 0.2
 CLASS_LIMIT = 20
 SKIPPED_LIMIT = 5
 CLEAR_LINE = "\r\x1b[K"
+# ISO 8601, as journals and log collectors read it.
+TIMESTAMP = "%Y-%m-%dT%H:%M:%SZ "
 
 
 class Terminal(Listener):
@@ -39,9 +41,10 @@ class Terminal(Listener):
     A stream that breaks (a closed terminal) ends the showing, not the training.
     """
 
-    def __init__(self, stream: TextIO) -> None:
-        """Write nothing yet."""
+    def __init__(self, stream: TextIO, timestamps: bool = False) -> None:
+        """Write nothing yet; `timestamps` are for lasting lines, in UTC."""
         self._stream = stream
+        self._timestamps = timestamps
         self._live = stream.isatty()
         self._shown_at = 0.0
         self._epochs = 0
@@ -92,7 +95,8 @@ class Terminal(Listener):
 
     def _note(self, text: str) -> None:
         """Write a lasting line."""
-        self._write(f"{CLEAR_LINE if self._live else ''}{self._safe(text)}\n")
+        when = time.strftime(TIMESTAMP, time.gmtime()) if self._timestamps else ""
+        self._write(f"{CLEAR_LINE if self._live else ''}{when}{self._safe(text)}\n")
 
     def _show(self, text: str, seconds_left: float | None = None) -> None:
         """Rewrite the live line, if there is one and it is time."""
