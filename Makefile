@@ -30,7 +30,7 @@ EXPORT_FLAGS = --out $(OUT) \
 	$(if $(REPLACE),--force)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo studio-demo test test-all test-host test-slow test-board lint export bench bench-accuracy ort-training bench-training parity figures board-install emulate matrix attack attack-files clean FORCE
+.PHONY: help demo studio-demo test test-all test-host test-slow test-board lint export bench bench-accuracy ort-training bench-training parity figures board-install wheelhouse emulate matrix attack attack-files clean FORCE
 
 help: ## this list
 	@echo "make TARGET [VARIABLE=value ...]"
@@ -116,6 +116,11 @@ parity: build/host.installed build/ort-training.installed ## one training in eve
 
 figures: build/host.installed ## the papers' figures, ours beside theirs, as pictures and CSV: OUT
 	@$(BIN)/python tools/figures.py $(if $(filter command line,$(origin OUT)),--out $(OUT))
+
+wheelhouse: build/host.installed ## all that a board installs, in one folder, without a network there: BOARD EXTRAS OUT
+	@test -n "$(BOARD)" || { echo "make: which board? make wheelhouse BOARD=pi4" >&2; exit 1; }
+	@$(BIN)/python tools/wheelhouse.py $(BOARD) $(if $(EXTRAS),--extras $(EXTRAS)) \
+		$(if $(filter command line,$(origin OUT)),--out $(OUT))
 
 board-install: build/host.installed ## put it and a bundle on a board over ssh: HOST BUNDLE SERVICE STUDIO
 	@test -n "$(HOST)" || { echo "make: which board? make board-install HOST=pi@raspberrypi.local" >&2; exit 1; }

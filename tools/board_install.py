@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from demo import write_digits
+from own_wheel import WheelError, build_wheel
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 CONNECT_SECONDS = 15
@@ -168,7 +169,10 @@ def _install(options: argparse.Namespace, scratch: Path) -> None:
     clock = _Clock()
     facts = _probe(board, options)
     clock.say(f"{options.host}: {facts['machine']}, Python {facts['python']}")
-    wheel = _build_wheel(scratch)
+    try:
+        wheel = build_wheel(scratch)
+    except WheelError as error:
+        raise InstallError(str(error)) from error
     clock.say(f"built {wheel.name}, {wheel.stat().st_size / 1e6:.1f} MB")
     folder, bundle = options.folder, options.bundle.resolve()
     board.run(f"mkdir -p {folder}/smoke")
@@ -224,25 +228,6 @@ def _probe(board: Board, options: argparse.Namespace) -> dict[str, str]:
             "needed; there: sudo apt clean, and to see what is large: du -xh ~ | sort -h | tail"
         )
     return facts
-
-
-def _build_wheel(scratch: Path) -> Path:
-    """Build in a copy: setuptools would put files of earlier builds into the wheel."""
-    source = scratch / "source"
-    source.mkdir()
-    for name in ("api", "core", "export", "device"):
-        skip = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(REPOSITORY / name, source / name, ignore=skip)
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        if (REPOSITORY / name).is_file():
-            shutil.copy(REPOSITORY / name, source)
-    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "wheel", "--quiet"]
-    command += ["--no-deps", "--no-build-isolation", "--wheel-dir", str(scratch), str(source)]
-    answer = subprocess.run(command, capture_output=True, text=True, check=False)
-    if answer.returncode:
-        last = answer.stderr.strip().splitlines()[-1:] or ["no reason given"]
-        raise InstallError(f"the wheel cannot be built: {last[0]}")
-    return next(scratch.glob("*.whl"))
 
 
 def _smoke_pictures(folder: Path) -> list[Path]:

@@ -70,10 +70,16 @@ def glibc_of(row: Wheels) -> str:
     return min((board.glibc for board in BOARDS if board.python == row.python), default=row.glibc)
 
 
-def requirements(python: str) -> list[str]:
-    """The base install's requirements on aarch64: pip reads markers for the Python it runs on."""
+def requirements(python: str, extras: Sequence[str] = ()) -> list[str]:
+    """What the base install and `extras` require on aarch64; KeyError if there is no such extra.
+
+    pip reads markers for the Python that it runs on, so they are read here.
+    """
     with (REPOSITORY / "pyproject.toml").open("rb") as file:
-        listed = tomllib.load(file)["project"]["dependencies"]
+        project = tomllib.load(file)["project"]
+    listed = list(project["dependencies"])
+    for extra in extras:
+        listed += project["optional-dependencies"][extra]
     board = {
         "python_version": python,
         "python_full_version": f"{python}.0",
@@ -91,16 +97,19 @@ def requirements(python: str) -> list[str]:
 
 def inspect(python: str, glibc: str) -> Install:
     """Download the wheels of aarch64 for `python` and `glibc`, and measure them."""
+    with tempfile.TemporaryDirectory() as folder:
+        return _measure(download(python, glibc, requirements(python), Path(folder)))
+
+
+def download(python: str, glibc: str, wanted: Sequence[str], folder: Path) -> list[Path]:
+    """Download `wanted` and what it requires, for aarch64; CalledProcessError if pip cannot."""
     minor = int(glibc.split(".")[1])
     tags = [f"manylinux_2_{each}_aarch64" for each in GLIBC_MINORS if each <= minor]
     platforms = [flag for tag in [*tags, "manylinux2014_aarch64"] for flag in ("--platform", tag)]
-    with tempfile.TemporaryDirectory() as folder:
-        pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--quiet"]
-        flags = ["--only-binary=:all:", "--implementation", "cp", "--python-version", python]
-        subprocess.run(
-            [*pip, *flags, *platforms, "--dest", folder, *requirements(python)], check=True
-        )
-        return _measure(sorted(Path(folder).glob("*.whl")))
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--quiet"]
+    flags = ["--only-binary=:all:", "--implementation", "cp", "--python-version", python]
+    subprocess.run([*pip, *flags, *platforms, "--dest", str(folder), *wanted], check=True)
+    return sorted(folder.glob("*.whl"))
 
 
 def problems(row: Wheels, install: Install) -> list[str]:

@@ -263,7 +263,7 @@ def test_make_asks_for_a_host() -> None:
 
 
 def test_the_wheel_is_pure_python_and_small(tool: ModuleType, tmp_path: Path) -> None:
-    wheel = tool._build_wheel(tmp_path)
+    wheel = tool.build_wheel(tmp_path)
     assert wheel.name.endswith("-py3-none-any.whl")
     assert wheel.stat().st_size < 3_000_000
     names = zipfile.ZipFile(wheel).namelist()
