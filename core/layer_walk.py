@@ -24,7 +24,8 @@ class Visit:
     """One module that ran. `needs_input_grad` says whether anything below it is trained, and
     `held_elements` how large the inputs are that residual blocks around it keep for their sum.
     `joins` is None but for what a TransferTop has beside a layer: then the shape of that layer's
-    output, to which its own is resized and added.
+    output, to which its own is resized and added. `reads_given` says that its input is that of the
+    whole walk.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Visit:
     needs_input_grad: bool
     held_elements: int
     joins: tuple[int, ...] | None = None
+    reads_given: bool = False
 
     @property
     def in_elements(self) -> int:
@@ -50,7 +52,7 @@ def visits(module: nn.Module, x: Tensor) -> tuple[tuple[Visit, ...], Tensor]:
     """(every submodule in the order they end, the output) for an input `x` on the meta device."""
     watched = copy.deepcopy(module).to("meta")
     _take_apart(watched)
-    walk = _Walk(_joined_layers(watched))
+    walk = _Walk(_joined_layers(watched), x)
     for name, part in watched.named_modules():
         part.register_forward_pre_hook(walk.enter)
         part.register_forward_hook(walk.leave(name))
@@ -81,7 +83,8 @@ def _joined_layers(module: nn.Module) -> dict[nn.Module, nn.Module]:
 
 
 class _Walk:
-    def __init__(self, joined: dict[nn.Module, nn.Module]) -> None:
+    def __init__(self, joined: dict[nn.Module, nn.Module], given: Tensor) -> None:
+        self._given = given
         self.found: list[Visit] = []
         self._joined = joined
         self._out_shapes: dict[nn.Module, tuple[int, ...]] = {}
@@ -100,7 +103,8 @@ class _Walk:
         layer = self._joined.get(module)
         joins = None if layer is None else self._out_shapes[layer]
         self._out_shapes[module] = shapes[1]
-        self.found.append(Visit(name, module, *shapes, x.requires_grad, held, joins))
+        given = x is self._given
+        self.found.append(Visit(name, module, *shapes, x.requires_grad, held, joins, given))
 
 
 @dataclass(frozen=True)

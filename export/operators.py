@@ -46,10 +46,10 @@ ONNX = (
         OnnxOperator(name)
         for name in (
             "Abs", "And", "ArgMax", "AveragePool", "BatchNormalization", "BitwiseAnd", "Cast",
-            "Concat", "Conv", "ConvTranspose", "CumSum", "Equal", "Exp", "Expand", "Gather",
-            "Gemm", "GlobalAveragePool", "Greater", "GreaterOrEqual", "InstanceNormalization",
+            "Concat", "Conv", "ConvTranspose", "CumSum", "DequantizeLinear", "Equal", "Exp",
+            "Expand", "Gather", "Gemm", "GlobalAveragePool", "Greater", "GreaterOrEqual", "InstanceNormalization",
             "Less", "LogSoftmax", "MatMul", "MatMulInteger", "Max", "Min", "Neg", "Pad", "Pow",
-            "Reciprocal", "ReduceMean", "ReduceSum", "Shape", "Sign", "Slice", "Sqrt", "Transpose",
+            "QuantizeLinear", "Reciprocal", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum", "Shape", "Sign", "Slice", "Sqrt", "Transpose",
         )
     ),
 )  # fmt: skip

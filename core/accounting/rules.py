@@ -11,6 +11,9 @@ Stored for the backward pass, per layer with n elements in a map (Figure 1 of Mo
 | squeeze-excite | map and scale, inputs of the product, and what its layers store | the same |
 | pooling, resize, sum | nothing | nothing |
 
+Under the policy `eight-bit`, where 4n bytes of a map stand above it is n bytes and 5 for each
+channel, but for the input of the whole top, which is held by whoever calls.
+
 Activations and squeeze-excite store nothing where nothing below them is trained. A norm that
 computes its statistics and has a frozen scale stores nothing either, as the papers have it: its
 exact backward pass does need its input, and the sum on paper is too small by those 4n bytes.
@@ -45,9 +48,8 @@ from mobiletl.core.layers.shift_norm import ShiftOnlyNorm
 from mobiletl.core.methods.attention_adaptor import AttendedRow, AttentionAdaptor
 from mobiletl.core.methods.lite_residual import StandardisedConv2d
 from mobiletl.core.methods.side_branch import HalvedMean
-from mobiletl.core.saved.policy import StandIn
+from mobiletl.core.saved.policy import FLOAT_BITS, StandIn, kept_bits
 
-FLOAT_BITS = 32
 FLOPS_PER_MAC = 2
 
 # Per element. Normalising takes 4 with given statistics; computing them, 3 more.
@@ -100,6 +102,11 @@ class Work:
     backward_macs: int = 0
 
 
+def _kept_map(v: Visit) -> int:
+    """Bits that the layer keeps of its input. Whoever calls holds that of the whole top."""
+    return FLOAT_BITS * v.in_elements if v.reads_given else kept_bits(v.module, v.in_shape)
+
+
 def _is_trained(parameter: Tensor | None) -> bool:
     return parameter is not None and parameter.requires_grad
 
@@ -116,7 +123,7 @@ def _convolution(v: Visit, conv: nn.Module | None = None, part: str = "") -> tup
     return (
         Work(
             "linear" if isinstance(layer, nn.Linear) else "convolution",
-            FLOAT_BITS * v.in_elements * int(weight.requires_grad),
+            _kept_map(v) * int(weight.requires_grad),
             FLOPS_PER_MAC * macs + added,
             FLOPS_PER_MAC * backward_macs + added * int(_is_trained(bias)),
             v.in_elements + v.out_elements // groups,
@@ -149,7 +156,7 @@ def _norm(v: Visit) -> tuple[Work, ...]:
             + SCALE_BACKWARD * int(scale.requires_grad)
         )
     forward = NORM_FORWARD_TRAINING if computes else NORM_FORWARD
-    stored = FLOAT_BITS * n * int(scale.requires_grad)
+    stored = _kept_map(v) * int(scale.requires_grad)
     return (Work("norm", stored, forward * n, backward * n, n),)
 
 
@@ -168,15 +175,17 @@ def _activation(v: Visit) -> tuple[Work, ...]:
     row = ACTIVATIONS[kind]
     grad = int(v.needs_input_grad)
     n = v.in_elements
-    kept = row.bits if bits is None else bits
-    return (Work("activation", kept * n * grad, row.forward * n, row.backward * n * grad, n),)
+    kept = n * (row.bits if bits is None else bits)
+    if bits is None and row.bits == FLOAT_BITS:
+        kept = _kept_map(v)
+    return (Work("activation", kept * grad, row.forward * n, row.backward * n * grad, n),)
 
 
 def _squeeze_excite(v: Visit) -> tuple[Work, ...]:
     """Mean and product; the layers between are counted by themselves."""
     grad = int(v.needs_input_grad)
     n, scale = v.in_elements, v.in_shape[0] * v.in_shape[1]
-    stored = FLOAT_BITS * (n + scale) * grad
+    stored = (_kept_map(v) + FLOAT_BITS * scale) * grad
     backward = SQUEEZE_BACKWARD * n * grad
     return (Work("squeeze-excite", stored, SQUEEZE_FORWARD * n, backward, n, ".product"),)
 

@@ -97,7 +97,10 @@ class Method:
             transfer = split(model, count, fold, resolution)
         self.apply(transfer)
         # What a method puts beside the layers of `features` keeps what it keeps.
-        keep(transfer.top.features, saved or self.saved)
+        policy = saved or self.saved
+        keep(transfer.top.features, policy)
+        if policy.keep_inputs is not None:
+            policy.keep_inputs(transfer.top)
         return transfer
 
 

@@ -6,14 +6,15 @@ accounts and exports take it from there.
 
 from __future__ import annotations
 
+from mobiletl.core.saved.eight_bit import EIGHT_BIT
 from mobiletl.core.saved.float32 import FLOAT32
 from mobiletl.core.saved.one_bit import ONE_BIT
 from mobiletl.core.saved.policy import Saved, keep
 from mobiletl.core.table import find_row
 
-__all__ = ["FLOAT32", "ONE_BIT", "SAVED", "Saved", "find_saved", "keep"]
+__all__ = ["EIGHT_BIT", "FLOAT32", "ONE_BIT", "SAVED", "Saved", "find_saved", "keep"]
 
-SAVED = (FLOAT32, ONE_BIT)
+SAVED = (FLOAT32, ONE_BIT, EIGHT_BIT)
 
 
 def find_saved(name: str) -> Saved:

@@ -2,19 +2,24 @@
 
 A runtime told to keep file order allocates a tensor at its node and frees it after its last
 reader, so order decides the peak. The traced order (forward, backward, update) keeps every
-gradient until the update. Three rules on top of it:
+gradient until the update. Four rules on top of it:
 
 - **lazy**: a node that depends on nothing but state and constants (a scaled kernel, 0.9 v) runs
   right before its first reader;
-- **eager**: the nodes that serve the update of one parameter or statistic alone (its gradient, the
-  optimizer's arithmetic) run together, as soon as all they wait for exists, so that no gradient
-  outlives its use;
+- **eager**: the nodes that serve the update of one parameter or statistic alone run as soon as all
+  they wait for exists, its gradient first, so that the map it is computed from is gone before the
+  gradient of that map is there; then, once the old value is read, the optimizer's arithmetic, so
+  that no gradient outlives its use;
+- **kept**: what packs a map for the backward pass (a mask, bytes) runs where it was traced, though
+  it may serve one update alone: the map that it replaces would be alive until then;
 - **in place**: the node that writes `<entry>.next` runs after every other reader of `<entry>`, so
   that a caller may give both the same memory (docs/bundle.md).
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Container
 from dataclasses import dataclass
 
 from onnxscript import ir
@@ -24,10 +29,13 @@ from mobiletl.export.tracing.functions import NEXT
 
 BATCH_INPUTS = ("h", "labels")
 RESULTS = frozenset({"loss", "correct"})
+# What rules of lowering/onnx pack maps with, and use for nothing else.
+PACKS = frozenset({"MatMulInteger", "QuantizeLinear"})
+BACKWARD = "the backward pass"
 
 
 def reorder(model: ir.Model) -> None:
-    """Sort the graph's nodes in place by the three rules."""
+    """Sort the graph's nodes in place by the four rules."""
     graph = model.graph
     nodes = list(graph)
     order = _Scheduler(graph, nodes).run()
@@ -37,9 +45,7 @@ def reorder(model: ir.Model) -> None:
 
 @dataclass(frozen=True)
 class _Update:
-    """The nodes that serve one parameter or statistic alone, in traced order, and what they wait
-    for.
-    """
+    """Nodes that serve one parameter or statistic alone, in traced order, and what they wait for."""
 
     nodes: tuple[ir.Node, ...]
     after: frozenset[ir.Node]
@@ -100,16 +106,43 @@ class _Scheduler:
         position = {node: index for index, node in enumerate(self._nodes)}
         overwritten = self._readers_of_overwritten()
         updates = []
-        for nodes in members.values():
-            needed = {s for n in nodes for s in _sources(n)}
-            needed.update(*(overwritten.get(n, ()) for n in nodes))
-            after = frozenset(needed - set(nodes) - self._lazy)
-            updates.append(_Update(tuple(sorted(nodes, key=position.__getitem__)), after))
-        return updates
+        for unordered in members.values():
+            nodes = sorted(unordered, key=position.__getitem__)
+            gradient = self._gradient(nodes)
+            for part in (gradient, [node for node in nodes if node not in gradient]):
+                needed = {s for n in part for s in _sources(n)}
+                needed.update(*(overwritten.get(n, ()) for n in part))
+                after = frozenset(needed - set(part) - self._lazy)
+                updates.append(_Update(tuple(part), after))
+        return [update for update in updates if update.nodes]
+
+    def _gradient(self, nodes: list[ir.Node]) -> list[ir.Node]:
+        """Those of an update's nodes, in traced order, that do without the state: its gradient. None
+        where the gradient is larger than a picture's share of every map that it is computed from:
+        it would cost more, while it waits, than the map that is gone sooner.
+        """
+        state = set(self._inputs.values()) - {self._inputs[name] for name in BATCH_INPUTS}
+        found: dict[ir.Node, None] = {}
+        for node in nodes:
+            inside = [s for s in _sources(node) if s in nodes or s in self._lazy]
+            if state.isdisjoint(node.inputs) and all(s in found for s in inside):
+                found[node] = None
+        read = [
+            _elements(value)
+            for node in found
+            for value in node.inputs
+            if value is not None and value.producer() not in found
+        ]
+        kept = [_elements(v) for node in found for v in node.outputs if _leaves(v, found)]
+        return list(found) if found and max(kept) <= max(read) else []
 
     def _served(self) -> dict[ir.Node, set[str]]:
-        """For each node, the parameters, statistics and results that depend on it."""
-        serves: dict[ir.Node, set[str]] = {node: set() for node in self._nodes}
+        """For each node, the parameters, statistics and results that depend on it; `BACKWARD` for
+        what packs a map.
+        """
+        serves: dict[ir.Node, set[str]] = {
+            node: {BACKWARD} if node.op_type in PACKS else set() for node in self._nodes
+        }
         for output in self._outputs:
             writer = output.producer()
             assert writer is not None
@@ -164,6 +197,17 @@ def check_in_place(model: ir.Model) -> None:
 def _owner(output: str) -> str:
     """Whom an output serves: `sgd.momentum/a.weight.next` serves `a.weight`."""
     return output.rpartition("/")[2].removesuffix(NEXT)
+
+
+def _elements(value: ir.Value | None) -> int:
+    """How many elements a tensor has for one picture and one class, as far as its shape says."""
+    shape = () if value is None or value.shape is None else value.shape
+    return math.prod(size for size in shape if isinstance(size, int))
+
+
+def _leaves(value: ir.Value, nodes: Container[ir.Node]) -> bool:
+    """Whether anything but `nodes` reads it."""
+    return any(reader not in nodes for reader in value.consumers())
 
 
 def _sources(node: ir.Node) -> list[ir.Node]:

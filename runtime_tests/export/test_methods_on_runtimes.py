@@ -74,7 +74,7 @@ class Made:
     stock: dict[str, Any]
 
 
-_MADE: dict[tuple[str, bool], Made] = {}
+_MADE: dict[tuple[str, bool, str | None], Made] = {}
 
 
 def in_tiers() -> list[Any]:
@@ -136,16 +136,18 @@ def test_graphs_of_onnxruntime_training_keep_what_saves_memory(
     for name in ("training_model", "whole_training_model"):
         nodes = list(onnx.load(str(files / f"{name}.onnx")).graph.node)
         masks = [node for node in nodes if node.op_type == PACKS]
-        waits = {o for n in nodes if re.fullmatch(r"after_mask_\d+", n.name) for o in n.output}
+        waits = {o for n in nodes if re.fullmatch(r"after_packing_\d+", n.name) for o in n.output}
         assert len(waits) == len(masks)
         assert waits <= {i for n in nodes for i in n.input}, "a map that nothing reads"
         prefixes = sum(node.op_type == "Scan" for node in nodes)
         assert prefixes == (name.startswith("whole") and method.reach is not Reach.NETWORK)
 
 
-def made(method: Method, executorch: bool, factory: pytest.TempPathFactory) -> Made:
+def made(
+    method: Method, executorch: bool, factory: pytest.TempPathFactory, saved: str | None = None
+) -> Made:
     """One bundle for ExecuTorch and one for the others, each exported once per test run."""
-    key = (method.name, executorch)
+    key = (method.name, executorch, saved)
     if key not in _MADE:
         folder = factory.mktemp("methods")
         others = tuple(row.name for row in RUNTIMES if row.name not in (STOCK, EXECUTORCH))
@@ -161,6 +163,7 @@ def made(method: Method, executorch: bool, factory: pytest.TempPathFactory) -> M
             batch=BATCH,
             classes=CLASSES,
             whole_graph=not executorch,
+            saved=saved,
         )
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(pipeline, "_prepare", _comparable(pipeline._prepare))
@@ -201,17 +204,23 @@ def _comparable(prepare: Any) -> Any:
     return prepared
 
 
-def compare(method: Method, runtime: str, factory: pytest.TempPathFactory) -> None:
+def compare(
+    method: Method,
+    runtime: str,
+    factory: pytest.TempPathFactory,
+    saved: str | None = None,
+    one_step: float = ONE_STEP,
+) -> None:
     """Feature maps, losses, logits, embedding, and every tensor of the state after one step."""
     if runtime == EXECUTORCH:
         pytest.importorskip("executorch", reason="needs the executorch package")
-    it = made(method, runtime == EXECUTORCH, factory)
+    it = made(method, runtime == EXECUTORCH, factory, saved)
     found = _steps(it, runtime, factory.mktemp("steps"))
     assert found.keys() == it.stock.keys()
     errors = {name: _error(name, found, it.stock) for name in found}
     later = dict.fromkeys(("losses", "logits", "embedding"), THREE_STEPS)
     bounds = {"h": FEATURES, **later}
-    assert {n: e for n, e in errors.items() if not e <= bounds.get(n, ONE_STEP)} == {}
+    assert {n: e for n, e in errors.items() if not e <= bounds.get(n, one_step)} == {}
     if runtime == EXECUTORCH:
         manifest = it.bundle.manifest
         planned = manifest.memory.train_step.peak_bytes(BATCH, CLASSES)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, fx
 
 from mobiletl.core.errors import UnsupportedModel
+from mobiletl.core.layers.bytes import STEPS, TINIEST
 from mobiletl.core.layers.masks import BITS_PER_BYTE
 from mobiletl.export.lowering.executorch.delegates import clamp, permute, product
 from mobiletl.export.tracing.separable import SEPARABLE
@@ -44,6 +45,25 @@ def _apply_mask(node: fx.Node, packed: Tensor, grad: Tensor) -> Tensor:
     runs = [packed, *(torch.bitwise_right_shift(packed, k) for k in range(1, BITS_PER_BYTE))]
     bits = torch.cat([torch.bitwise_and(run, 1) for run in runs])
     return bits.to(torch.float32).view(node.meta["val"].shape) * grad
+
+
+def _pack_bytes(_node: fx.Node, x: Tensor, axis: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Rows of a matrix are channels, so that every operand has one axis to be spread over."""
+    assert axis == 0
+    rows = x.view(x.shape[0], -1)
+    low = torch.minimum(torch.amin(rows, [1], True), torch.zeros(1))
+    high = torch.maximum(torch.amax(rows, [1], True), torch.zeros(1))
+    scale = torch.maximum((high - low) / STEPS, torch.full((1,), TINIEST))
+    zero = torch.round(-low / scale)
+    kept = clamp(torch.round(rows / scale) + zero, 0.0, float(STEPS)).to(torch.uint8)
+    return kept.view(x.shape), scale.view(-1), zero.to(torch.uint8).view(-1)
+
+
+def _unpack_bytes(_node: fx.Node, kept: Tensor, scale: Tensor, zero: Tensor, axis: int) -> Tensor:
+    assert axis == 0
+    rows = kept.view(kept.shape[0], -1).to(torch.float32)
+    steps = rows - zero.to(torch.float32).view(-1, 1)
+    return (steps * scale.view(-1, 1)).view(kept.shape)
 
 
 def _mm(_node: fx.Node, left: Tensor, right: Tensor) -> Tensor:
@@ -149,6 +169,8 @@ BROADCASTING = (aten.mul.Tensor, torch.ops.mobiletl.apply_mask.default)
 RULES: dict[Any, Rule] = {
     torch.ops.mobiletl.pack_mask.default: _pack_mask,
     torch.ops.mobiletl.apply_mask.default: _apply_mask,
+    torch.ops.mobiletl.pack_bytes.default: _pack_bytes,
+    torch.ops.mobiletl.unpack_bytes.default: _unpack_bytes,
     aten.mm.default: _mm,
     aten.addmm.default: _addmm,
     aten.bmm.default: _bmm,

@@ -25,7 +25,7 @@ from torch import Tensor
 from mobiletl.core.optimizers import Optimizer
 from mobiletl.core.step import TrainingStep
 from mobiletl.export.lowering.onnx.model import lower_to_onnx
-from mobiletl.export.lowering.onnx_training.order import masks_first, separate_equal_products
+from mobiletl.export.lowering.onnx_training.order import packed_first, separate_equal_products
 from mobiletl.export.memory.execution_order import reorder
 from mobiletl.export.passes.pipelines import run_passes
 from mobiletl.export.tracing.functions import NEXT, Shape, trace_train_step
@@ -67,7 +67,7 @@ def training_model(step: TrainingStep, feature_shape: Shape) -> ir.Model:
     gradients = TrainingStep(step.top, HandOut())
     traced = run_passes(trace_train_step(gradients, feature_shape), "onnxruntime-training")
     model = lower_to_onnx(traced, "training_model")
-    masks_first(model)
+    packed_first(model)
     reorder(model)
     separate_equal_products(model)
     statistics = frozenset(gradients.named("statistic"))

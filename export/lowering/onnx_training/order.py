@@ -5,8 +5,8 @@ outputs, depth first, unless its user passes session options. The order of the f
 (export/memory/execution_order.py) is lost then. Edges are kept, so the order that saves memory is
 written as edges:
 
-- **masks first**: a mask's only reader is in the backward pass, and run backwards it would be
-  packed just before that, with the float map alive until then. Here the forward pass reads the map
+- **packed first**: the only reader of a mask, or of bytes, is in the backward pass, and run
+  backwards it would be packed just before that, with the float map alive until then. Here the forward pass reads the map
   through a reshape whose target is computed from the packed mask's shape (all zeros, which means
   "as it is"): nothing is copied, and the mask exists before the map is used up.
 - **separate equal products**: kernels are scaled once in each direction so that no scaled kernel
@@ -25,14 +25,21 @@ from onnxscript import ir
 
 # What `_pack_mask` (../onnx/rules/one_bit.py) makes of a mask, and nothing else does.
 PACKS = "MatMulInteger"
+# What `_pack_bytes` (../onnx/rules/eight_bits.py) makes of a map; of a vector, its zeros.
+PACKS_BYTES = "QuantizeLinear"
+MAP_RANK = 4
+RANGES = ("ReduceMax", "ReduceMin")
 
 
-def masks_first(model: ir.Model) -> int:
-    """Let whatever else reads a masked map wait for its mask; returns how many masks there are."""
+def packed_first(model: ir.Model) -> int:
+    """Let whatever else reads a packed map wait for its mask or its bytes; returns how many of both
+    there are.
+    """
     count = 0
-    for count, (a, computes, packed) in enumerate(_masks(model.graph), start=1):
+    found = [*_masks(model.graph), *_bytes(model.graph)]
+    for count, (a, computes, packed) in enumerate(found, start=1):
         readers = [(node, index) for node, index in a.uses() if node not in computes]
-        waited = _wait(model.graph, a, packed, f"after_mask_{count}")
+        waited = _wait(model.graph, a, packed, f"after_packing_{count}")
         for node, index in readers:
             node.replace_input_with(index, waited)
     model.graph.sort()
@@ -63,6 +70,16 @@ def _masks(graph: ir.Graph) -> Iterator[tuple[ir.Value, frozenset[ir.Node], ir.V
         assert compares.op_type == "GreaterOrEqual", compares
         a, computes = _masked(compares)
         yield a, computes, _reader(_reader(node)).outputs[0]
+
+
+def _bytes(graph: ir.Graph) -> Iterator[tuple[ir.Value, frozenset[ir.Node], ir.Value]]:
+    """The same of maps that are packed into bytes."""
+    for node in [node for node in graph if node.op_type == PACKS_BYTES]:
+        x = node.inputs[0]
+        assert x is not None
+        if x.shape is not None and len(x.shape) == MAP_RANK:
+            ranges = {reader for reader, _ in x.uses() if reader.op_type in RANGES}
+            yield x, frozenset({node, *ranges}), node.outputs[0]
 
 
 def _masked(compares: ir.Node) -> tuple[ir.Value, frozenset[ir.Node]]:

@@ -135,6 +135,8 @@ class _Memory:
             elif wants_input:
                 yield gradient.plus(weight)
                 yield x
+        elif isinstance(step, fx.Node) and step.target is torch.ops.mobiletl.pack_bytes.default:
+            yield self._value(step.args[0])  # the quotients, before they are bytes
         else:
             yield NOTHING
 

@@ -16,6 +16,7 @@ import torch
 from torch import fx
 
 from mobiletl.core.errors import UnsupportedModel
+from mobiletl.core.layers.bytes import STEPS, TINIEST
 from mobiletl.core.layers.masks import BITS_PER_BYTE
 from mobiletl.export.tracing.separable import SEPARABLE
 
@@ -42,7 +43,20 @@ def apply_mask_(self, packed: Tensor, grad: Tensor) -> Tensor:
 
 def apply_mask(self, packed: Tensor, grad: Tensor) -> Tensor:
     return self.apply_mask_(packed, grad.clone(memory_format=torch.contiguous_format))
-"""
+
+def pack_bytes(self, x: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
+    low = torch.amin(x, [0, 2, 3]).clamp(max=0.0)
+    high = torch.amax(x, [0, 2, 3]).clamp(min=0.0)
+    scale = torch.div(high - low, %(steps)s).clamp(min=%(tiniest)s)
+    zero = torch.round(torch.div(-low, scale))
+    steps = torch.div(x, scale.view(1, -1, 1, 1))
+    steps.round_().add_(zero.view(1, -1, 1, 1)).clamp_(0.0, %(steps)s)
+    return steps.to(torch.uint8), scale, zero.to(torch.uint8)
+
+def unpack_bytes(self, kept: Tensor, scale: Tensor, zero: Tensor) -> Tensor:
+    steps = kept.to(torch.float32)
+    return steps.sub_(zero.view(1, -1, 1, 1)).mul_(scale.view(1, -1, 1, 1))
+""" % {"steps": float(STEPS), "tiniest": TINIEST}
 
 
 def _call(name: str) -> Rule:
@@ -90,6 +104,15 @@ def _separable(_node: fx.Node, args: Sequence[str]) -> str:
 def _pack_mask(node: fx.Node, args: Sequence[str]) -> str:
     _require_whole_bytes(node.args[0])
     return f"self.pack_mask({args[0]})"
+
+
+def _in_bytes(function: str) -> Rule:
+    def rule(_node: fx.Node, args: Sequence[str]) -> str:
+        *tensors, axis = args
+        assert axis == "1"
+        return f"self.{function}({', '.join(tensors)})"
+
+    return rule
 
 
 def _require_whole_bytes(a: Any) -> None:
@@ -180,6 +203,8 @@ RULES: dict[Any, Rule] = {
     aten._to_copy.default: _cast,
     aten.clone.default: _clone,
     torch.ops.mobiletl.pack_mask.default: _pack_mask,
+    torch.ops.mobiletl.pack_bytes.default: _in_bytes("pack_bytes"),
+    torch.ops.mobiletl.unpack_bytes.default: _in_bytes("unpack_bytes"),
     torch.ops.mobiletl.apply_mask.default: lambda _n, args: f"self.apply_mask({', '.join(args)})",
 }
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 # Axis of the traced graph's map to axis of the stored one, which is the same the other way round.
-_SWAPPED = (1, 0, 2, 3)
+SWAPPED = (1, 0, 2, 3)
 
 Value = Any  # Tensor | Major | Spread | int | list | ...: whatever a graph node holds
 
@@ -106,7 +106,7 @@ def reduction(target: Callable[..., Tensor]) -> Callable[..., Value]:
     def rule(x: Value, dims: Sequence[int] | None = None, keepdim: bool = False) -> Value:
         if not isinstance(x, Major) or dims is None:
             return target(plain(x), dims, keepdim)
-        axes = [_SWAPPED[axis] for axis in dims]
+        axes = [SWAPPED[axis] for axis in dims]
         reduced = target(x.tensor, axes, keepdim)
         if keepdim:
             return Major(reduced)
@@ -135,7 +135,7 @@ def concatenation(parts: Sequence[Value], axis: int = 0) -> Value:
     """aten.cat: maps if one of the parts is stored as such."""
     if not any(isinstance(part, Major) for part in parts):
         return torch.cat([plain(part) for part in parts], axis)
-    return Major(torch.cat([major(part) for part in parts], _SWAPPED[axis]))
+    return Major(torch.cat([major(part) for part in parts], SWAPPED[axis]))
 
 
 def section(
@@ -144,5 +144,5 @@ def section(
     """aten.slice, the backward pass of `concatenation`."""
     target = torch.ops.aten.slice.Tensor
     if isinstance(x, Major):
-        return Major(target(x.tensor, _SWAPPED[axis], start, end, step))
+        return Major(target(x.tensor, SWAPPED[axis], start, end, step))
     return target(plain(x), axis, start, end, step)

@@ -18,11 +18,13 @@ from torch import Tensor, fx
 from torch.fx.node import Argument, Target, map_aggregate
 
 from mobiletl.core.errors import UnsupportedModel
+from mobiletl.core.layers import bytes as in_bytes
 from mobiletl.core.layers import masks
 from mobiletl.export.operators import ELEMENTWISE
 from mobiletl.export.passes.channel_major import batch_norm, convolution, group_norm, pooling
 from mobiletl.export.passes.channel_major.convolution import Geometry
 from mobiletl.export.passes.channel_major.layout import (
+    SWAPPED,
     Major,
     Value,
     concatenation,
@@ -49,6 +51,16 @@ def _pack_mask(a: Value) -> Tensor:
 def _apply_mask(packed: Tensor, grad: Value) -> Value:
     masked = masks.apply_mask(packed, _as_packed(grad))
     return Major(masked) if masked.dim() == 4 else masked
+
+
+def _pack_bytes(x: Value, axis: int) -> tuple[Value, Tensor, Tensor]:
+    """Each scale is that of a channel, whichever axis the channels are along."""
+    kept, scale, zero = in_bytes.pack_bytes(major(x), SWAPPED[axis])
+    return Major(kept), scale, zero
+
+
+def _unpack_bytes(kept: Value, scale: Tensor, zero: Tensor, axis: int) -> Value:
+    return Major(in_bytes.unpack_bytes(major(kept), scale, zero, SWAPPED[axis]))
 
 
 def _as_packed(value: Value) -> Tensor:
@@ -165,6 +177,8 @@ RULES: dict[Any, Callable[..., Value]] = {
     **{target: elementwise(target) for target in ELEMENTWISE},
     torch.ops.mobiletl.pack_mask.default: _pack_mask,
     torch.ops.mobiletl.apply_mask.default: _apply_mask,
+    torch.ops.mobiletl.pack_bytes.default: _pack_bytes,
+    torch.ops.mobiletl.unpack_bytes.default: _unpack_bytes,
     aten.convolution.default: _convolution,
     aten.convolution_backward.default: _convolution_backward,
     aten.native_batch_norm_backward.default: _batch_norm_backward,

@@ -124,7 +124,7 @@ def test_statistics_are_stored_and_gradients_added() -> None:
 )
 def test_forward_pass_waits_for_masks(method: str, masks: int) -> None:
     _, model = lowered(method)
-    waits = [node for node in model.graph if str(node.name).startswith("after_mask_")]
+    waits = [node for node in model.graph if str(node.name).startswith("after_packing_")]
     assert sum(node.op_type == "Reshape" for node in waits) == masks
     for node in waits:
         if node.op_type == "Reshape":

@@ -93,8 +93,9 @@ def test_lazy_nodes_run_right_before_their_first_reader(orders: Orders) -> None:
 
 
 def gradients(orders: Orders, graph: onnx.GraphProto) -> dict[str, int]:
-    """For each parameter, the node that completes its gradient. Left out are those that are read
-    twice: the gradient of a trained norm's scale and shift is a part of its input's.
+    """For each parameter, the node that completes its gradient, or that reads its old value last
+    before the update. Left out are gradients that are read twice: those of a trained norm's scale
+    and shift are a part of its input's.
     """
     place, alone = writers(graph), of_the_state_alone(graph)
     found = {}
@@ -102,8 +103,21 @@ def gradients(orders: Orders, graph: onnx.GraphProto) -> dict[str, int]:
         velocity = graph.node[place[f"sgd.momentum/{parameter}{NEXT}"]]
         (gradient,) = (name for name in velocity.input if place[name] not in alone)
         if sum(gradient in n.input for n in graph.node) == 1:
-            found[parameter] = place[gradient]
+            found[parameter] = max(place[gradient], last_reader(graph, parameter, alone))
     return found
+
+
+def last_reader(graph: onnx.GraphProto, parameter: str, alone: set[int]) -> int:
+    """The last node that the old value reaches, itself or as a part of a scaled kernel; its update
+    is left out.
+    """
+    reached = {parameter}
+    for index in sorted(alone):
+        if reached & set(graph.node[index].input):
+            reached.update(graph.node[index].output)
+    update = writers(graph)[parameter + NEXT]
+    readers = [i for i, n in enumerate(graph.node) if reached & set(n.input) and i not in alone]
+    return max(i for i in readers if i != update)
 
 
 def strangers(graph: onnx.GraphProto, parameter: str, start: int) -> int:
@@ -137,10 +151,50 @@ def test_entries_are_overwritten_after_their_last_reader(orders: Orders) -> None
             assert max(readers) <= place[value.name], entry
 
 
+FOUR: list[int | str] = [4]
+
+
+def reordered(nodes: list[onnx.NodeProto], entries: str) -> list[str]:
+    """The names of the nodes in their new order; everything has four elements."""
+    results = ["loss", *(entry + NEXT for entry in entries.split())]
+    inputs = [*entries.split(), *BATCH_INPUTS, "scale"]
+    graph = ir.from_proto(model(nodes, dict.fromkeys(results, FOUR), dict.fromkeys(inputs, FOUR)))
+    reorder(graph)
+    return [str(n.name) for n in graph.graph]
+
+
+def test_a_map_is_gone_before_the_gradient_of_it_is_there() -> None:
+    """x = h W + U, y = x V: dV comes before dx, though it was traced behind it, and its update waits
+    for dx, which reads the old V.
+    """
+    nodes = [
+        *(node("Mul", "h W", "a"), node("Add", "a U", "x")),
+        *(node("Mul", "x V", "y"), node("Mul", "y labels", "loss")),
+        *(node("Mul", "y V", "dx"), node("Mul", "y x", "dV")),
+        *(node("Mul", "dx h", "dW"), node("Sub", "V dV", "V.next")),
+        *(node("Sub", "W dW", "W.next"), node("Sub", "U dx", "U.next")),
+    ]
+    order = reordered(nodes, "U V W")
+    assert order.index("dV") < order.index("dx") < order.index("V.next")
+
+
+def test_what_packs_a_map_runs_where_it_was_traced() -> None:
+    """Though it serves one update alone, and could wait for it."""
+    nodes = [
+        *(node("QuantizeLinear", "h scale", "packed"), node("Mul", "h W", "y")),
+        *(node("Mul", "y labels", "loss"), node("DequantizeLinear", "packed scale", "back")),
+        *(node("Mul", "y back", "dW"), node("Sub", "W dW", "W.next")),
+    ]
+    order = reordered(nodes, "W")
+    assert order[0] == "packed"
+    assert order.index("back") > order.index("y")
+
+
 @pytest.mark.parametrize(("batch", "classes"), [(1, 2), (8, 10), (32, 100)])
 def test_scheduled_order_needs_no_more_memory(orders: Orders, batch: int, classes: int) -> None:
+    """A gradient that is early waits for that of the map: 0.6 % more where maps stay floats."""
     scheduled, traced = plan_graph(orders.scheduled), plan_graph(orders.traced)
-    assert scheduled.peak(batch, classes) <= traced.peak(batch, classes)
+    assert scheduled.peak(batch, classes) <= 1.01 * traced.peak(batch, classes)
 
 
 ENTRY: dict[str, list[int | str]] = {"w": [4], "h": [4]}

@@ -7,6 +7,7 @@ Sizes are ints or SymInts. Only the default domain is used, opset 18.
 from mobiletl.export.lowering.onnx.rules import (
     activations,
     arithmetic,
+    eight_bits,
     maps,
     one_bit,
     products,
@@ -21,4 +22,5 @@ RULES: Rules = {
     **products.RULES,
     **maps.RULES,
     **one_bit.RULES,
+    **eight_bits.RULES,
 }
