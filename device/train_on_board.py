@@ -118,6 +118,7 @@ def _options(flags: argparse.Namespace) -> Options:
         cache=None if flags.cache is None else Path(flags.cache),
         threads=flags.threads,
         save_every=flags.save_every,
+        save_budget=flags.save_budget,
         max_memory=flags.max_memory,
         max_seconds=flags.max_time,
         former=former_of(flags),

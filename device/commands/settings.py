@@ -15,8 +15,10 @@ from mobiletl.device.run.options import (
     LEAST_EPOCHS,
     LEAST_STEPS,
     REPLAY_BYTES,
+    SAVE_BUDGET,
     VIEWS,
 )
+from mobiletl.device.run.save_budget import budget_text, parse_budget
 from mobiletl.device.sessions.table import RUNTIMES
 
 # A resumed run keeps these; each is None unless it was named.
@@ -27,6 +29,7 @@ RESOURCES = (
     "no_cache",
     "threads",
     "save_every",
+    "save_budget",
     "max_memory",
     "max_time",
     "replay_mb",
@@ -128,7 +131,15 @@ def add_resources(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=200,
         metavar="STEPS",
-        help="steps between saves inside an epoch (default: 200)",
+        help="steps between saves inside an epoch, where the budget allows one (default: 200)",
+    )
+    add(
+        "--save-budget",
+        type=parse_budget,
+        default=SAVE_BUDGET,
+        metavar="SIZE/h",
+        help="space saves so that they write no more in an hour, to spare an SD card, such as "
+        f"100MB/h; none saves after every epoch (default: {budget_text(SAVE_BUDGET)})",
     )
     add(
         "--max-memory",
@@ -178,6 +189,9 @@ def as_arguments(parser: argparse.ArgumentParser, flags: argparse.Namespace) -> 
     words: list[str] = []
     for name in (*SETTINGS, *RESOURCES):
         value = getattr(flags, name)
+        if name == "save_budget" and value != parser.get_default(name):
+            words += ["--save-budget", budget_text(value)]
+            continue
         if value is None or (name in RESOURCES and value == parser.get_default(name)):
             continue
         flag = f"--{name.replace('_', '-')}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Sequence, TypedDict
 from mobiletl.device.errors import UsageError
 from mobiletl.device.run.limits import KNOWN, problems_of
 from mobiletl.device.run.listener import Listener
-from mobiletl.device.run.options import REPLAY_BYTES, Former, Options, Outcome
+from mobiletl.device.run.options import REPLAY_BYTES, SAVE_BUDGET, Former, Options, Outcome
 from mobiletl.device.run.start import Start
 from mobiletl.device.run.stop import StopFlag
 from mobiletl.device.run.training import train as train_with
@@ -33,6 +33,7 @@ class Named(TypedDict, total=False):
     decode_memory: int
     threads: int
     save_every: int
+    save_budget: float | None
     cache: Path
     use_cache: bool
     former: Former
@@ -80,6 +81,7 @@ def train(
         cache=None if cache is None else Path(cache),
         threads=named.get("threads", 0),
         save_every=named.get("save_every", 200),
+        save_budget=named.get("save_budget", SAVE_BUDGET),
         former=named.get("former"),
         replay_bytes=named.get("replay_bytes", REPLAY_BYTES),
         trust=named.get("trust_bundle", False),

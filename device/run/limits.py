@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, Mapping
 
 from mobiletl.device.errors import UsageError
@@ -71,6 +72,10 @@ def problems_of(given: Mapping[str, Any], flags: bool = False) -> list[str]:
             f"{_called('views', flags)} is {given['views']}, but without augmentation there is "
             "the central crop alone; leave one of them out"
         )
+    budget = given.get("save_budget")
+    if budget is not None and not 0 < budget < math.inf:
+        name = _called("save_budget", flags)
+        problems.append(f"{name} is {budget}, expected a positive number of bytes in an hour")
     if given.get("replay_mb") is not None and not 0 <= given["replay_mb"] < 1e9:
         name = _called("replay_mb", flags)
         problems.append(f"{name} is {given['replay_mb']}, expected at least 0")

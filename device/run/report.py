@@ -14,7 +14,14 @@ from mobiletl.device.printable import aligned, printable
 from mobiletl.device.run.checkpoints import RunFolder
 from mobiletl.device.run.duration import duration
 from mobiletl.device.run.evaluation import Score
-from mobiletl.device.run.events import FINISHED, Ended, Event, Started, class_pictures
+from mobiletl.device.run.events import (
+    FINISHED,
+    Ended,
+    Event,
+    Started,
+    class_pictures,
+    written,
+)
 from mobiletl.device.run.listener import Listener
 
 CLASS_LIMIT = 20
@@ -72,6 +79,7 @@ def report_text(started: Started, ended: Ended, predict_command: str) -> str:
         table(started.plan, ended.measured_peak_bytes),
         "\n".join(skipped_lines(ended.skipped, folder)),
         "\n".join(_file_lines(folder)),
+        written_line(ended),
         f"{duration(ended.seconds)} in all; name a picture with\n  {predict_command}",
     ]
     return "\n\n".join(block for block in blocks if block)
@@ -109,6 +117,7 @@ def report_json(started: Started, ended: Ended, predict_command: str) -> dict[st
         "skipped": [asdict(entry) for entry in ended.skipped],
         "notes": list(dataset.notes),
         "seconds": ended.seconds,
+        "written": written(ended.wear, ended.seconds),
         "predict": predict_command,
     }
 
@@ -156,6 +165,15 @@ def answers_line(answers: Answers | None) -> str:
     else:
         answered = f"{unknown.accepted:.1%} get an answer, the others count as unknown"
     return f"of {answers.pictures} validation pictures {answered}; their {off}"
+
+
+def written_line(ended: Ended) -> str:
+    """Say what the run has put on the disk, and what that would make in an hour."""
+    found = written(ended.wear, ended.seconds)
+    return (
+        f"written: {found['bytes'] / 1e6:.1f} MB, {found['fsyncs']} fsyncs; at this rate "
+        f"{found['bytes_per_hour'] / 1e6:.0f} MB and {found['fsyncs_per_hour']} fsyncs an hour"
+    )
 
 
 def _share(correct: int, seen: int) -> str:

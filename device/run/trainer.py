@@ -16,12 +16,12 @@ import numpy as np
 
 from mobiletl.device.bundle.arrays import Floats
 from mobiletl.device.bundle.state_file import BEST, LAST
-from mobiletl.device.errors import Diverged, PicturesAway
+from mobiletl.device.errors import Diverged, MobileTLError, PicturesAway
 from mobiletl.device.features.parts import Pictures
 from mobiletl.device.memory.measured import peak_bytes, resident_bytes
 from mobiletl.device.run.checkpoints import Best, Checkpoints, Position
 from mobiletl.device.run.evaluation import Score, evaluate
-from mobiletl.device.run.events import Epoch, EpochMetrics, Expected, Note, Part, Saved, Step
+from mobiletl.device.run.events import Epoch, EpochMetrics, Expected, Note, Part, Step
 from mobiletl.device.run.expected import Work, check_time, time_batch
 from mobiletl.device.run.listener import Listener
 from mobiletl.device.run.pace import Pace
@@ -33,6 +33,7 @@ from mobiletl.device.run.righting import (
     far_below,
     go_back,
 )
+from mobiletl.device.run.saves import Saves
 from mobiletl.device.run.schedule import Schedule
 from mobiletl.device.run.stop import StopFlag, StopRequested
 from mobiletl.device.sessions.session import Session, StepResult
@@ -50,11 +51,13 @@ class Job:
     buffer: Floats
     checkpoints: Checkpoints
     save_every: int
-    """Steps between saves inside an epoch; every epoch ends with one anyway."""
+    """Steps between saves inside an epoch, where the budget allows one."""
     passes: int
     """How many pictures go through the frozen layers in the whole run, to train on."""
     max_seconds: float | None = None
     """A fresh run that is expected to take longer is refused."""
+    save_budget: float | None = None
+    """Bytes of saves in an hour (saves.py); None for a save whenever there is something to save."""
 
 
 class Trainer:
@@ -78,6 +81,7 @@ class Trainer:
         self._listener = listener
         self._stop = stop
         self._pace = Pace(job.schedule)
+        self._saves = Saves(job.checkpoints, job.session, listener, job.save_budget)
 
     def run(self) -> Position:
         """Train to the end and return the final position.
@@ -86,8 +90,9 @@ class Trainer:
         Diverged once cuts of the rate have not helped.
         """
         try:
+            saves = {BEST: self._saves.best, LAST: self._saves.last}
             for kind in self._missing:
-                self._save(kind, self.position)
+                saves[kind](self.position, must=True)
             if self.position.before is None:
                 self._score_before()
             if self.position.epoch < self._job.schedule.epochs:
@@ -102,8 +107,14 @@ class Trainer:
             # Numbers that have just left the range stay in memory; the steps that led there since
             # the last save are taken again.
             with contextlib.suppress(Diverged):
-                self._save_last()
+                self._saves.last(self.position, must=True)
             raise
+        except MobileTLError:
+            with contextlib.suppress(MobileTLError):
+                self._saves.settle()
+            raise
+        finally:
+            self._saves.close()
         return self.position
 
     def _score_before(self) -> None:
@@ -119,11 +130,11 @@ class Trainer:
                 f"the validation loss is {score.loss} before anything is trained; "
                 "start from another state"
             )
-        self._save_last()
+        self._saves.last(self.position, must=True)
         self.position = replace(
             self.position, before=score, latest=score, best=Best(0, score, score.accuracy)
         )
-        self._save(BEST, self.position)
+        self._saves.best(self.position, must=True)
         self._report(0, score, time.monotonic() - started)
 
     def _expect(self) -> None:
@@ -141,10 +152,11 @@ class Trainer:
     def _go_back(self, fact: str) -> None:
         """Go on from the best state at a lower rate; raises Diverged after enough cuts."""
         job = self._job
+        self._saves.settle()
         self.position, note = go_back(
             fact, self.position, job.session, job.checkpoints, job.schedule.lr
         )
-        self._save_last()
+        self._saves.last(self.position, must=True)
         self._listener.hear(note)
 
     def _train_epoch(self, epoch: int) -> None:
@@ -157,7 +169,7 @@ class Trainer:
             if self._stop:
                 raise StopRequested
             if self.position.step % self._job.save_every == 0:
-                self._save_last()
+                self._saves.last(self.position, must=self._saves.due())
 
     def _step(self, epoch: int, rows: list[int]) -> None:
         """Take one step, or none where unreadable files left less than a batch of two."""
@@ -219,6 +231,7 @@ class Trainer:
         that goes back to its best state is saved once it has: in between there is nothing to save.
         """
         started = time.monotonic()
+        must = epoch == self._job.schedule.epochs or self._saves.due()
         score = self._score()
         if not math.isfinite(score.loss):
             raise Diverged(f"the validation loss is {score.loss} after epoch {epoch}")
@@ -229,7 +242,7 @@ class Trainer:
         top = score.accuracy if best is None else max(best.top, score.accuracy)
         if not clearly_below(score, top):
             ended = replace(ended, best=Best(epoch, score, top))
-            self._save(BEST, ended)
+            self._saves.best(ended, must)
         self._report(epoch, score, time.monotonic() - started)
         self.position = ended
         fallen = best if best is not None and far_below(score, best.score) else None
@@ -237,7 +250,7 @@ class Trainer:
         if fallen is not None and not ending:
             self._go_back(fall(score, epoch, fallen))
             return
-        self._save_last()
+        self._saves.last(self.position, must)
         if fallen is not None:
             fact = fall(score, epoch, fallen)
             self._listener.hear(Note(f"{fact}; the best state is the one that is kept"))
@@ -276,12 +289,3 @@ class Trainer:
         )
         self._pace.scored(score_seconds)
         self._listener.hear(Epoch(row, score_seconds))
-
-    def _save_last(self) -> None:
-        self._save(LAST, self.position)
-
-    def _save(self, kind: str, position: Position) -> None:
-        checkpoints = self._job.checkpoints
-        checkpoints.save(kind, self._job.session.state(), position)
-        path = checkpoints.folder.state(kind)
-        self._listener.hear(Saved(kind, str(path), position.epoch, position.step))

@@ -15,6 +15,7 @@ from mobiletl.device.bundle.answers import Answers
 from mobiletl.device.bundle.arrays import Tensors
 from mobiletl.device.bundle.bundle import Bundle, open_bundle
 from mobiletl.device.bundle.state_file import BEST
+from mobiletl.device.bundle.wear import Wear, wear
 from mobiletl.device.errors import Interrupted, MobileTLError, NoSpace
 from mobiletl.device.features.parts import Parts, SourcePlan, open_parts, worth_keeping
 from mobiletl.device.features.replay import (
@@ -80,10 +81,10 @@ def _train(
     stop: StopFlag | None,
     start: Start | None,
 ) -> Outcome:
-    started = time.monotonic()
+    started, before = time.monotonic(), wear()
     bundle = open_bundle(options.bundle, options.trust, options.key)
     opened = open_run(options, bundle, start)
-    run = _Run(options, bundle, opened, SkippedFiles(opened.dataset), started)
+    run = _Run(options, bundle, opened, SkippedFiles(opened.dataset), started, before)
     run.check_memory()
     position = opened.checkpoint.position if opened.checkpoint else Position()
     beginning = run.beginning(start)
@@ -124,6 +125,8 @@ class _Run:
     skipped: SkippedFiles
     started_at: float
     """On the monotonic clock."""
+    wear_before: Wear
+    """What the thread had written by then."""
     missing: tuple[str, ...] = ()
     """Which states are to be saved again before the run goes on (restoring.py)."""
 
@@ -204,7 +207,10 @@ class _Run:
         seconds = time.monotonic() - self.started_at
         skipped = self.skipped.entries()
         peak = peak_bytes()
-        return Ended(outcome, message, exit_code, seconds, peak, position, skipped, answers)
+        written = wear().since(self.wear_before)
+        return Ended(
+            outcome, message, exit_code, seconds, peak, position, skipped, answers, written
+        )
 
     def outcome(self, position: Position) -> Outcome:
         """Return what the caller gets of a run that has finished."""
@@ -217,6 +223,7 @@ class _Run:
             self.plan(),
             self.skipped,
             time.monotonic() - self.started_at,
+            wear().since(self.wear_before),
         )
 
     def open_session(self, state: Tensors) -> Session:
@@ -280,6 +287,7 @@ class _Run:
                 dataset.view,
             ),
             save_every=self.options.save_every,
+            save_budget=self.options.save_budget,
             passes=self._passes(),
             max_seconds=self.options.max_seconds,
         )
