@@ -112,7 +112,8 @@ def _replace(target: Path, write: Callable[[BinaryIO], None]) -> None:
         previous = previous_generation(target) if is_usable(target) else None
         with replacing(target, previous) as stream:
             write(stream)
-        remove_leftovers(target)
+        for name in (target, previous_generation(target)):
+            remove_leftovers(name)
     except OSError as error:
         raise cannot_write("the state", target, error, "choose another folder") from error
 

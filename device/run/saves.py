@@ -22,7 +22,7 @@ from mobiletl.device.run.listener import Listener
 from mobiletl.device.sessions.session import Session
 
 # What ext4 writes for one fsync besides the data: its journal and its inodes (docs/reliability.md).
-SYNC_BYTES = 16_384
+SYNC_BYTES = 26_000
 HOUR_S = 3600.0
 
 
