@@ -125,6 +125,7 @@ def _options(flags: argparse.Namespace) -> Options:
         replay_bytes=round(flags.replay_mb * 1e6),
         trust=flags.trust_bundle,
         key=None if flags.require_signature is None else Path(flags.require_signature),
+        limits=settings.machine_limits(flags),
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from mobiletl.device.commands.flags import add_trust
 from mobiletl.device.memory.limit import parse_bytes
+from mobiletl.device.neighbour.limits import BUSY_CORES, MachineLimits
 from mobiletl.device.pictures.layouts import LAYOUTS
 from mobiletl.device.run.expected import parse_seconds
 from mobiletl.device.run.limits import KNOWN, STARTS, problems_of
@@ -30,6 +31,9 @@ RESOURCES = (
     "threads",
     "save_every",
     "save_budget",
+    "max_temp",
+    "max_load",
+    "pause_when_busy",
     "max_memory",
     "max_time",
     "replay_mb",
@@ -153,6 +157,36 @@ def add_resources(parser: argparse.ArgumentParser) -> None:
         metavar="TIME",
         help="refuse to train if it is expected to take longer, such as 10m (default: no limit)",
     )
+    add_machine(parser)
+
+
+def add_machine(parser: argparse.ArgumentParser) -> None:
+    """Add what the run owes to the machine and its other users."""
+    add = parser.add_argument
+    add(
+        "--max-temp",
+        type=float,
+        metavar="C",
+        help="pause between steps so that the processor stays below so many degrees Celsius "
+        "(default: no limit)",
+    )
+    add(
+        "--max-load",
+        type=float,
+        metavar="CORES",
+        help="wait while other programs keep more processor cores busy, such as 1.5, mean of ten "
+        "seconds (default: no limit)",
+    )
+    add(
+        "--pause-when-busy",
+        action="store_true",
+        help=f"the same at {BUSY_CORES:g} cores: somebody works on the machine",
+    )
+
+
+def machine_limits(flags: argparse.Namespace) -> MachineLimits:
+    """Return what `add_machine` was told."""
+    return MachineLimits(flags.max_temp, flags.max_load, flags.pause_when_busy)
 
 
 def add_keeping(parser: argparse.ArgumentParser) -> None:
@@ -197,7 +231,7 @@ def as_arguments(parser: argparse.ArgumentParser, flags: argparse.Namespace) -> 
         flag = f"--{name.replace('_', '-')}"
         if name == "augment":
             words.append("--augment" if value else "--no-augment")
-        elif name in ("no_cache", "trust_bundle"):
+        elif name in ("no_cache", "trust_bundle", "pause_when_busy"):
             words.append(flag)
         else:
             words += [flag, str(value)]

@@ -12,6 +12,7 @@ from typing import Any, Mapping, Union
 from mobiletl.device.bundle.answers import Answers
 from mobiletl.device.bundle.wear import NO_WEAR, Wear
 from mobiletl.device.memory.plan import MemoryPlan
+from mobiletl.device.neighbour.changes import NO_STAY, Continued, Paused, Stay
 from mobiletl.device.pictures.dataset import Dataset, Skipped
 from mobiletl.device.run.checkpoints import Position
 
@@ -193,6 +194,8 @@ class Ended:
     """How sure the best state may be; None where the run did not finish, or nothing is known."""
     wear: Wear = NO_WEAR
     """What this call has written, up to here."""
+    stay: Stay = NO_STAY
+    """What it has seen of the machine."""
 
     def document(self) -> dict[str, Any]:
         """Return what a line of JSON says of it."""
@@ -212,6 +215,7 @@ class Ended:
             "skipped": len(self.skipped),
             "answers": None if self.answers is None else self.answers.document(),
             "written": written(self.wear, self.seconds),
+            **self.stay.document(),
         }
 
 
@@ -226,7 +230,7 @@ def written(wear: Wear, seconds: float) -> dict[str, float]:
     }
 
 
-Event = Union[Started, Note, Part, Expected, Step, Epoch, Saved, Ended]
+Event = Union[Started, Note, Part, Expected, Step, Epoch, Saved, Paused, Continued, Ended]
 # What a line of JSON calls each.
 NAMES: Mapping[type, str] = {
     Started: "started",
@@ -236,5 +240,7 @@ NAMES: Mapping[type, str] = {
     Step: "step",
     Epoch: "epoch",
     Saved: "saved",
+    Paused: "paused",
+    Continued: "continued",
     Ended: "ended",
 }

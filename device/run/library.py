@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Sequence, TypedDict
 
 from mobiletl.device.errors import UsageError
+from mobiletl.device.neighbour.limits import MachineLimits
 from mobiletl.device.run.limits import KNOWN, problems_of
 from mobiletl.device.run.listener import Listener
 from mobiletl.device.run.options import REPLAY_BYTES, SAVE_BUDGET, Former, Options, Outcome
@@ -34,6 +35,10 @@ class Named(TypedDict, total=False):
     threads: int
     save_every: int
     save_budget: float | None
+    max_temp: float
+    max_load: float
+    pause_when_busy: bool
+    system_root: Path
     cache: Path
     use_cache: bool
     former: Former
@@ -86,5 +91,9 @@ def train(
         replay_bytes=named.get("replay_bytes", REPLAY_BYTES),
         trust=named.get("trust_bundle", False),
         key=None if key is None else Path(key),
+        limits=MachineLimits(
+            named.get("max_temp"), named.get("max_load"), named.get("pause_when_busy", False)
+        ),
+        system_root=Path(named.get("system_root", "/")),
     )
     return train_with(options, listeners, stop, None if isinstance(start, str) else start)

@@ -11,6 +11,7 @@ from mobiletl.device.bundle.bundle import Bundle
 from mobiletl.device.bundle.decode import DECODING_LIMIT
 from mobiletl.device.bundle.wear import NO_WEAR, Wear
 from mobiletl.device.memory.plan import MemoryPlan
+from mobiletl.device.neighbour.limits import NO_LIMITS, MachineLimits
 from mobiletl.device.pictures.dataset import Dataset
 from mobiletl.device.pictures.layouts import AUTO
 from mobiletl.device.pictures.skipped import SkippedFiles
@@ -82,6 +83,10 @@ class Options:
     """Whether the bundle's programs may be run (sessions/trust.py)."""
     key: Path | None = None
     """The public key that the bundle must be signed with (bundle/signature.py)."""
+    limits: MachineLimits = NO_LIMITS
+    """How hot the processor may get, and how busy others may be (neighbour/)."""
+    system_root: Path = Path("/")
+    """Where the machine's own files are looked for: /sys and /proc below it."""
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import Any, Callable, Sequence, TextIO
 
 from mobiletl.device.bundle.answers import Answers
 from mobiletl.device.memory.plan import table
+from mobiletl.device.neighbour.changes import Stay
 from mobiletl.device.pictures.dataset import Skipped
 from mobiletl.device.printable import aligned, printable
 from mobiletl.device.run.checkpoints import RunFolder
@@ -79,7 +80,7 @@ def report_text(started: Started, ended: Ended, predict_command: str) -> str:
         table(started.plan, ended.measured_peak_bytes),
         "\n".join(skipped_lines(ended.skipped, folder)),
         "\n".join(_file_lines(folder)),
-        written_line(ended),
+        "\n".join(filter(None, (written_line(ended), stay_line(ended.stay)))),
         f"{duration(ended.seconds)} in all; name a picture with\n  {predict_command}",
     ]
     return "\n\n".join(block for block in blocks if block)
@@ -118,6 +119,7 @@ def report_json(started: Started, ended: Ended, predict_command: str) -> dict[st
         "notes": list(dataset.notes),
         "seconds": ended.seconds,
         "written": written(ended.wear, ended.seconds),
+        **ended.stay.document(),
         "predict": predict_command,
     }
 
@@ -174,6 +176,16 @@ def written_line(ended: Ended) -> str:
         f"written: {found['bytes'] / 1e6:.1f} MB, {found['fsyncs']} fsyncs; at this rate "
         f"{found['bytes_per_hour'] / 1e6:.0f} MB and {found['fsyncs_per_hour']} fsyncs an hour"
     )
+
+
+def stay_line(stay: Stay) -> str:
+    """Say what limits of the machine have cost; nothing where there were none."""
+    parts = [f"paused for {duration(stay.paused_s)}"] * bool(stay.paused_s)
+    if stay.highest_c is not None:
+        parts.append(f"the processor had {stay.highest_c:.0f} degrees C at most")
+    if stay.reported:
+        parts.append(f"the firmware reported: {', '.join(stay.reported)}")
+    return "; ".join(parts)
 
 
 def _share(correct: int, seen: int) -> str:

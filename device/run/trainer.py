@@ -19,6 +19,7 @@ from mobiletl.device.bundle.state_file import BEST, LAST
 from mobiletl.device.errors import Diverged, MobileTLError, PicturesAway
 from mobiletl.device.features.parts import Pictures
 from mobiletl.device.memory.measured import peak_bytes, resident_bytes
+from mobiletl.device.neighbour.courtesy import Courtesy
 from mobiletl.device.run.checkpoints import Best, Checkpoints, Position
 from mobiletl.device.run.evaluation import Score, evaluate
 from mobiletl.device.run.events import Epoch, EpochMetrics, Expected, Note, Part, Step
@@ -37,6 +38,9 @@ from mobiletl.device.run.saves import Saves
 from mobiletl.device.run.schedule import Schedule
 from mobiletl.device.run.stop import StopFlag, StopRequested
 from mobiletl.device.sessions.session import Session, StepResult
+
+# A longer pause is no part of a step's duration, of which the time left is reckoned.
+LONG_PAUSE_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,8 @@ class Job:
     """A fresh run that is expected to take longer is refused."""
     save_budget: float | None = None
     """Bytes of saves in an hour (saves.py); None for a save whenever there is something to save."""
+    courtesy: Courtesy | None = None
+    """Pauses between steps; None for a run that never pauses."""
 
 
 class Trainer:
@@ -123,7 +129,7 @@ class Trainer:
 
         A place to resume from is on the disk before the best state is.
         """
-        started = time.monotonic()
+        started = self._working_time()
         score = self._score()
         if not math.isfinite(score.loss):
             raise Diverged(
@@ -135,7 +141,7 @@ class Trainer:
             self.position, before=score, latest=score, best=Best(0, score, score.accuracy)
         )
         self._saves.best(self.position, must=True)
-        self._report(0, score, time.monotonic() - started)
+        self._report(0, score, self._working_time() - started)
 
     def _expect(self) -> None:
         """Tell how long what is left will take; raises TooLong if that is more than allowed."""
@@ -166,6 +172,7 @@ class Trainer:
         for rows in schedule.rows(epoch)[first:]:
             self._step(epoch, rows)
             self._tell_step(epoch)
+            self._rest()
             if self._stop:
                 raise StopRequested
             if self.position.step % self._job.save_every == 0:
@@ -230,7 +237,7 @@ class Trainer:
         In this order: whatever a crash cuts off here is done again, with the same result. A run
         that goes back to its best state is saved once it has: in between there is nothing to save.
         """
-        started = time.monotonic()
+        started = self._working_time()
         must = epoch == self._job.schedule.epochs or self._saves.due()
         score = self._score()
         if not math.isfinite(score.loss):
@@ -243,7 +250,7 @@ class Trainer:
         if not clearly_below(score, top):
             ended = replace(ended, best=Best(epoch, score, top))
             self._saves.best(ended, must)
-        self._report(epoch, score, time.monotonic() - started)
+        self._report(epoch, score, self._working_time() - started)
         self.position = ended
         fallen = best if best is not None and far_below(score, best.score) else None
         ending = epoch == self._job.schedule.epochs or ended.cuts == MOST_CUTS
@@ -261,7 +268,19 @@ class Trainer:
             job.session, job.val.source, job.val.labels, job.classes, job.buffer, self._evaluating
         )
 
+    def _rest(self) -> None:
+        """Let the machine cool down, or others work."""
+        courtesy = self._job.courtesy
+        if courtesy is not None and courtesy.rest(self._stop.__bool__) > LONG_PAUSE_S:
+            self._pace.interrupted()
+
+    def _working_time(self) -> float:
+        """Return the monotonic clock's seconds without those of pauses."""
+        courtesy = self._job.courtesy
+        return time.monotonic() - (0.0 if courtesy is None else courtesy.waited_s)
+
     def _evaluating(self, done: int, total: int) -> None:
+        self._rest()
         if self._stop:
             raise StopRequested
         self._pace.interrupted()

@@ -29,6 +29,7 @@ from mobiletl.device.features.views import views
 from mobiletl.device.memory.limit import check_limit
 from mobiletl.device.memory.measured import peak_bytes
 from mobiletl.device.memory.plan import MemoryPlan, plan
+from mobiletl.device.neighbour.courtesy import Courtesy
 from mobiletl.device.pictures.balanced import balanced_rows
 from mobiletl.device.pictures.skipped import SkippedFiles
 from mobiletl.device.run.beginning import Beginning, first_state
@@ -82,9 +83,10 @@ def _train(
     start: Start | None,
 ) -> Outcome:
     started, before = time.monotonic(), wear()
+    courtesy = Courtesy(options.limits, options.system_root)
     bundle = open_bundle(options.bundle, options.trust, options.key)
     opened = open_run(options, bundle, start)
-    run = _Run(options, bundle, opened, SkippedFiles(opened.dataset), started, before)
+    run = _Run(options, bundle, opened, SkippedFiles(opened.dataset), started, before, courtesy)
     run.check_memory()
     position = opened.checkpoint.position if opened.checkpoint else Position()
     beginning = run.beginning(start)
@@ -92,6 +94,7 @@ def _train(
     # The line that says what the run is begun with comes first: a resumed run may have no more.
     files = [EventsFile(opened.folder.events), MetricsFile(opened.folder.metrics)]
     voice = Listeners([*files, *listeners])
+    courtesy.tell, courtesy.remark = voice.hear, lambda text: voice.hear(Note(text))
     voice.hear(run.started(position, beginning.origin))
     for text in notes(opened):
         voice.hear(Note(text))
@@ -127,6 +130,7 @@ class _Run:
     """On the monotonic clock."""
     wear_before: Wear
     """What the thread had written by then."""
+    courtesy: Courtesy
     missing: tuple[str, ...] = ()
     """Which states are to be saved again before the run goes on (restoring.py)."""
 
@@ -209,7 +213,16 @@ class _Run:
         peak = peak_bytes()
         written = wear().since(self.wear_before)
         return Ended(
-            outcome, message, exit_code, seconds, peak, position, skipped, answers, written
+            outcome,
+            message,
+            exit_code,
+            seconds,
+            peak,
+            position,
+            skipped,
+            answers,
+            written,
+            self.courtesy.finish(),
         )
 
     def outcome(self, position: Position) -> Outcome:
@@ -288,6 +301,7 @@ class _Run:
             ),
             save_every=self.options.save_every,
             save_budget=self.options.save_budget,
+            courtesy=self.courtesy,
             passes=self._passes(),
             max_seconds=self.options.max_seconds,
         )
@@ -305,7 +319,7 @@ class _Run:
         if epoch != position.epoch:
             with job.checkpoints.open(BEST, epoch) as stored:
                 job.session.load(stored)
-        seed, show = self.settings.seed, _progress("calibrating", voice, stop)
+        seed, show = self.settings.seed, self._progress("calibrating", voice, stop)
         size = self.bundle.manifest.embedding.size
         answers = fit_answers(job.session, size, job.train, job.val, seed, job.buffer, show)
         if answers is not None:
@@ -321,7 +335,7 @@ class _Run:
 
     def _solve(self, job: Job, voice: Listener, stop: StopFlag) -> None:
         """Begin from a classifier in closed form."""
-        show = _progress("embedding", voice, stop)
+        show = self._progress("embedding", voice, stop)
         manifest, seed = self.bundle.manifest, self.settings.seed
         there = len(self.opened.dataset.train)
         # Of a picture that comes repeatedly, the first row.
@@ -335,14 +349,24 @@ class _Run:
             text = "the classifier has no bias, so it is drawn at random and not solved for"
             voice.hear(Note(text))
 
+    def _progress(self, name: str, voice: Listener, stop: StopFlag) -> Callable[[int, int], None]:
+        """Tell how far a part of the work is, and stop there once that is asked for."""
+
+        def show(done: int, total: int) -> None:
+            self.courtesy.rest(stop.__bool__)
+            stop.raise_if_requested()
+            voice.hear(Part(name, done, total))
+
+        return show
+
     def tell_end(self, error: Exception, position: Position, voice: Listener) -> None:
         """Tell how the run ended; a disk that is full by now must not hide why."""
+        how = (STOPPED, "", Interrupted.exit_code)
         if isinstance(error, MobileTLError):
-            ended = self.ended(FAILED, str(error), error.exit_code, position)
-        else:
-            ended = self.ended(STOPPED, "", Interrupted.exit_code, position)
+            how = (FAILED, str(error), error.exit_code)
+        # The end of a pause is told as well.
         with contextlib.suppress(NoSpace):
-            voice.hear(ended)
+            voice.hear(self.ended(*how, position))
 
     def try_to_leave_reports(self) -> None:
         """Write what a person looks at after a stop or an error, which it must not hide."""
@@ -386,13 +410,3 @@ class _Run:
 
     def _cache(self) -> Path:
         return self.options.cache or self.opened.folder.path
-
-
-def _progress(name: str, voice: Listener, stop: StopFlag) -> Callable[[int, int], None]:
-    """Tell how far a part of the work is, and stop there once that is asked for."""
-
-    def show(done: int, total: int) -> None:
-        stop.raise_if_requested()
-        voice.hear(Part(name, done, total))
-
-    return show
