@@ -119,12 +119,14 @@ def _options(flags: argparse.Namespace) -> Options:
         cache=None if flags.cache is None else Path(flags.cache),
         threads=flags.threads,
         save_every=flags.save_every,
+        save_budget=flags.save_budget,
         max_memory=flags.max_memory,
         max_seconds=flags.max_time,
         former=former_of(flags),
         replay_bytes=round(flags.replay_mb * 1e6),
         trust=flags.trust_bundle,
         key=None if flags.require_signature is None else Path(flags.require_signature),
+        limits=settings.machine_limits(flags),
     )
 
 

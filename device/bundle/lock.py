@@ -20,6 +20,7 @@ import time
 from pathlib import Path
 from typing import Any, Iterator
 
+from mobiletl.device.bundle.wear import write_all
 from mobiletl.device.errors import InUse
 from mobiletl.device.printable import printable
 from mobiletl.device.refusals import cannot_write
@@ -97,7 +98,7 @@ def _sign(descriptor: int) -> None:
     }
     with contextlib.suppress(OSError):
         os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, json.dumps(signature).encode("utf-8"), 0)
+        write_all(descriptor, json.dumps(signature).encode("utf-8"))
 
 
 def _holder(descriptor: int) -> str:

@@ -15,6 +15,8 @@ import secrets
 from pathlib import Path
 from typing import BinaryIO, Iterator
 
+from mobiletl.device.bundle.wear import count, sync
+
 # What file systems without hard links (FAT, exFAT, some network folders) say of one.
 _NO_LINKS = (errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.EXDEV)
 # For everybody, as far as the process's umask lets them; and for its owner alone.
@@ -37,7 +39,8 @@ def replacing(path: Path, previous: Path | None = None, mode: int = COMMON) -> I
         with open_new(temporary, mode) as stream:
             yield stream
             stream.flush()
-            os.fsync(stream.fileno())
+            count(stream.tell())
+            sync(stream.fileno())
         if previous is not None:
             _keep_as(path, previous)
         temporary.replace(path)
@@ -78,13 +81,25 @@ def remove_leftovers(path: Path) -> None:
             file.unlink()
 
 
+def sync_file(path: Path) -> None:
+    """Have what was written to `path`, if it is there, reach the disk; raises OSError."""
+    try:
+        descriptor = os.open(str(path), os.O_RDWR | _NOFOLLOW)
+    except FileNotFoundError:
+        return
+    try:
+        sync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def sync_folder(folder: Path) -> None:
     """Make renames themselves durable, where the system lets a folder be opened."""
     if not hasattr(os, "O_DIRECTORY"):
         return
     descriptor = os.open(str(folder), os.O_RDONLY | os.O_DIRECTORY)
     try:
-        os.fsync(descriptor)
+        sync(descriptor)
     finally:
         os.close(descriptor)
 

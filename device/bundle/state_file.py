@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import json
 import logging
+import shutil
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO, Callable, Mapping
@@ -86,19 +87,33 @@ Refuse = Callable[[StateInfo], "str | None"]
 
 def save_state(path: str | Path, tensors: Tensors, info: StateInfo) -> None:
     """Write a state; raises NoSpace, leaving the former generations as they were."""
-    target = Path(path)
+    _replace(Path(path), lambda stream: write_state(stream, tensors, info))
+
+
+def copy_state(path: Path, content: BinaryIO) -> None:
+    """Let `path` be the state that `content` gives, as `save_state` does; raises NoSpace."""
+    _replace(path, lambda stream: shutil.copyfileobj(content, stream))
+
+
+def write_state(stream: BinaryIO, tensors: Tensors, info: StateInfo) -> None:
+    """Write what a state file has to `stream`; raises OSError."""
     extra = {} if info.answers is None else info.answers.tensors()
     arrays = {
         name: np.asarray(array, np.float32, order="C")
         for name, array in {**tensors, **extra}.items()
     }
+    _write(stream, arrays, info)
+
+
+def _replace(target: Path, write: Callable[[BinaryIO], None]) -> None:
     try:
         if not target.parent.is_dir():
             target.parent.mkdir(parents=True, exist_ok=True)
         previous = previous_generation(target) if is_usable(target) else None
         with replacing(target, previous) as stream:
-            _write(stream, arrays, info)
-        remove_leftovers(target)
+            write(stream)
+        for name in (target, previous_generation(target)):
+            remove_leftovers(name)
     except OSError as error:
         raise cannot_write("the state", target, error, "choose another folder") from error
 

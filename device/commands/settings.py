@@ -7,6 +7,7 @@ from typing import Any
 
 from mobiletl.device.commands.flags import add_trust
 from mobiletl.device.memory.limit import parse_bytes
+from mobiletl.device.neighbour.limits import BUSY_CORES, MachineLimits
 from mobiletl.device.pictures.layouts import LAYOUTS
 from mobiletl.device.run.expected import parse_seconds
 from mobiletl.device.run.limits import KNOWN, STARTS, problems_of
@@ -15,8 +16,10 @@ from mobiletl.device.run.options import (
     LEAST_EPOCHS,
     LEAST_STEPS,
     REPLAY_BYTES,
+    SAVE_BUDGET,
     VIEWS,
 )
+from mobiletl.device.run.save_budget import budget_text, parse_budget
 from mobiletl.device.sessions.table import RUNTIMES
 
 # A resumed run keeps these; each is None unless it was named.
@@ -27,6 +30,10 @@ RESOURCES = (
     "no_cache",
     "threads",
     "save_every",
+    "save_budget",
+    "max_temp",
+    "max_load",
+    "pause_when_busy",
     "max_memory",
     "max_time",
     "replay_mb",
@@ -128,7 +135,15 @@ def add_resources(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=200,
         metavar="STEPS",
-        help="steps between saves inside an epoch (default: 200)",
+        help="steps between saves inside an epoch, where the budget allows one (default: 200)",
+    )
+    add(
+        "--save-budget",
+        type=parse_budget,
+        default=SAVE_BUDGET,
+        metavar="SIZE/h",
+        help="space saves so that they write no more in an hour, to spare an SD card, such as "
+        f"100MB/h; none saves after every epoch (default: {budget_text(SAVE_BUDGET)})",
     )
     add(
         "--max-memory",
@@ -142,6 +157,36 @@ def add_resources(parser: argparse.ArgumentParser) -> None:
         metavar="TIME",
         help="refuse to train if it is expected to take longer, such as 10m (default: no limit)",
     )
+    add_machine(parser)
+
+
+def add_machine(parser: argparse.ArgumentParser) -> None:
+    """Add what the run owes to the machine and its other users."""
+    add = parser.add_argument
+    add(
+        "--max-temp",
+        type=float,
+        metavar="C",
+        help="pause between steps so that the processor stays below so many degrees Celsius "
+        "(default: no limit)",
+    )
+    add(
+        "--max-load",
+        type=float,
+        metavar="CORES",
+        help="wait while other programs keep more processor cores busy, such as 1.5, mean of ten "
+        "seconds (default: no limit)",
+    )
+    add(
+        "--pause-when-busy",
+        action="store_true",
+        help=f"the same at {BUSY_CORES:g} cores: somebody works on the machine",
+    )
+
+
+def machine_limits(flags: argparse.Namespace) -> MachineLimits:
+    """Return what `add_machine` was told."""
+    return MachineLimits(flags.max_temp, flags.max_load, flags.pause_when_busy)
 
 
 def add_keeping(parser: argparse.ArgumentParser) -> None:
@@ -178,12 +223,15 @@ def as_arguments(parser: argparse.ArgumentParser, flags: argparse.Namespace) -> 
     words: list[str] = []
     for name in (*SETTINGS, *RESOURCES):
         value = getattr(flags, name)
+        if name == "save_budget" and value != parser.get_default(name):
+            words += ["--save-budget", budget_text(value)]
+            continue
         if value is None or (name in RESOURCES and value == parser.get_default(name)):
             continue
         flag = f"--{name.replace('_', '-')}"
         if name == "augment":
             words.append("--augment" if value else "--no-augment")
-        elif name in ("no_cache", "trust_bundle"):
+        elif name in ("no_cache", "trust_bundle", "pause_when_busy"):
             words.append(flag)
         else:
             words += [flag, str(value)]

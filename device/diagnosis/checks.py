@@ -10,17 +10,12 @@ from dataclasses import dataclass
 from mobiletl.device.diagnosis.boards import BOARDS, Board
 from mobiletl.device.diagnosis.facts import SD_CARD, Facts, Swap
 from mobiletl.device.diagnosis.findings import NOTE, OK, PROBLEM, WARNING, Finding
+from mobiletl.device.neighbour import firmware
+from mobiletl.device.printable import printable
 
 ARM_64 = ("aarch64", "arm64")
 PARTS_OF_32_BITS = {0xB76, 0xC07}  # ARM1176 (Raspberry Pi 1, Zero), Cortex-A7 (2)
 IMAGER = "write the 64-bit Raspberry Pi OS to the card with Raspberry Pi Imager, and start again"
-# The firmware's bits 0-3; the same 16 bits higher say "since it was switched on".
-POWER_BITS = (
-    (0x1, "under-voltage"),
-    (0x2, "processor frequency capped"),
-    (0x4, "throttled"),
-    (0x8, "soft temperature limit"),
-)
 HOT_C = 80.0  # a Raspberry Pi's firmware slows down from here on
 FAT = ("vfat", "msdos", "exfat")
 # A run keeps two generations of two states, a plot and reports.
@@ -163,8 +158,8 @@ def check_power(facts: Facts) -> Finding:
     if bits is None and not facts.undervoltage:
         return Finding("power", OK, "nothing reported", "")
     bits = (bits or 0) | int(facts.undervoltage)
-    now = [name for bit, name in POWER_BITS if bits & bit]
-    since = [name for bit, name in POWER_BITS if bits & bit << 16 and name not in now]
+    now = list(firmware.names_now(bits))
+    since = [name for name in firmware.names_since(bits) if name not in now]
     if not now and not since:
         return Finding("power", OK, "no under-voltage, no throttling since the start", "")
     parts = [f"now: {', '.join(now)}"] * bool(now) + [f"earlier: {', '.join(since)}"] * bool(since)
@@ -183,15 +178,17 @@ def check_temperature(facts: Facts) -> Finding:
     """How hot the processor is."""
     degrees = facts.temperature_c
     if degrees is None:
-        return Finding("temperature", OK, "not reported", "")
+        said = f"not of the processor: {facts.temperature_zone}"
+        return Finding("temperature", OK, said, "")
+    place = f"{degrees:.0f} degrees C ({printable(facts.temperature_zone)})"
     if degrees >= HOT_C:
         return Finding(
             "temperature",
             WARNING,
-            f"{degrees:.0f} degrees C: the processor is slowed down",
-            "a heat sink or a fan",
+            f"{place}: the processor is slowed down",
+            "a heat sink or a fan, or train with --max-temp 70",
         )
-    return Finding("temperature", OK, f"{degrees:.0f} degrees C", "")
+    return Finding("temperature", OK, place, "")
 
 
 def check_folder(facts: Facts, need: Need | None) -> Finding:

@@ -11,7 +11,6 @@ import platform
 import re
 import shutil
 import struct
-import subprocess
 import sys
 from dataclasses import dataclass, field
 from importlib import metadata, util
@@ -19,11 +18,10 @@ from pathlib import Path
 from typing import Callable, Mapping
 
 from mobiletl.device.cameras.devices import VideoDevice, video_devices
+from mobiletl.device.neighbour import firmware, thermal
 
 ARM = 0x41
 KIB = 1024
-# Where the firmware's status is: Raspberry Pi 4 and older, then 5.
-THROTTLED = "sys/devices/platform/soc*/soc*:firmware/get_throttled"
 SD_CARD = "/dev/mmcblk"
 
 
@@ -93,6 +91,8 @@ class Facts:
     throttled: int | None
     undervoltage: bool
     temperature_c: float | None
+    temperature_zone: str
+    """The zone that says it; all there are, where none is the processor's."""
     video_devices: tuple[VideoDevice, ...]
     system_picamera2: bool
     folder: Folder
@@ -113,7 +113,7 @@ def this_process() -> Process:
         glibc=_glibc(),
         packages={name: tuple(versions) for name, versions in packages.items()},
         importable=frozenset(found),
-        throttled=_vcgencmd,
+        throttled=firmware.ask_tool,
     )
 
 
@@ -122,6 +122,7 @@ def read_facts(folder: Path, process: Process, root: Path = Path("/")) -> Facts:
     mounts = _mounts(_text(root / "proc/mounts"))
     cpuinfo = _text(root / "proc/cpuinfo")
     memory = _memory(_text(root / "proc/meminfo"))
+    found = thermal.hottest(thermal.processor_zones(root))
     return Facts(
         process=process,
         model=_model(root, cpuinfo),
@@ -134,7 +135,8 @@ def read_facts(folder: Path, process: Process, root: Path = Path("/")) -> Facts:
         swaps=_swaps(_text(root / "proc/swaps"), mounts, root),
         throttled=_throttled(root, process),
         undervoltage=_undervoltage(root),
-        temperature_c=_temperature(root),
+        temperature_c=None if found is None else found[0],
+        temperature_zone=thermal.zones_text(root) if found is None else found[1],
         video_devices=video_devices(root),
         system_picamera2=(root / "usr/lib/python3/dist-packages/picamera2").is_dir(),
         folder=_folder(folder, mounts, root),
@@ -228,10 +230,9 @@ def _swaps(text: str, mounts: tuple[Mount, ...], root: Path) -> tuple[Swap, ...]
 
 
 def _throttled(root: Path, process: Process) -> int | None:
-    """The firmware's bits: sysfs says `50005`, the tool `throttled=0x50005`."""
-    answers = [_text(file) for file in sorted(root.glob(THROTTLED))] or [process.throttled()]
-    number = re.search(r"(?:0x)?([0-9a-fA-F]+)\s*$", answers[0])
-    return int(number[1], 16) if number else None
+    """The firmware's bits (neighbour/firmware.py)."""
+    answers = [_text(file) for file in sorted(root.glob(firmware.FILE))] or [process.throttled()]
+    return firmware.parse_throttled(answers[0])
 
 
 def _undervoltage(root: Path) -> bool:
@@ -239,16 +240,6 @@ def _undervoltage(root: Path) -> bool:
         if _text(name).strip() == "rpi_volt":
             return _text(name.with_name("in0_lcrit_alarm")).strip() == "1"
     return False
-
-
-def _temperature(root: Path) -> float | None:
-    """The hottest processor zone; a Jetson Nano's PMIC-Die always says 100 degrees."""
-    found = [
-        int(_text(zone / "temp")) / 1000
-        for zone in root.glob("sys/class/thermal/thermal_zone*")
-        if "cpu" in _text(zone / "type").lower() and _text(zone / "temp").strip().isdigit()
-    ]
-    return max(found, default=None)
 
 
 def _folder(path: Path, mounts: tuple[Mount, ...], root: Path) -> Folder:
@@ -265,16 +256,3 @@ def _glibc() -> tuple[int, int] | None:
     name, version = platform.libc_ver()
     numbers = re.match(r"(\d+)\.(\d+)", version)
     return (int(numbers[1]), int(numbers[2])) if name == "glibc" and numbers else None
-
-
-def _vcgencmd() -> str:
-    tool = shutil.which("vcgencmd")
-    if tool is None:
-        return ""
-    try:
-        answer = subprocess.run(
-            [tool, "get_throttled"], stdout=subprocess.PIPE, timeout=5, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return answer.stdout.decode("ascii", "replace") if answer.returncode == 0 else ""

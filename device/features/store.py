@@ -37,6 +37,7 @@ from mobiletl.device.bundle.records import own_token
 from mobiletl.device.bundle.replacing import open_appended
 from mobiletl.device.bundle.schema import fields, integer, text
 from mobiletl.device.bundle.strict_json import BadJson, parse_json
+from mobiletl.device.bundle.wear import count, sync
 from mobiletl.device.errors import NoSpace
 from mobiletl.device.features.quantised import Codec
 from mobiletl.device.pictures.dataset import Picture
@@ -168,7 +169,7 @@ class FeatureStore(Closing):
 
     def flush(self) -> None:
         """Have everything reach the disk; raises OSError."""
-        os.fsync(self._file.fileno())
+        sync(self._file.fileno())
 
     def close(self) -> None:
         """Close the file; it stays."""
@@ -245,6 +246,7 @@ class FeatureStore(Closing):
             written = self._file.write(record)
         except OSError as error:
             raise self._no_space(error) from error
+        count(written or 0)
         if written != len(record):
             raise self._no_space(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
         return self._file.tell() - len(record), len(record)

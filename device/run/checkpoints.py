@@ -22,7 +22,7 @@ from mobiletl.device.bundle.answers import Answers
 from mobiletl.device.bundle.arrays import Tensors
 from mobiletl.device.bundle.decode import DECODING_LIMIT
 from mobiletl.device.bundle.manifest import Manifest
-from mobiletl.device.bundle.replacing import leftovers
+from mobiletl.device.bundle.replacing import leftovers, sync_file
 from mobiletl.device.bundle.state_file import (
     BEST,
     LAST,
@@ -38,6 +38,7 @@ from mobiletl.device.bundle.view import View
 from mobiletl.device.errors import Diverged
 from mobiletl.device.pictures.layouts import AUTO
 from mobiletl.device.printable import printable
+from mobiletl.device.refusals import cannot_write
 from mobiletl.device.run.evaluation import Score
 
 
@@ -187,13 +188,23 @@ class Checkpoints:
         """Save `tensors` as the `best` or the `last` state; raises Diverged or NoSpace and leaves
         the former file as it was.
         """
+        self.check(tensors, position)
+        if kind == LAST:
+            self._sync_records()
+        save_state(self.folder.state(kind), tensors, self.info(kind, position))
+
+    def check(self, tensors: Tensors, position: Position) -> None:
+        """Raise Diverged for a tensor that is not finite."""
         broken = [name for name, tensor in tensors.items() if not np.isfinite(tensor).all()]
         if broken:
             raise Diverged(
                 f"{broken[0]} and {len(broken) - 1} more tensors are no longer finite after step "
                 f"{position.step}"
             )
-        info = StateInfo(
+
+    def info(self, kind: str, position: Position) -> StateInfo:
+        """Return what the file of the `best` or the `last` state says of it."""
+        return StateInfo(
             fit=self._manifest.fit,
             class_names=self._class_names,
             epoch=position.epoch,
@@ -204,7 +215,14 @@ class Checkpoints:
             view=self._view,
             role=kind,
         )
-        save_state(self.folder.state(kind), tensors, info)
+
+    def _sync_records(self) -> None:
+        """Have the epochs' lines reach the disk: a state stands for all epochs up to its own."""
+        for path in (self.folder.metrics, self.folder.events):
+            try:
+                sync_file(path)
+            except OSError as error:
+                raise cannot_write("the record of the run", path, error) from error
 
     def open(self, kind: str, epoch: int | None = None) -> StoredState:
         """Open the `best` or the `last` state, whose tensors are read one by one.

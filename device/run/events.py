@@ -10,10 +10,13 @@ from dataclasses import asdict, dataclass
 from typing import Any, Mapping, Union
 
 from mobiletl.device.bundle.answers import Answers
+from mobiletl.device.bundle.wear import NO_WEAR, Wear
 from mobiletl.device.memory.plan import MemoryPlan
+from mobiletl.device.neighbour.changes import NO_STAY, Continued, Paused, Stay
 from mobiletl.device.pictures.dataset import Dataset, Skipped
 from mobiletl.device.run.checkpoints import Position
 
+HOUR_S = 3600.0
 # How a call can end.
 FINISHED, STOPPED, FAILED = "finished", "stopped", "failed"
 
@@ -189,6 +192,10 @@ class Ended:
     """Files that were left out, those found damaged during training included."""
     answers: Answers | None = None
     """How sure the best state may be; None where the run did not finish, or nothing is known."""
+    wear: Wear = NO_WEAR
+    """What this call has written, up to here."""
+    stay: Stay = NO_STAY
+    """What it has seen of the machine."""
 
     def document(self) -> dict[str, Any]:
         """Return what a line of JSON says of it."""
@@ -207,10 +214,23 @@ class Ended:
             "last_accuracy": latest.accuracy if latest else None,
             "skipped": len(self.skipped),
             "answers": None if self.answers is None else self.answers.document(),
+            "written": written(self.wear, self.seconds),
+            **self.stay.document(),
         }
 
 
-Event = Union[Started, Note, Part, Expected, Step, Epoch, Saved, Ended]
+def written(wear: Wear, seconds: float) -> dict[str, float]:
+    """Return what was written in so many seconds, as JSON says it."""
+    hours = max(seconds, 1e-9) / HOUR_S
+    return {
+        "bytes": wear.bytes,
+        "fsyncs": wear.fsyncs,
+        "bytes_per_hour": round(wear.bytes / hours),
+        "fsyncs_per_hour": round(wear.fsyncs / hours),
+    }
+
+
+Event = Union[Started, Note, Part, Expected, Step, Epoch, Saved, Paused, Continued, Ended]
 # What a line of JSON calls each.
 NAMES: Mapping[type, str] = {
     Started: "started",
@@ -220,5 +240,7 @@ NAMES: Mapping[type, str] = {
     Step: "step",
     Epoch: "epoch",
     Saved: "saved",
+    Paused: "paused",
+    Continued: "continued",
     Ended: "ended",
 }

@@ -1,9 +1,10 @@
 """`events.jsonl`: what happened in a run, a line of JSON each, for programs that follow it.
 
 A line goes to the system whole, in one write, as soon as the event is heard: a killed process loses
-none. Lines that matter after a power cut (of starts, epochs, saves and ends) are forced to the
-disk, steps and parts are not: that would wear an SD card down. A line that a power cut has torn is
-the last of its call; the next call starts a new one. docs/events.md is the schema.
+none. Lines that matter after a power cut (of starts, saves and ends, and all before them) are
+forced to the disk, others are not: that would wear an SD card down. An epoch that was not saved is
+trained again, and told again. A line that a power cut has torn is the last of its call; the next
+call starts a new one. docs/events.md is the schema.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from mobiletl.device.bundle.replacing import open_appended
+from mobiletl.device.bundle.wear import sync, write_all
 from mobiletl.device.refusals import cannot_read, cannot_write
-from mobiletl.device.run.events import NAMES, Ended, Epoch, Event, Part, Saved, Started, Step
+from mobiletl.device.run.events import NAMES, Ended, Event, Part, Saved, Started, Step
 from mobiletl.device.run.lines import read_lines, sealed
 from mobiletl.device.run.listener import Listener
 
@@ -24,7 +26,7 @@ VERSION = 1
 # Steps and parts come many a second; a line a second is enough to follow them.
 SECONDS_BETWEEN = 1.0
 FREQUENT = (Step, Part)
-LASTING = (Started, Epoch, Saved, Ended)
+LASTING = (Started, Saved, Ended)
 
 
 class EventsFile(Listener):
@@ -45,9 +47,9 @@ class EventsFile(Listener):
             self._written_at = now
         try:
             descriptor = self._open()
-            _write(descriptor, line_of(event))
+            write_all(descriptor, line_of(event))
             if isinstance(event, LASTING):
-                os.fsync(descriptor)
+                sync(descriptor)
             if isinstance(event, Ended):
                 self.close()
         except OSError as error:
@@ -64,7 +66,7 @@ class EventsFile(Listener):
             self._descriptor = open_appended(self._path)
             size = os.fstat(self._descriptor).st_size
             if size and os.pread(self._descriptor, 1, size - 1) != b"\n":
-                _write(self._descriptor, b"\n")  # a torn line keeps to itself
+                write_all(self._descriptor, b"\n")  # a torn line keeps to itself
         return self._descriptor
 
 
@@ -86,9 +88,3 @@ def read_events(path: Path) -> list[dict[str, Any]]:
     except OSError as error:
         raise cannot_read("the record of events", path, error) from error
     return [document for document in found if isinstance(document.get("event"), str)]
-
-
-def _write(descriptor: int, content: bytes) -> None:
-    """Write all of `content`: a full disk may take the beginning of it first."""
-    while content:
-        content = content[os.write(descriptor, content) :]

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Sequence, TypedDict
 
 from mobiletl.device.errors import UsageError
+from mobiletl.device.neighbour.limits import MachineLimits
 from mobiletl.device.run.limits import KNOWN, problems_of
 from mobiletl.device.run.listener import Listener
-from mobiletl.device.run.options import REPLAY_BYTES, Former, Options, Outcome
+from mobiletl.device.run.options import REPLAY_BYTES, SAVE_BUDGET, Former, Options, Outcome
 from mobiletl.device.run.start import Start
 from mobiletl.device.run.stop import StopFlag
 from mobiletl.device.run.training import train as train_with
@@ -33,6 +34,11 @@ class Named(TypedDict, total=False):
     decode_memory: int
     threads: int
     save_every: int
+    save_budget: float | None
+    max_temp: float
+    max_load: float
+    pause_when_busy: bool
+    system_root: Path
     cache: Path
     use_cache: bool
     former: Former
@@ -80,9 +86,14 @@ def train(
         cache=None if cache is None else Path(cache),
         threads=named.get("threads", 0),
         save_every=named.get("save_every", 200),
+        save_budget=named.get("save_budget", SAVE_BUDGET),
         former=named.get("former"),
         replay_bytes=named.get("replay_bytes", REPLAY_BYTES),
         trust=named.get("trust_bundle", False),
         key=None if key is None else Path(key),
+        limits=MachineLimits(
+            named.get("max_temp"), named.get("max_load"), named.get("pause_when_busy", False)
+        ),
+        system_root=Path(named.get("system_root", "/")),
     )
     return train_with(options, listeners, stop, None if isinstance(start, str) else start)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, Mapping
 
 from mobiletl.device.errors import UsageError
@@ -19,6 +20,8 @@ STARTS = (CLOSED_FORM, RANDOM)
 STRIDES = 32
 # What a 32-bit float holds: a step takes its rate as one.
 LARGEST_LR = 3.4e38
+# Limits of a processor's temperature: a cool room has less, and no processor works at more.
+COOLEST_LIMIT_C, HOTTEST_LIMIT_C = 25, 120
 # The least a setting may be.
 LEAST = {
     "epochs": 1,
@@ -71,9 +74,30 @@ def problems_of(given: Mapping[str, Any], flags: bool = False) -> list[str]:
             f"{_called('views', flags)} is {given['views']}, but without augmentation there is "
             "the central crop alone; leave one of them out"
         )
+    problems += _of_machine(given, flags)
+    budget = given.get("save_budget")
+    if budget is not None and not 0 < budget < math.inf:
+        name = _called("save_budget", flags)
+        problems.append(f"{name} is {budget}, expected a positive number of bytes in an hour")
     if given.get("replay_mb") is not None and not 0 <= given["replay_mb"] < 1e9:
         name = _called("replay_mb", flags)
         problems.append(f"{name} is {given['replay_mb']}, expected at least 0")
+    return problems
+
+
+def _of_machine(given: Mapping[str, Any], flags: bool) -> list[str]:
+    """Say which limits of the machine make no sense."""
+    degrees, cores = given.get("max_temp"), given.get("max_load")
+    problems = []
+    if degrees is not None and not COOLEST_LIMIT_C <= degrees <= HOTTEST_LIMIT_C:
+        problems.append(
+            f"{_called('max_temp', flags)} is {degrees}, expected degrees Celsius from "
+            f"{COOLEST_LIMIT_C} to {HOTTEST_LIMIT_C}"
+        )
+    if cores is not None and not 0 < cores < math.inf:
+        problems.append(
+            f"{_called('max_load', flags)} is {cores}, expected a positive number of cores"
+        )
     return problems
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from mobiletl.device.bundle.replacing import open_appended, replacing
 from mobiletl.device.bundle.schema import integer, number
+from mobiletl.device.bundle.wear import write_all
 from mobiletl.device.refusals import cannot_read, cannot_write
 from mobiletl.device.run.events import Epoch, EpochMetrics, Event, Started
 from mobiletl.device.run.lines import read_lines, sealed
@@ -57,13 +58,18 @@ class MetricsFile(Listener):
             raise cannot_write("the metrics", self.path, error) from error
 
     def append(self, row: EpochMetrics) -> None:
-        """Add a line, on the disk when this returns; raises NoSpace."""
+        """Add a line; raises NoSpace.
+
+        It reaches the disk at the latest before the state of its epoch does (checkpoints.py): the
+        epochs after that are trained again, and their lines are written again.
+        """
         line = sealed(asdict(row))
         try:
-            with os.fdopen(open_appended(self.path), "ab") as file:
-                file.write(line)
-                file.flush()
-                os.fsync(file.fileno())
+            descriptor = open_appended(self.path)
+            try:
+                write_all(descriptor, line)
+            finally:
+                os.close(descriptor)
         except OSError as error:
             raise cannot_write("the metrics", self.path, error) from error
 

@@ -9,7 +9,9 @@ from typing import Any, Mapping
 
 from mobiletl.device.bundle.bundle import Bundle
 from mobiletl.device.bundle.decode import DECODING_LIMIT
+from mobiletl.device.bundle.wear import NO_WEAR, Wear
 from mobiletl.device.memory.plan import MemoryPlan
+from mobiletl.device.neighbour.limits import NO_LIMITS, MachineLimits
 from mobiletl.device.pictures.dataset import Dataset
 from mobiletl.device.pictures.layouts import AUTO
 from mobiletl.device.pictures.skipped import SkippedFiles
@@ -31,6 +33,8 @@ DEFAULTS: Mapping[str, Any] = {
 # A run has so many epochs, and more where its pictures are so few that they make few steps.
 LEAST_EPOCHS = 10
 LEAST_STEPS = 300
+# Bytes of saves in an hour; docs/reliability.md says how it was chosen.
+SAVE_BUDGET = 500_000_000
 # Views of a picture that take turns.
 VIEWS = 6
 REPLAY_BYTES = 50_000_000
@@ -66,6 +70,8 @@ class Options:
     """Folder of the feature maps; None is the run's own, emptied at the end."""
     threads: int = 0
     save_every: int = 200
+    save_budget: float | None = SAVE_BUDGET
+    """Bytes of saves in an hour; None for a save after every epoch (saves.py)."""
     max_memory: int | None = None
     """Bytes; a run that is planned with more is refused."""
     max_seconds: float | None = None
@@ -77,6 +83,10 @@ class Options:
     """Whether the bundle's programs may be run (sessions/trust.py)."""
     key: Path | None = None
     """The public key that the bundle must be signed with (bundle/signature.py)."""
+    limits: MachineLimits = NO_LIMITS
+    """How hot the processor may get, and how busy others may be (neighbour/)."""
+    system_root: Path = Path("/")
+    """Where the machine's own files are looked for: /sys and /proc below it."""
 
 
 @dataclass(frozen=True)
@@ -91,3 +101,5 @@ class Outcome:
     plan: MemoryPlan
     skipped: SkippedFiles
     seconds: float
+    wear: Wear = NO_WEAR
+    """What this call has written."""

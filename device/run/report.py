@@ -9,12 +9,20 @@ from typing import Any, Callable, Sequence, TextIO
 
 from mobiletl.device.bundle.answers import Answers
 from mobiletl.device.memory.plan import table
+from mobiletl.device.neighbour.changes import Stay
 from mobiletl.device.pictures.dataset import Skipped
 from mobiletl.device.printable import aligned, printable
 from mobiletl.device.run.checkpoints import RunFolder
 from mobiletl.device.run.duration import duration
 from mobiletl.device.run.evaluation import Score
-from mobiletl.device.run.events import FINISHED, Ended, Event, Started, class_pictures
+from mobiletl.device.run.events import (
+    FINISHED,
+    Ended,
+    Event,
+    Started,
+    class_pictures,
+    written,
+)
 from mobiletl.device.run.listener import Listener
 
 CLASS_LIMIT = 20
@@ -72,6 +80,7 @@ def report_text(started: Started, ended: Ended, predict_command: str) -> str:
         table(started.plan, ended.measured_peak_bytes),
         "\n".join(skipped_lines(ended.skipped, folder)),
         "\n".join(_file_lines(folder)),
+        "\n".join(filter(None, (written_line(ended), stay_line(ended.stay)))),
         f"{duration(ended.seconds)} in all; name a picture with\n  {predict_command}",
     ]
     return "\n\n".join(block for block in blocks if block)
@@ -109,6 +118,8 @@ def report_json(started: Started, ended: Ended, predict_command: str) -> dict[st
         "skipped": [asdict(entry) for entry in ended.skipped],
         "notes": list(dataset.notes),
         "seconds": ended.seconds,
+        "written": written(ended.wear, ended.seconds),
+        **ended.stay.document(),
         "predict": predict_command,
     }
 
@@ -156,6 +167,25 @@ def answers_line(answers: Answers | None) -> str:
     else:
         answered = f"{unknown.accepted:.1%} get an answer, the others count as unknown"
     return f"of {answers.pictures} validation pictures {answered}; their {off}"
+
+
+def written_line(ended: Ended) -> str:
+    """Say what the run has put on the disk, and what that would make in an hour."""
+    found = written(ended.wear, ended.seconds)
+    return (
+        f"written: {found['bytes'] / 1e6:.1f} MB, {found['fsyncs']} fsyncs; at this rate "
+        f"{found['bytes_per_hour'] / 1e6:.0f} MB and {found['fsyncs_per_hour']} fsyncs an hour"
+    )
+
+
+def stay_line(stay: Stay) -> str:
+    """Say what limits of the machine have cost; nothing where there were none."""
+    parts = [f"paused for {duration(stay.paused_s)}"] * bool(stay.paused_s)
+    if stay.highest_c is not None:
+        parts.append(f"the processor had {stay.highest_c:.0f} degrees C at most")
+    if stay.reported:
+        parts.append(f"the firmware reported: {', '.join(stay.reported)}")
+    return "; ".join(parts)
 
 
 def _share(correct: int, seen: int) -> str:

@@ -129,9 +129,13 @@ def _with_best(folder: RunFolder, manifest: Manifest, found: Checkpoint) -> Chec
     except BadState:
         return _without_best(found, best)
     stored.close()
-    # A newer one is sound, but of an epoch that the place does not know yet: it is trained again.
-    if stored.path != folder.best and not is_usable(folder.best, of_run(BEST, settings, names)):
-        _copy(stored.path, folder.best)
+    if stored.path == folder.best:
+        return found
+    # A newer one may be sound, but of an epoch that the place does not know yet: it is trained
+    # again. Were it left, the save after that would push out the one that the place does know.
+    newer = is_usable(folder.best, of_run(BEST, settings, names))
+    _copy(stored.path, folder.best)
+    if not newer:
         note = f"{folder.best.name} was lost or damaged; {stored.path.name} takes its place"
         return replace(found, notes=(*found.notes, note))
     return found

@@ -10,6 +10,7 @@ from typing import TextIO
 
 from mobiletl.device.memory.measured import resident_bytes
 from mobiletl.device.memory.plan import table
+from mobiletl.device.neighbour.changes import Continued, Paused
 from mobiletl.device.pictures.dataset import Dataset
 from mobiletl.device.printable import aligned, printable
 from mobiletl.device.run.duration import duration
@@ -54,7 +55,7 @@ class Terminal(Listener):
         """Show `event`."""
         if isinstance(event, Started):
             self._start(event)
-        elif isinstance(event, Note):
+        elif isinstance(event, (Note, Paused, Continued)):
             self._note(event.text)
         elif isinstance(event, Part):
             self._show(f"{event.name} {event.done}/{event.total} pictures")

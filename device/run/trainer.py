@@ -16,12 +16,13 @@ import numpy as np
 
 from mobiletl.device.bundle.arrays import Floats
 from mobiletl.device.bundle.state_file import BEST, LAST
-from mobiletl.device.errors import Diverged, PicturesAway
+from mobiletl.device.errors import Diverged, MobileTLError, PicturesAway
 from mobiletl.device.features.parts import Pictures
 from mobiletl.device.memory.measured import peak_bytes, resident_bytes
+from mobiletl.device.neighbour.courtesy import Courtesy
 from mobiletl.device.run.checkpoints import Best, Checkpoints, Position
 from mobiletl.device.run.evaluation import Score, evaluate
-from mobiletl.device.run.events import Epoch, EpochMetrics, Expected, Note, Part, Saved, Step
+from mobiletl.device.run.events import Epoch, EpochMetrics, Expected, Note, Part, Step
 from mobiletl.device.run.expected import Work, check_time, time_batch
 from mobiletl.device.run.listener import Listener
 from mobiletl.device.run.pace import Pace
@@ -33,9 +34,13 @@ from mobiletl.device.run.righting import (
     far_below,
     go_back,
 )
+from mobiletl.device.run.saves import Saves
 from mobiletl.device.run.schedule import Schedule
 from mobiletl.device.run.stop import StopFlag, StopRequested
 from mobiletl.device.sessions.session import Session, StepResult
+
+# A longer pause is no part of a step's duration, of which the time left is reckoned.
+LONG_PAUSE_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -50,11 +55,15 @@ class Job:
     buffer: Floats
     checkpoints: Checkpoints
     save_every: int
-    """Steps between saves inside an epoch; every epoch ends with one anyway."""
+    """Steps between saves inside an epoch, where the budget allows one."""
     passes: int
     """How many pictures go through the frozen layers in the whole run, to train on."""
     max_seconds: float | None = None
     """A fresh run that is expected to take longer is refused."""
+    save_budget: float | None = None
+    """Bytes of saves in an hour (saves.py); None for a save whenever there is something to save."""
+    courtesy: Courtesy | None = None
+    """Pauses between steps; None for a run that never pauses."""
 
 
 class Trainer:
@@ -78,6 +87,7 @@ class Trainer:
         self._listener = listener
         self._stop = stop
         self._pace = Pace(job.schedule)
+        self._saves = Saves(job.checkpoints, job.session, listener, job.save_budget)
 
     def run(self) -> Position:
         """Train to the end and return the final position.
@@ -86,8 +96,9 @@ class Trainer:
         Diverged once cuts of the rate have not helped.
         """
         try:
+            saves = {BEST: self._saves.best, LAST: self._saves.last}
             for kind in self._missing:
-                self._save(kind, self.position)
+                saves[kind](self.position, must=True)
             if self.position.before is None:
                 self._score_before()
             if self.position.epoch < self._job.schedule.epochs:
@@ -102,8 +113,14 @@ class Trainer:
             # Numbers that have just left the range stay in memory; the steps that led there since
             # the last save are taken again.
             with contextlib.suppress(Diverged):
-                self._save_last()
+                self._saves.last(self.position, must=True)
             raise
+        except MobileTLError:
+            with contextlib.suppress(MobileTLError):
+                self._saves.settle()
+            raise
+        finally:
+            self._saves.close()
         return self.position
 
     def _score_before(self) -> None:
@@ -112,19 +129,19 @@ class Trainer:
 
         A place to resume from is on the disk before the best state is.
         """
-        started = time.monotonic()
+        started = self._working_time()
         score = self._score()
         if not math.isfinite(score.loss):
             raise Diverged(
                 f"the validation loss is {score.loss} before anything is trained; "
                 "start from another state"
             )
-        self._save_last()
+        self._saves.last(self.position, must=True)
         self.position = replace(
             self.position, before=score, latest=score, best=Best(0, score, score.accuracy)
         )
-        self._save(BEST, self.position)
-        self._report(0, score, time.monotonic() - started)
+        self._saves.best(self.position, must=True)
+        self._report(0, score, self._working_time() - started)
 
     def _expect(self) -> None:
         """Tell how long what is left will take; raises TooLong if that is more than allowed."""
@@ -141,10 +158,11 @@ class Trainer:
     def _go_back(self, fact: str) -> None:
         """Go on from the best state at a lower rate; raises Diverged after enough cuts."""
         job = self._job
+        self._saves.settle()
         self.position, note = go_back(
             fact, self.position, job.session, job.checkpoints, job.schedule.lr
         )
-        self._save_last()
+        self._saves.last(self.position, must=True)
         self._listener.hear(note)
 
     def _train_epoch(self, epoch: int) -> None:
@@ -154,10 +172,11 @@ class Trainer:
         for rows in schedule.rows(epoch)[first:]:
             self._step(epoch, rows)
             self._tell_step(epoch)
+            self._rest()
             if self._stop:
                 raise StopRequested
             if self.position.step % self._job.save_every == 0:
-                self._save_last()
+                self._saves.last(self.position, must=self._saves.due())
 
     def _step(self, epoch: int, rows: list[int]) -> None:
         """Take one step, or none where unreadable files left less than a batch of two."""
@@ -218,7 +237,8 @@ class Trainer:
         In this order: whatever a crash cuts off here is done again, with the same result. A run
         that goes back to its best state is saved once it has: in between there is nothing to save.
         """
-        started = time.monotonic()
+        started = self._working_time()
+        must = epoch == self._job.schedule.epochs or self._saves.due()
         score = self._score()
         if not math.isfinite(score.loss):
             raise Diverged(f"the validation loss is {score.loss} after epoch {epoch}")
@@ -229,15 +249,15 @@ class Trainer:
         top = score.accuracy if best is None else max(best.top, score.accuracy)
         if not clearly_below(score, top):
             ended = replace(ended, best=Best(epoch, score, top))
-            self._save(BEST, ended)
-        self._report(epoch, score, time.monotonic() - started)
+            self._saves.best(ended, must)
+        self._report(epoch, score, self._working_time() - started)
         self.position = ended
         fallen = best if best is not None and far_below(score, best.score) else None
         ending = epoch == self._job.schedule.epochs or ended.cuts == MOST_CUTS
         if fallen is not None and not ending:
             self._go_back(fall(score, epoch, fallen))
             return
-        self._save_last()
+        self._saves.last(self.position, must)
         if fallen is not None:
             fact = fall(score, epoch, fallen)
             self._listener.hear(Note(f"{fact}; the best state is the one that is kept"))
@@ -248,7 +268,19 @@ class Trainer:
             job.session, job.val.source, job.val.labels, job.classes, job.buffer, self._evaluating
         )
 
+    def _rest(self) -> None:
+        """Let the machine cool down, or others work."""
+        courtesy = self._job.courtesy
+        if courtesy is not None and courtesy.rest(self._stop.__bool__) > LONG_PAUSE_S:
+            self._pace.interrupted()
+
+    def _working_time(self) -> float:
+        """Return the monotonic clock's seconds without those of pauses."""
+        courtesy = self._job.courtesy
+        return time.monotonic() - (0.0 if courtesy is None else courtesy.waited_s)
+
     def _evaluating(self, done: int, total: int) -> None:
+        self._rest()
         if self._stop:
             raise StopRequested
         self._pace.interrupted()
@@ -276,12 +308,3 @@ class Trainer:
         )
         self._pace.scored(score_seconds)
         self._listener.hear(Epoch(row, score_seconds))
-
-    def _save_last(self) -> None:
-        self._save(LAST, self.position)
-
-    def _save(self, kind: str, position: Position) -> None:
-        checkpoints = self._job.checkpoints
-        checkpoints.save(kind, self._job.session.state(), position)
-        path = checkpoints.folder.state(kind)
-        self._listener.hear(Saved(kind, str(path), position.epoch, position.step))

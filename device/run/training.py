@@ -15,6 +15,7 @@ from mobiletl.device.bundle.answers import Answers
 from mobiletl.device.bundle.arrays import Tensors
 from mobiletl.device.bundle.bundle import Bundle, open_bundle
 from mobiletl.device.bundle.state_file import BEST
+from mobiletl.device.bundle.wear import Wear, wear
 from mobiletl.device.errors import Interrupted, MobileTLError, NoSpace
 from mobiletl.device.features.parts import Parts, SourcePlan, open_parts, worth_keeping
 from mobiletl.device.features.replay import (
@@ -28,6 +29,7 @@ from mobiletl.device.features.views import views
 from mobiletl.device.memory.limit import check_limit
 from mobiletl.device.memory.measured import peak_bytes
 from mobiletl.device.memory.plan import MemoryPlan, plan
+from mobiletl.device.neighbour.courtesy import Courtesy
 from mobiletl.device.pictures.balanced import balanced_rows
 from mobiletl.device.pictures.skipped import SkippedFiles
 from mobiletl.device.run.beginning import Beginning, first_state
@@ -80,10 +82,11 @@ def _train(
     stop: StopFlag | None,
     start: Start | None,
 ) -> Outcome:
-    started = time.monotonic()
+    started, before = time.monotonic(), wear()
+    courtesy = Courtesy(options.limits, options.system_root)
     bundle = open_bundle(options.bundle, options.trust, options.key)
     opened = open_run(options, bundle, start)
-    run = _Run(options, bundle, opened, SkippedFiles(opened.dataset), started)
+    run = _Run(options, bundle, opened, SkippedFiles(opened.dataset), started, before, courtesy)
     run.check_memory()
     position = opened.checkpoint.position if opened.checkpoint else Position()
     beginning = run.beginning(start)
@@ -91,6 +94,7 @@ def _train(
     # The line that says what the run is begun with comes first: a resumed run may have no more.
     files = [EventsFile(opened.folder.events), MetricsFile(opened.folder.metrics)]
     voice = Listeners([*files, *listeners])
+    courtesy.tell, courtesy.remark = voice.hear, lambda text: voice.hear(Note(text))
     voice.hear(run.started(position, beginning.origin))
     for text in notes(opened):
         voice.hear(Note(text))
@@ -124,6 +128,9 @@ class _Run:
     skipped: SkippedFiles
     started_at: float
     """On the monotonic clock."""
+    wear_before: Wear
+    """What the thread had written by then."""
+    courtesy: Courtesy
     missing: tuple[str, ...] = ()
     """Which states are to be saved again before the run goes on (restoring.py)."""
 
@@ -204,7 +211,19 @@ class _Run:
         seconds = time.monotonic() - self.started_at
         skipped = self.skipped.entries()
         peak = peak_bytes()
-        return Ended(outcome, message, exit_code, seconds, peak, position, skipped, answers)
+        written = wear().since(self.wear_before)
+        return Ended(
+            outcome,
+            message,
+            exit_code,
+            seconds,
+            peak,
+            position,
+            skipped,
+            answers,
+            written,
+            self.courtesy.finish(),
+        )
 
     def outcome(self, position: Position) -> Outcome:
         """Return what the caller gets of a run that has finished."""
@@ -217,6 +236,7 @@ class _Run:
             self.plan(),
             self.skipped,
             time.monotonic() - self.started_at,
+            wear().since(self.wear_before),
         )
 
     def open_session(self, state: Tensors) -> Session:
@@ -280,6 +300,8 @@ class _Run:
                 dataset.view,
             ),
             save_every=self.options.save_every,
+            save_budget=self.options.save_budget,
+            courtesy=self.courtesy,
             passes=self._passes(),
             max_seconds=self.options.max_seconds,
         )
@@ -297,7 +319,7 @@ class _Run:
         if epoch != position.epoch:
             with job.checkpoints.open(BEST, epoch) as stored:
                 job.session.load(stored)
-        seed, show = self.settings.seed, _progress("calibrating", voice, stop)
+        seed, show = self.settings.seed, self._progress("calibrating", voice, stop)
         size = self.bundle.manifest.embedding.size
         answers = fit_answers(job.session, size, job.train, job.val, seed, job.buffer, show)
         if answers is not None:
@@ -313,7 +335,7 @@ class _Run:
 
     def _solve(self, job: Job, voice: Listener, stop: StopFlag) -> None:
         """Begin from a classifier in closed form."""
-        show = _progress("embedding", voice, stop)
+        show = self._progress("embedding", voice, stop)
         manifest, seed = self.bundle.manifest, self.settings.seed
         there = len(self.opened.dataset.train)
         # Of a picture that comes repeatedly, the first row.
@@ -327,14 +349,24 @@ class _Run:
             text = "the classifier has no bias, so it is drawn at random and not solved for"
             voice.hear(Note(text))
 
+    def _progress(self, name: str, voice: Listener, stop: StopFlag) -> Callable[[int, int], None]:
+        """Tell how far a part of the work is, and stop there once that is asked for."""
+
+        def show(done: int, total: int) -> None:
+            self.courtesy.rest(stop.__bool__)
+            stop.raise_if_requested()
+            voice.hear(Part(name, done, total))
+
+        return show
+
     def tell_end(self, error: Exception, position: Position, voice: Listener) -> None:
         """Tell how the run ended; a disk that is full by now must not hide why."""
+        how = (STOPPED, "", Interrupted.exit_code)
         if isinstance(error, MobileTLError):
-            ended = self.ended(FAILED, str(error), error.exit_code, position)
-        else:
-            ended = self.ended(STOPPED, "", Interrupted.exit_code, position)
+            how = (FAILED, str(error), error.exit_code)
+        # The end of a pause is told as well.
         with contextlib.suppress(NoSpace):
-            voice.hear(ended)
+            voice.hear(self.ended(*how, position))
 
     def try_to_leave_reports(self) -> None:
         """Write what a person looks at after a stop or an error, which it must not hide."""
@@ -378,13 +410,3 @@ class _Run:
 
     def _cache(self) -> Path:
         return self.options.cache or self.opened.folder.path
-
-
-def _progress(name: str, voice: Listener, stop: StopFlag) -> Callable[[int, int], None]:
-    """Tell how far a part of the work is, and stop there once that is asked for."""
-
-    def show(done: int, total: int) -> None:
-        stop.raise_if_requested()
-        voice.hear(Part(name, done, total))
-
-    return show

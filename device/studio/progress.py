@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Callable, Mapping
 
+from mobiletl.device.neighbour.changes import HEAT, LOAD
 from mobiletl.device.printable import printable
 
 # A line has a few hundred bytes, a `started` one the names of all classes.
@@ -44,6 +45,8 @@ class Progress:
     message: str = ""
     ended_at: float | None = None
     history: dict[int, dict[str, float | None]] = field(default_factory=dict)
+    pauses: dict[str, str] = field(default_factory=dict)
+    """Why the training pauses at the moment: sentences by reason."""
 
     def hear(self, line: Mapping[str, Any]) -> None:
         """Take in one line."""
@@ -55,6 +58,7 @@ class Progress:
     def _hear_started(self, line: Mapping[str, Any]) -> None:
         self.started += 1
         self.outcome, self.message, self.ended_at = "", "", None
+        self.pauses.clear()
         self.epochs = _count(line, "epochs")
         per_epoch = _count(line, "steps_per_epoch")
         if self.epochs is not None and per_epoch is not None:
@@ -85,7 +89,16 @@ class Progress:
         self.loss, self.accuracy = _number(line, "loss"), _number(line, "accuracy")
         left = _number(line, "seconds_left")
         self.seconds_left = self.seconds_left if left is None else left
-        self.message = ""
+        self.message = "; ".join(self.pauses.values())
+
+    def _hear_paused(self, line: Mapping[str, Any]) -> None:
+        reason, text = _text(line, "reason"), _text(line, "text")
+        if reason in (HEAT, LOAD):
+            self.pauses[reason] = self.message = text
+
+    def _hear_continued(self, line: Mapping[str, Any]) -> None:
+        self.pauses.pop(_text(line, "reason"), None)
+        self.message = "; ".join(self.pauses.values())
 
     def _hear_epoch(self, line: Mapping[str, Any]) -> None:
         epoch = _count(line, "epoch")
@@ -119,6 +132,8 @@ _HEARS: Mapping[str, Callable[[Progress, Mapping[str, Any]], None]] = {
     "expected": Progress._hear_expected,
     "step": Progress._hear_step,
     "epoch": Progress._hear_epoch,
+    "paused": Progress._hear_paused,
+    "continued": Progress._hear_continued,
     "ended": Progress._hear_ended,
 }
 

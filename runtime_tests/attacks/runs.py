@@ -40,8 +40,11 @@ class Attacked:
 
 
 def prepare(base: Path, worker: Worker) -> dict[str, Attacked]:
-    """Write what three runs need, and return them: one by default, one that follows another with a
-    cache of its own and saves inside epochs, and one that goes back to its best state and gives up.
+    """Write what four runs need, and return them: a plain one, one that follows another with a
+    cache of its own and saves inside epochs, one that goes back to its best state and gives up, and
+    one that saves so seldom that it holds its best states.
+
+    The others save after every epoch: with a budget the clock would decide which calls there are.
     """
     write_tiny_bundle(base / "bundle", graphs=False)
     photos = write_pictures(base / "photos", {"ant": 12, "bee": 12}, seed=1)
@@ -50,7 +53,8 @@ def prepare(base: Path, worker: Worker) -> dict[str, Attacked]:
         content = one.read_bytes()
         one.write_bytes(other.read_bytes())
         other.write_bytes(content)
-    plain = Attacked(base, ("--epochs", "2", "--batch", "12", "--views", "1"))
+    every = ("--save-budget", "none")
+    plain = Attacked(base, ("--epochs", "2", "--batch", "12", "--views", "1", *every))
     first = Attacked(base, ("--epochs", "1", "--batch", "12", "--views", "2"))
     assert first.again(worker, "--out", base / "former").code == 0
     # Pictures that are gone now, of which the run before has kept maps.
@@ -58,6 +62,7 @@ def prepare(base: Path, worker: Worker) -> dict[str, Attacked]:
         for index in range(SWAPPED, SWAPPED + 3):
             (photos / name / f"{index:03}.png").unlink()
     following = ("--from", str(base / "former" / "run"), "--cache", "CACHE", "--views", "2")
+    following += every
     return {
         "plain": plain,
         "following": Attacked(
@@ -65,8 +70,11 @@ def prepare(base: Path, worker: Worker) -> dict[str, Attacked]:
         ),
         "going back": Attacked(
             base,
-            ("--epochs", "4", "--batch", "6", "--val-split", "0.4", "--lr", "3.3e38"),
+            ("--epochs", "4", "--batch", "6", "--val-split", "0.4", "--lr", "3.3e38", *every),
             code=Diverged.exit_code,
+        ),
+        "sparing": Attacked(
+            base, ("--epochs", "4", "--batch", "6", "--views", "1", "--save-budget", "1KB/h")
         ),
     }
 

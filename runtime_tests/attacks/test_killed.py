@@ -17,7 +17,7 @@ from runtime_tests.attacks.runs import copied, fresh
 
 WHOLE = (pytest.mark.slow, pytest.mark.long)
 
-RUNS = ("plain", "following", "going back")
+RUNS = ("plain", "following", "going back", "sparing")
 # Of the fast tier: calls around the first save of each kind, and every so many after that.
 FIRST, EVERY = 3, 40
 

@@ -103,6 +103,10 @@ def test_json_is_one_object_and_nothing_else(
     heard = read_events(Path(found["events"]))
     assert heard[-1]["measured_peak_bytes"] == found["memory"]["measured_peak_bytes"]
     assert heard[-1]["best_accuracy"] == found["best"]["accuracy"]
+    assert heard[-1]["written"] == found["written"]
+    assert found["written"]["bytes"] > 4 * Path(found["state"]).stat().st_size
+    hours = found["seconds"] / 3600
+    assert found["written"]["bytes"] / hours == pytest.approx(found["written"]["bytes_per_hour"])
 
 
 def test_defaults(bundle: Path, photos: Path, tmp_path: Path, monkeypatch: Any) -> None:
@@ -130,6 +134,7 @@ def test_defaults(bundle: Path, photos: Path, tmp_path: Path, monkeypatch: Any) 
         "decode_memory": 128_000_000,
     }
     assert (options.former, options.replay_bytes) == (None, 50_000_000)
+    assert options.save_budget == 500_000_000
 
 
 def test_odd_class_names_survive_everything(bundle: Path, tmp_path: Path, capsys: Capture) -> None:
@@ -158,6 +163,8 @@ def test_odd_class_names_survive_everything(bundle: Path, tmp_path: Path, capsys
         (["--epochs", "many"], "invalid int value"),
         (["--augment", "--no-augment"], "not allowed with"),
         (["--runtime", "none"], "runtime 'none' is unknown"),
+        (["--save-budget", "500"], "--save-budget: invalid parse_budget value: '500'"),
+        (["--save-budget", "0MB/h"], "--save-budget: invalid parse_budget value"),
     ],
 )
 def test_wrong_flags(
@@ -280,7 +287,18 @@ def test_ctrl_c_saves_and_the_pasted_command_resumes(
 def test_second_ctrl_c_stops_at_once(bundle: Path, photos: Path, tmp_path: Path) -> None:
     script = copied(bundle)
     with subprocess.Popen(
-        [sys.executable, str(script), "--data", str(photos), "--epochs", "100000", "--out", "run"],
+        [
+            sys.executable,
+            str(script),
+            "--data",
+            str(photos),
+            "--epochs",
+            "100000",
+            "--out",
+            "run",
+            "--save-budget",
+            "none",
+        ],
         cwd=tmp_path,
         env=environment(),
         stdout=subprocess.DEVNULL,

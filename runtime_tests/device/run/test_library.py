@@ -112,7 +112,15 @@ def test_errors_are_raised_not_printed(
 
 
 def test_what_may_be_named_is_what_a_run_knows() -> None:
-    resources = {"threads", "save_every", "cache", "use_cache", "former", "replay_bytes"}
+    resources = {
+        "threads",
+        "save_every",
+        "save_budget",
+        "cache",
+        "use_cache",
+        "former",
+        "replay_bytes",
+    }
     trust = {"trust_bundle", "require_signature"}
     # `start` is a keyword of its own, which takes a state as well.
     assert set(Named.__annotations__) == {*KNOWN, *resources, *trust} - {"start"}

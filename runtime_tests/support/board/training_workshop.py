@@ -106,6 +106,8 @@ class Workshop:
             resume=False,
             given={**SETTINGS, **given},
             threads=1,
+            # After every epoch, however short: which of them are saved doesn't hang on the clock.
+            save_budget=None,
         )
 
     def train(self, options: Options) -> Outcome:
