@@ -30,7 +30,7 @@ EXPORT_FLAGS = --out $(OUT) \
 	$(if $(REPLACE),--force)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo studio-demo test test-all test-host test-slow test-board lint export bench bench-accuracy ort-training bench-training parity figures board-install wheelhouse emulate matrix attack attack-files clean FORCE
+.PHONY: help demo studio-demo test test-all test-host test-slow test-board lint export bench bench-accuracy ort-training bench-training parity figures board-install wheelhouse emulate emulate-studio matrix attack attack-files clean FORCE
 
 help: ## this list
 	@echo "make TARGET [VARIABLE=value ...]"
@@ -132,6 +132,9 @@ attack-files: build/host.installed
 
 emulate: build/host.installed ## train on an emulated board: BOARD (pi4, pi5, jetson-nano, pi-zero2, all) ENGINE
 	@$(BIN)/python -m emulation $(BOARD) $(if $(ENGINE),--engine $(ENGINE))
+
+emulate-studio: build/host.installed ## use the studio on emulated boards: BOARD (default: pi4 and pi-zero2) ENGINE
+	@$(BIN)/python -m emulation.studio $(BOARD) $(if $(ENGINE),--engine $(ENGINE))
 
 matrix: build/host.installed ## every Python with its oldest and newest onnxruntime, x86 and emulated
 	@$(BIN)/python -m emulation.matrix

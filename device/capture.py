@@ -17,17 +17,15 @@ from mobiletl.device.capturing.showing import pictures
 from mobiletl.device.commands.camera_flags import add_camera, camera_of, camera_problems
 from mobiletl.device.commands.capturing import (
     PER_CLASS,
-    Order,
-    Taken,
     add_rules,
     class_problems,
     classes_of,
     rules_of,
     rules_problems,
-    take,
 )
 from mobiletl.device.commands.parser import Parser
 from mobiletl.device.commands.table import guarded
+from mobiletl.device.commands.taking import Order, Taken, take
 from mobiletl.device.errors import UsageError
 from mobiletl.device.printable import aligned, printable
 from mobiletl.device.run.expected import parse_seconds

@@ -99,7 +99,8 @@ class Place:
     @property
     def environment(self) -> str:
         """The virtual environment, as the board sees it."""
-        return f"/envs/onnxruntime-{self.machine.onnxruntime}"
+        extra = f"-{self.machine.extra}" if self.machine.extra else ""
+        return f"/envs/onnxruntime-{self.machine.onnxruntime}{extra}"
 
     @property
     def stamp(self) -> Path:
@@ -205,7 +206,8 @@ def _install_wheel(place: Place, wheel: Path) -> None:
         shutil.rmtree(place.root / here[1:], ignore_errors=True)
         place.untrimmed.unlink(missing_ok=True)
         _call(place, wheel, ["python3", "-m", "venv", here])
-        _call(place, wheel, [*pip, *place.machine.requirements, f"/shared/{wheel.name}"])
+        ours = place.machine.wheel(f"/shared/{wheel.name}")
+        _call(place, wheel, [*pip, *place.machine.requirements, ours])
     if not place.untrimmed.exists():
         place.untrimmed.write_text(_call(place, wheel, [*trim, "--dry-run", "--json"]), "utf-8")
     _call(place, wheel, trim)

@@ -68,7 +68,8 @@ class Image:
     @property
     def tag(self) -> str:
         """The image's name; one for every Debian and onnxruntime."""
-        return f"mobiletl-board:{self.machine.board.debian}-{self.machine.onnxruntime}"
+        extra = f"-{self.machine.extra}" if self.machine.extra else ""
+        return f"mobiletl-board:{self.machine.board.debian}-{self.machine.onnxruntime}{extra}"
 
     def run(
         self, shared: Path, command: Sequence[str], timeout_s: float
@@ -97,6 +98,7 @@ def build_command(image: Image, context: Path) -> list[str]:
     arguments = {
         "DEBIAN": image.machine.board.debian,
         "REQUIREMENTS": " ".join(image.machine.requirements),
+        "EXTRA": image.machine.wheel(""),
         **package_index(),
     }
     command = ["docker", "buildx", "build", "--load", "--platform", PLATFORM, "--tag", image.tag]

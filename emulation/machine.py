@@ -21,11 +21,17 @@ class Machine:
 
     board: Board
     onnxruntime: str
+    extra: str = ""
+    """The package's extra that is installed beside its base."""
 
     @property
     def requirements(self) -> tuple[str, ...]:
         """What is pinned beside the package itself."""
         return requirements(self.onnxruntime)
+
+    def wheel(self, path: str) -> str:
+        """What pip is told to install the wheel at `path` with."""
+        return f"{path}[{self.extra}]" if self.extra else path
 
     def cpuinfo(self) -> str:
         """/proc/cpuinfo as the board's kernel would write it."""
@@ -41,10 +47,10 @@ class Machine:
         return dict.fromkeys(CPU_LISTS, f"0-{CORES - 1}\n")
 
 
-def machine(name: str, onnxruntime: str | None = None) -> Machine:
+def machine(name: str, onnxruntime: str | None = None, extra: str = "") -> Machine:
     """The board called `name`, with its newest onnxruntime where none is named."""
     board = board_named(name)
-    return Machine(board, onnxruntime or board.onnxruntime)
+    return Machine(board, onnxruntime or board.onnxruntime, extra)
 
 
 def requirements(onnxruntime: str) -> tuple[str, ...]:

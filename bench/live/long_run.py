@@ -66,10 +66,10 @@ def long_run(
             for text in process.stdout:
                 line = json.loads(text)
                 if line["event"] == "answer":
-                    samples.append(_sample(process.pid, line["frame"]))
+                    samples.append(sample(process.pid, line["frame"]))
                 elif line["event"] == "ended":
                     end = line
-    return _growth(samples, end, process.returncode)
+    return growth_of(samples, end, process.returncode)
 
 
 def _played(data: Path, frames: int, folder: Path) -> Path:
@@ -84,7 +84,8 @@ def _played(data: Path, frames: int, folder: Path) -> Path:
     return folder
 
 
-def _sample(process: int, frame: int) -> Sample:
+def sample(process: int, frame: int) -> Sample:
+    """Look at a process now, which has come to `frame`."""
     status = Path(f"/proc/{process}/status").read_text().splitlines()
     fields = dict(line.split(":", 1) for line in status)
     return Sample(
@@ -95,7 +96,8 @@ def _sample(process: int, frame: int) -> Sample:
     )
 
 
-def _growth(samples: list[Sample], end: dict[str, float], exit_code: int) -> Growth:
+def growth_of(samples: list[Sample], end: dict[str, float], exit_code: int) -> Growth:
+    """Compare the samples of a run that is over."""
     settled = [sample for sample in samples if sample.frame >= SETTLED_SHARE * end["frames"]]
     few = max(int(COMPARED_SHARE * len(settled)), 1)
     return Growth(
@@ -120,10 +122,18 @@ def _median(samples: list[Sample]) -> Sample:
 
 def lines(growth: Growth) -> list[str]:
     """Say it in words."""
-    end, first, last = growth.end, growth.first, growth.last
+    end = growth.end
     return [
         f"{end['frames']} frames in {end['seconds']:.0f} s ({end['frames_per_s']} frames/s, "
         f"{end['changes']} changes), exit code {growth.exit_code}",
+        *memory_lines(growth),
+    ]
+
+
+def memory_lines(growth: Growth) -> list[str]:
+    """Say what the process took, in words."""
+    first, last = growth.first, growth.last
+    return [
         f"memory {first.resident_bytes / 1e6:.2f} MB around frame {first.frame}, "
         f"{last.resident_bytes / 1e6:.2f} MB around frame {last.frame}: "
         f"{growth.grown_bytes / 1e6:+.2f} MB; most {growth.peak_bytes / 1e6:.2f} MB",

@@ -13,6 +13,7 @@ from PIL import Image
 from mobiletl.device.bundle.arrays import Floats
 from mobiletl.device.bundle.frame import Frame
 from mobiletl.device.bundle.manifest import Input
+from mobiletl.device.bundle.resizing import resized_part
 
 # Longer pictures than this, long side to short side, are cut before they are resized.
 LONGEST = 4
@@ -47,9 +48,10 @@ def evaluated(image: Image.Image, size: Input, out: Floats) -> None:
     if max(image.size) > LONGEST * min(image.size):
         image = _central(image, *(min(side, LONGEST * min(image.size)) for side in image.size))
     short = min(image.size)
-    width, height = (int(size.resize * side / short) for side in image.size)
-    resized = image.resize((width, height), Image.Resampling.BILINEAR)
-    normalise(_central(resized, size.resolution, size.resolution), size, out)
+    resized = (int(size.resize * image.width / short), int(size.resize * image.height / short))
+    side = size.resolution
+    part = resized_part(image, resized, _corner(resized, (side, side)), (side, side))
+    normalise(part, size, out)
 
 
 def normalise(image: Image.Image, size: Input, out: Floats) -> None:
@@ -62,5 +64,10 @@ def normalise(image: Image.Image, size: Input, out: Floats) -> None:
 
 def _central(image: Image.Image, width: int, height: int) -> Image.Image:
     """Cut out the middle, placed as torchvision's CenterCrop places it."""
-    left, top = round((image.width - width) / 2), round((image.height - height) / 2)
+    left, top = _corner(image.size, (width, height))
     return image.crop((left, top, left + width, top + height))
+
+
+def _corner(whole: tuple[int, int], part: tuple[int, int]) -> tuple[int, int]:
+    """Return left and top of the middle."""
+    return round((whole[0] - part[0]) / 2), round((whole[1] - part[1]) / 2)

@@ -1,61 +1,22 @@
-"""What commands share that take pictures by a camera: the flags, and the taking."""
+"""What commands share that take pictures by a camera: the flags, and taking them first."""
 
 from __future__ import annotations
 
 import argparse
-import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
-from mobiletl.device.cameras.base import CameraStopped
-from mobiletl.device.cameras.stream import open_stream
-from mobiletl.device.capturing.attended import Attended
-from mobiletl.device.capturing.guided import Guided
-from mobiletl.device.capturing.keys import Keys
-from mobiletl.device.capturing.photo_folder import LIMIT_BYTES, PhotoFolder
-from mobiletl.device.capturing.recorder import Recorder
+from mobiletl.device.capturing.photo_folder import LIMIT_BYTES
 from mobiletl.device.capturing.selection import Rules
-from mobiletl.device.capturing.showing import Showing, pictures
-from mobiletl.device.commands.camera_flags import (
-    ChosenCamera,
-    add_camera,
-    camera_of,
-    camera_problems,
-)
+from mobiletl.device.capturing.showing import pictures
+from mobiletl.device.commands.camera_flags import add_camera, camera_of, camera_problems
+from mobiletl.device.commands.taking import Order
+from mobiletl.device.commands.taking_apart import take_apart
 from mobiletl.device.errors import Interrupted
 from mobiletl.device.pictures.class_names import problem_of_class_name
-from mobiletl.device.pictures.kept_view import settled_view
 from mobiletl.device.printable import printable
-from mobiletl.device.run.stop import StopFlag
 
 PER_CLASS = 40
-
-
-@dataclass(frozen=True)
-class Order:
-    """Which pictures a person wants; `guided` leads class by class, else keys choose."""
-
-    data: Path
-    names: tuple[str, ...]
-    goal: int | None
-    guided: bool
-    countdown: bool
-    camera: ChosenCamera
-    rules: Rules
-    limit_bytes: int
-    seconds: float | None = None
-
-
-@dataclass(frozen=True)
-class Taken:
-    """What was taken: frames that were `seen`, pictures `kept`, and all that classes have now."""
-
-    seen: int
-    kept: int
-    counts: dict[str, int]
-    finished: bool
-    """False if a person has ended it."""
 
 
 def add_rules(parser: argparse.ArgumentParser) -> None:
@@ -135,7 +96,9 @@ def capture_first_problems(flags: argparse.Namespace) -> list[str]:
 def capture_first(flags: argparse.Namespace) -> None:
     """Take the pictures that `flags` ask for, and let them name the folder as their data.
 
-    Raises Interrupted if a person has ended it, and what `take` raises.
+    They are taken by a process of its own: a camera's library stays in memory where it was loaded,
+    and training keeps to its plan. Raises Interrupted if a person has ended it, and what `take`
+    raises.
     """
     if flags.data is None:
         flags.data = time.strftime("photos-%Y%m%d")
@@ -149,58 +112,13 @@ def capture_first(flags: argparse.Namespace) -> None:
         rules=rules_of(flags),
         limit_bytes=round(flags.max_mb * 1e6),
     )
-    taken = take(order)
+    taken = take_apart(order)
     shown = printable(flags.data)
     if not taken.finished:
         raise Interrupted(
             f"stopped before training; {shown} has {pictures(sum(taken.counts.values()))}, and "
             f"the same command with --data {shown} goes on with them"
         )
-
-
-def take(order: Order) -> Taken:
-    """Take pictures until there are enough, a person ends it, or the camera does.
-
-    Counts are shown on standard error. Raises UsageError, NoCamera, NoSpace, MissingDependency, and
-    Interrupted after Ctrl-C; what was kept by then stays.
-    """
-    showing = Showing(sys.stderr)
-    folder = PhotoFolder(order.data, order.limit_bytes)
-    for row, name in enumerate(order.names):
-        folder.check_class(name, list(order.names[:row]))
-    counts = {name: folder.count(name) for name in order.names}
-    if order.goal is not None and all(count >= order.goal for count in counts.values()):
-        showing.note(f"each class has {order.goal} pictures already")
-        return Taken(0, 0, counts, True)
-    view = settled_view(order.data, order.camera.view)
-    source = order.camera.source
-    assert source is not None
-    with StopFlag() as stop:
-        try:
-            with open_stream(source, order.camera.wanted, view, showing.note, stop) as stream:
-                recorder = Recorder(stream, folder, order.names, order.rules)
-                counts = recorder.counts
-                with Keys() as keys:
-                    finished = _run(order, recorder, keys, showing, stop)
-        except CameraStopped:
-            finished = False
-        finally:
-            showing.close()
-        if stop:
-            raise Interrupted(
-                f"stopped; {printable(str(order.data))} has {pictures(sum(counts.values()))}, and "
-                "the same command goes on with them"
-            )
-    return Taken(recorder.seen, recorder.kept, counts, finished)
-
-
-def _run(order: Order, recorder: Recorder, keys: Keys, showing: Showing, stop: StopFlag) -> bool:
-    if order.guided or not keys.there:
-        goal = order.goal
-        assert goal is not None
-        return Guided(recorder, keys, goal, showing, order.countdown).run(order.seconds)
-    Attended(recorder, keys, order.goal, showing, stop).run(order.seconds)
-    return True
 
 
 def classes_of(words: str) -> list[str]:

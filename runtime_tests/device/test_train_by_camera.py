@@ -48,13 +48,13 @@ def words(bundle: Path, camera: Path, *more: str) -> list[str]:
 
 
 def test_takes_pictures_then_trains_and_a_second_call_adds(
-    bundle: Path, camera: Path, tmp_path: Path, capsys: Any
+    bundle: Path, camera: Path, tmp_path: Path, capfd: Any
 ) -> None:
     data, run = tmp_path / "photos", tmp_path / "run"
     given = ["--data", str(data), "--epochs", "1", "--threads", "1", "--rotate", "90", "--json"]
     flags = words(bundle, camera, *given, "--per-class", "5", "--out", str(run))
     assert mobiletl(["train", *flags]) == 0
-    out, shown = capsys.readouterr()
+    out, shown = capfd.readouterr()
     assert json.loads(out)["pictures"] == {"train": 12, "val": 3}
     assert "dog: 5 of 5 pictures" in shown
     _, info = load_state(run / "state.safetensors", open_bundle(bundle).manifest)
@@ -62,7 +62,7 @@ def test_takes_pictures_then_trains_and_a_second_call_adds(
     assert info.view == View(90)
     flags = words(bundle, camera, *given, "--per-class", "7", "--out", str(tmp_path / "second"))
     assert mobiletl(["train", *flags]) == 0
-    assert json.loads(capsys.readouterr().out)["pictures"] == {"train": 18, "val": 3}
+    assert json.loads(capfd.readouterr().out)["pictures"] == {"train": 18, "val": 3}
 
 
 def test_the_folder_has_the_date_by_default(
@@ -119,6 +119,22 @@ def test_a_person_begins_each_class_by_a_key(bundle: Path, tmp_path: Path) -> No
     assert (tmp_path / "run" / "state.safetensors").is_file()
     assert "secret" not in (data / ".mobiletl" / "provenance.jsonl").read_text()
     assert "secret" not in one.text + with_countdown.text
+
+
+def test_ctrl_c_at_the_terminal_stops_before_training(
+    bundle: Path, camera: Path, tmp_path: Path
+) -> None:
+    data = tmp_path / "photos"
+    given = words(bundle, camera, "--data", str(data), "--out", str(tmp_path / "run"))
+    one = terminals.Typed("train", *given, "--camera-rate", "2")
+    one.wait_for("cat 1/40")
+    one.type("\x03")
+    assert one.end() == 130
+    assert "photos has " in one.text
+    assert "the same command goes on with them" in one.text
+    assert "Traceback" not in one.text
+    assert one.settings() == one.before
+    one.close()
 
 
 @pytest.mark.parametrize("command", ["train", "teach"])
