@@ -148,7 +148,7 @@ clean: ## remove caches, build outputs and the demo's files; bundles, runs/ and 
 # setuptools is installed beside, not fetched for every build: the repetition needs no network.
 build/files.txt: FORCE
 	@mkdir -p build
-	@find api core export device -type f ! -name '*.pyc' | LC_ALL=C sort > build/files.new
+	@find api core export device fleet -type f ! -name '*.pyc' | LC_ALL=C sort > build/files.new
 	@cmp -s build/files.new $@ && rm build/files.new || mv build/files.new $@
 
 build/host.installed: .venv/pyvenv.cfg build/files.txt pyproject.toml constraints.txt

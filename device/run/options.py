@@ -77,6 +77,12 @@ class Options:
     """Whether the bundle's programs may be run (sessions/trust.py)."""
     key: Path | None = None
     """The public key that the bundle must be signed with (bundle/signature.py)."""
+    classes: tuple[str, ...] | None = None
+    """All classes of the run; other folders are left out. None takes what folders there are."""
+    proximal: float = 0.0
+    """How strongly each step is pulled back to where the run began (anchor.py); 0 is not at all."""
+    answers: bool = True
+    """Whether the run finds out in the end how sure its answers may be."""
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from mobiletl.device.bundle.state_file import BEST, LAST
 from mobiletl.device.errors import Diverged, PicturesAway
 from mobiletl.device.features.parts import Pictures
 from mobiletl.device.memory.measured import peak_bytes, resident_bytes
+from mobiletl.device.run.anchor import Anchor
 from mobiletl.device.run.checkpoints import Best, Checkpoints, Position
 from mobiletl.device.run.evaluation import Score, evaluate
 from mobiletl.device.run.events import Epoch, EpochMetrics, Expected, Note, Part, Saved, Step
@@ -55,6 +56,8 @@ class Job:
     """How many pictures go through the frozen layers in the whole run, to train on."""
     max_seconds: float | None = None
     """A fresh run that is expected to take longer is refused."""
+    anchor: Anchor | None = None
+    """What pulls each step back to where the run began, if anything does."""
 
 
 class Trainer:
@@ -205,11 +208,12 @@ class Trainer:
         repeated = np.arange(size) % len(written)
         if size > len(written):
             job.buffer[len(written) : size] = job.buffer[repeated[len(written) :]]
+        rate = self._rate(self.position.step)
         result = job.session.train_step(
-            job.buffer[:size],
-            job.train.labels[written][repeated],
-            self._rate(self.position.step),
+            job.buffer[:size], job.train.labels[written][repeated], rate
         )
+        if job.anchor is not None:
+            job.anchor.pull(job.session, rate)
         return replace(result, correct=round(result.correct * len(written) / size))
 
     def _close_epoch(self, epoch: int) -> None:

@@ -30,6 +30,7 @@ from mobiletl.device.memory.measured import peak_bytes
 from mobiletl.device.memory.plan import MemoryPlan, plan
 from mobiletl.device.pictures.balanced import balanced_rows
 from mobiletl.device.pictures.skipped import SkippedFiles
+from mobiletl.device.run.anchor import Anchor
 from mobiletl.device.run.beginning import Beginning, first_state
 from mobiletl.device.run.checkpoints import Checkpoints, Position, RunFolder, Settings
 from mobiletl.device.run.claim import Claim
@@ -241,7 +242,8 @@ class _Run:
                     self._solve(job, voice, stop)
                 trainer = Trainer(job, position, voice, stop, self.missing)
                 position = trainer.run()
-                return position, self._fit_answers(job, position, voice, stop)
+                wanted = self.options.answers
+                return position, self._fit_answers(job, position, voice, stop) if wanted else None
         except (StopRequested, MobileTLError) as error:
             self.tell_end(error, trainer.position if trainer else position, voice)
             if isinstance(error, TooLong):
@@ -265,6 +267,7 @@ class _Run:
 
     def _job(self, session: Session, parts: Parts) -> Job:
         manifest, dataset = self.bundle.manifest, self.opened.dataset
+        mu = self.options.proximal
         return Job(
             session=session,
             train=parts.train,
@@ -282,6 +285,7 @@ class _Run:
             save_every=self.options.save_every,
             passes=self._passes(),
             max_seconds=self.options.max_seconds,
+            anchor=Anchor(manifest, session.state(), mu) if mu else None,
         )
 
     def _fit_answers(
