@@ -42,17 +42,45 @@ class Way:
     """The board's own private key; its public one is beside it, with `.pub`."""
 
 
+class _Node:
+    """The SuperNode, for as long as this process runs; it is started again when it ends."""
+
+    def __init__(self, command: list[str]) -> None:
+        self._command = command
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def keep(self) -> None:
+        """Start it, and again whenever it ends; never returns."""
+        while True:
+            self._process = subprocess.Popen(self._command)
+            code = self._process.wait()
+            say(f"the connection to the server has ended ({code}); trying again", sys.stderr)
+            time.sleep(PAUSE_SECONDS)
+
+    def give_up_message(self) -> None:
+        """End it: it would wait forever for the answer of a process that is gone."""
+        if self._process is not None:
+            self._process.kill()
+
+
 class _Plugin(ClientAppExecPlugin):  # type: ignore[misc]
     """Starts executor.py where Flower's own plugin starts its own program."""
+
+    node: _Node
+    """Set by `join`: Flower makes the plugin itself."""
 
     def launch_app(self, token: str, run_id: int) -> None:
         """See Flower's ExecPlugin."""
         command = [sys.executable, "-m", "mobiletl.device.fleet.executor", "--insecure"]
         command += [self.appio_api_address_arg, self.appio_api_address, "--token", token]
         command += ["--parent-pid", str(os.getpid()), "--flwr-dir", self.flwr_dir]
-        process = subprocess.Popen(command)
-        # Nobody waits for it otherwise, and an ended child of which nobody has asked stays.
-        threading.Thread(target=process.wait, daemon=True).start()
+        threading.Thread(target=self._answer, args=(command,), daemon=True).start()
+
+    def _answer(self, command: list[str]) -> None:
+        code = subprocess.run(command, check=False).returncode
+        if code:
+            say(f"the answer to a round was cut off ({code}): memory may be short", sys.stderr)
+            self.node.give_up_message()
 
 
 def join(board: Board, way: Way) -> None:
@@ -60,7 +88,8 @@ def join(board: Board, way: Way) -> None:
     board.write()
     os.environ[HOME_VARIABLE] = str(board.home)
     own = f"{LOOPBACK}:{_free_port()}"
-    threading.Thread(target=_keep_node, args=(_node_command(way, own),), daemon=True).start()
+    _Plugin.node = _Node(_node_command(way, own))
+    threading.Thread(target=_Plugin.node.keep, daemon=True).start()
     _await(own)
     run_superexec(
         plugin_class=_Plugin,
@@ -82,13 +111,6 @@ def _node_command(way: Way, own: str) -> list[str]:
         command += ["--auth-supernode-private-key", str(way.key)]
         command += ["--auth-supernode-public-key", f"{way.key}.pub"]
     return command
-
-
-def _keep_node(command: list[str]) -> None:
-    while True:
-        code = subprocess.run(command, check=False).returncode
-        say(f"the connection to the server has ended ({code}); trying again", sys.stderr)
-        time.sleep(PAUSE_SECONDS)
 
 
 def _await(own: str) -> None:
