@@ -16,6 +16,8 @@ from typing import Any
 from flwr.app import ArrayRecord, Context, MetricRecord
 from flwr.serverapp import Grid, ServerApp
 from flwr.simulation import run_simulation
+
+from bench.fleet.boards import SCENE, Scene, accuracy_of, own_accuracy, scene_text
 from mobiletl.device.bundle.bundle import open_bundle
 from mobiletl.device.fleet.asked import HEAD, NORMS, NOTHING, personal_names
 from mobiletl.device.fleet.client_app import record_of
@@ -23,8 +25,6 @@ from mobiletl.device.fleet.coding import FLOAT16, FLOAT32, INT8
 from mobiletl.fleet.guarded import Guarded
 from mobiletl.fleet.plan import Plan
 from mobiletl.fleet.strategies import row_of, strategy_of
-
-from bench.fleet.boards import SCENE, Scene, accuracy_of, own_accuracy, scene_text
 
 FIELDS = ("run", "round", "accuracy", "own_accuracy", "boards", "bytes_up", "bytes_down", "seconds")
 

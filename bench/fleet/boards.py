@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from flwr.app import ConfigRecord, Context, Error, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
+
+from bench.fleet.pictures import Maps, load_maps, shares
 from mobiletl.device.bundle.bundle import Bundle, open_bundle
 from mobiletl.device.fleet.asked import Asked, asked_of, personal_names, round_shapes
 from mobiletl.device.fleet.board import LEFT, PERSONAL, Board
@@ -32,8 +34,6 @@ from mobiletl.device.run.schedule import Schedule
 from mobiletl.device.run.start import Start
 from mobiletl.device.sessions.runtimes import open_session
 from mobiletl.device.sessions.session import Session
-
-from bench.fleet.pictures import Maps, load_maps, shares
 
 # Told by the process that starts the simulation to those in which boards live.
 SCENE = "MOBILETL_BENCH_FLEET"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from mobiletl.device.bundle.bundle import Bundle
 from mobiletl.device.bundle.frame import Frame
 from mobiletl.device.bundle.prepare import prepare

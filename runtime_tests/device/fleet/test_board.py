@@ -51,9 +51,7 @@ def test_tensors_are_kept_for_the_same_network_alone(board: Board) -> None:
     assert board.kept(LEFT, FIT) == {}
 
 
-def test_a_damaged_file_is_nothing_and_said(
-    board: Board, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_damaged_file_is_nothing_and_said(board: Board, caplog: pytest.LogCaptureFixture) -> None:
     board.keep(LEFT, {"kernel": np.zeros(9, np.float32)}, FIT)
     path = board.home / LEFT
     path.write_bytes(path.read_bytes()[:20])

@@ -30,7 +30,10 @@ def test_a_board_that_tells_nothing_takes_part(tmp_path: Path) -> None:
 
 def test_a_hot_board_sits_out(tmp_path: Path) -> None:
     zones = "sys/class/thermal/thermal_zone"
-    put(tmp_path, {f"{zones}0/temp": "45000", f"{zones}1/temp": "81500", f"{zones}2/temp": "-274000"})
+    put(
+        tmp_path,
+        {f"{zones}0/temp": "45000", f"{zones}1/temp": "81500", f"{zones}2/temp": "-274000"},
+    )
     assert condition(tmp_path).celsius == 81.5
     assert sits_out(BOARD, GENEROUS, tmp_path) == "it is hot: 82 °C, and 80 are allowed"
     cooler = Board(BOARD.home, "kitchen", BOARD.bundle, BOARD.data, most_celsius=85.0)
