@@ -4,10 +4,12 @@
 PYTHON ?= $(shell sh tools/find_python.sh host)
 PYTHON38 ?= $(shell sh tools/find_python.sh board)
 PYTHON_TRAINING ?= $(shell sh tools/find_python.sh training)
+PYTHON_FLEET ?= $(shell sh tools/find_python.sh fleet)
 PIP_FLAGS ?=
 BIN := .venv/bin
 BIN38 := .venv38/bin
 TRAINING := .venv-ort-training/bin
+FLEET := .venv-fleet/bin
 PIP := -m pip --disable-pip-version-check install --quiet $(PIP_FLAGS)
 CLEARED := build dist mobiletl.egg-info artifacts/demo artifacts/demo-run artifacts/digits artifacts/studio-demo \
 	.pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
@@ -30,7 +32,7 @@ EXPORT_FLAGS = --out $(OUT) \
 	$(if $(REPLACE),--force)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo studio-demo test test-all test-host test-slow test-board lint export bench bench-accuracy ort-training bench-training parity figures board-install wheelhouse emulate emulate-studio matrix attack attack-files clean FORCE
+.PHONY: help demo studio-demo test test-all test-host test-slow test-board lint export bench bench-accuracy bench-fleet fleet ort-training bench-training parity figures board-install wheelhouse emulate emulate-studio matrix attack attack-files clean FORCE
 
 help: ## this list
 	@echo "make TARGET [VARIABLE=value ...]"
@@ -65,14 +67,18 @@ test-host: build/host.installed
 	@echo "tests, host, $(WORKERS) at a time:"
 	@$(BIN)/python $(PYTEST) $(IN_ORDER) -m "not slow" $(if $(PYTHON38),$(ON_BOARD:%=--ignore=%))
 
-# onnxruntime-training has an environment of its own; where it can't be installed, its tests say that
-# they are skipped.
-test-slow: build/host.installed $(if $(PYTHON_TRAINING),build/ort-training.installed)
+# onnxruntime-training and Flower have environments of their own; where one can't be installed, its
+# tests say that they are skipped.
+test-slow: build/host.installed $(if $(PYTHON_TRAINING),build/ort-training.installed) $(if $(PYTHON_FLEET),build/fleet.installed)
 	@echo "slow tests, host, $(WORKERS) at a time:"
 	@$(BIN)/python $(PYTEST) $(IN_ORDER) -m "slow and not long"
 ifneq ($(PYTHON38),)
 	@echo "tests of the board, on the host's Python:"
 	@$(BIN)/python $(PYTEST) -m "not slow" $(ON_BOARD)
+endif
+ifneq ($(PYTHON_FLEET),)
+	@echo "tests of a fleet, with Flower:"
+	@$(FLEET)/python -m pytest -q runtime_tests/fleet $(PYTEST_FLAGS)
 endif
 
 ifeq ($(PYTHON38),)
@@ -139,6 +145,15 @@ emulate-studio: build/host.installed ## use the studio on emulated boards: BOARD
 matrix: build/host.installed ## every Python with its oldest and newest onnxruntime, x86 and emulated
 	@$(BIN)/python -m emulation.matrix
 
+# Flower wants other releases of what the host's tools are pinned to, and a board has no PyTorch.
+fleet: build/fleet.installed ## set up .venv-fleet, a board's install with Flower, which the tests of fleets want
+
+bench-fleet: build/fleet.installed build/host.installed ## 200 simulated boards on Flower's engine: DATA BUNDLE BENCH_FLAGS
+	@test -n "$(DATA)" -a -n "$(BUNDLE)" || { echo "make: make bench-fleet BUNDLE=artifacts/demo DATA=cifar10-8k/ (with train/ and test/)" >&2; exit 2; }
+	@$(FLEET)/python -m pip --disable-pip-version-check install --quiet $(PIP_FLAGS) 'flwr[simulation]>=1.22,<1.23'
+	@$(FLEET)/python -m bench.fleet --bundle $(BUNDLE) --data $(DATA) $(BENCH_FLAGS)
+	@$(BIN)/python -m bench.fleet.table
+
 # It occupies the import name of stock onnxruntime, so it has an environment of its own.
 ort-training: build/ort-training.installed ## set up .venv-ort-training, which the tests of onnxruntime-training want
 
@@ -156,7 +171,7 @@ clean: ## remove caches, build outputs and the demo's files; bundles, runs/ and 
 # setuptools is installed beside, not fetched for every build: the repetition needs no network.
 build/files.txt: FORCE
 	@mkdir -p build
-	@find api core export device -type f ! -name '*.pyc' | LC_ALL=C sort > build/files.new
+	@find api core export device fleet -type f ! -name '*.pyc' | LC_ALL=C sort > build/files.new
 	@cmp -s build/files.new $@ && rm build/files.new || mv build/files.new $@
 
 build/host.installed: .venv/pyvenv.cfg build/files.txt pyproject.toml constraints.txt
@@ -179,6 +194,18 @@ build/ort-training.installed: .venv-ort-training/pyvenv.cfg constraints.txt
 	@$(TRAINING)/python $(PIP) -c constraints.txt onnxruntime-training-cpu==1.19.2 torch onnx pytest \
 		numpy pillow safetensors
 	@mkdir -p build && touch $@
+
+# As on a board that takes part in a fleet: the base install and Flower, copied, no PyTorch.
+build/fleet.installed: .venv-fleet/pyvenv.cfg build/files.txt pyproject.toml $(shell find api device fleet -name '*.py')
+	@echo "installing mobiletl with Flower into .venv-fleet ..."
+	@rm -rf build/lib
+	@$(FLEET)/python $(PIP) 'setuptools>=70.1' wheel
+	@$(FLEET)/python $(PIP) --no-build-isolation '.[fleet]' pytest onnx
+	@touch $@
+
+.venv-fleet/pyvenv.cfg:
+	@test -n "$(PYTHON_FLEET)" || { echo "make: a fleet needs Python 3.9 to 3.12; install one, or name it: make PYTHON_FLEET=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON_FLEET) -m venv .venv-fleet || { rm -rf .venv-fleet; exit 1; }
 
 .venv-ort-training/pyvenv.cfg:
 	@test -n "$(PYTHON_TRAINING)" || { echo "make: onnxruntime-training needs Linux on x86-64 and Python 3.11; install it, or name it: make PYTHON_TRAINING=/path/to/python3.11" >&2; exit 1; }

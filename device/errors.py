@@ -14,6 +14,9 @@
     |-- InUse               14  another process works on it: wait, or use another folder
     |-- Untrusted           15  yours: say that you trust the bundle, or another runtime
     |-- PicturesAway        16  the disk's or the network's: bring the pictures back, and go on
+    |-- BadRound           21  the server's: other software, or another bundle, than the board's
+    |-- SitsOut            22  the board's: it does not take part in a round, and says why
+    |-- NoFleet            23  the server's: it cannot be started, or its fleet did not finish
     `-- Interrupted        130  nobody's: stopped with Ctrl-C, the state is saved
 
 A message says what was found, what was expected and what to try, on one line. `exit_code` is the
@@ -108,6 +111,24 @@ class InUse(MobileTLError):
     """Another process writes to the same run or cache; its line says which one."""
 
     exit_code = 14
+
+
+class BadRound(MobileTLError):
+    """A round of a fleet, or what came back of one, does not fit the bundle."""
+
+    exit_code = 21
+
+
+class SitsOut(MobileTLError):
+    """This board does not take part in a round of its fleet."""
+
+    exit_code = 22
+
+
+class NoFleet(MobileTLError):
+    """The server of a fleet cannot be started, or its fleet did not finish."""
+
+    exit_code = 23
 
 
 class Interrupted(MobileTLError):

@@ -67,6 +67,7 @@ COMMANDS: tuple[Command, ...] = (
     Command("doctor", "mobiletl.device.doctor", "say what would fail on this board"),
     Command("trim", "mobiletl.device.trim", "remove from this environment what no board uses"),
     Command("studio", "mobiletl.device.studio_server", "serve a page to collect, teach and train"),
+    Command("fleet", "mobiletl.fleet.commands.fleet", "learn together with other boards"),
     Command("service", "mobiletl.device.service", "print a systemd unit that trains"),
 )
 

@@ -85,6 +85,28 @@ class Dataset:
             self, class_names=names, train=relabelled(self.train), val=relabelled(self.val)
         )
 
+    def only(self, wanted: Sequence[str]) -> Dataset:
+        """Return it with the classes `wanted` alone, which are among its own, and a note of the
+        others that have pictures.
+        """
+        names = tuple(sorted(wanted))
+        labels = {self.class_names.index(name): label for label, name in enumerate(names)}
+
+        def kept(part: Sequence[Picture]) -> tuple[Picture, ...]:
+            mine = (picture for picture in part if picture.label in labels)
+            return tuple(replace(picture, label=labels[picture.label]) for picture in mine)
+
+        counts = self.counts()
+        others = [name for name in self.class_names if name not in wanted and any(counts[name])]
+        note = f"not used: {', '.join(map(_quoted, others))}, of which no class is wanted"
+        return replace(
+            self,
+            class_names=names,
+            train=kept(self.train),
+            val=kept(self.val),
+            notes=(*self.notes, note) if others else self.notes,
+        )
+
 
 def open_dataset(
     root: Path,

@@ -51,7 +51,10 @@ def opened_dataset(
     """Open the data folder as the settings `values` say."""
     needs = needs_of(size, values["decode_memory"])
     split, seed = values["val_split"], values["seed"]
-    return open_dataset(options.data, split, seed, known, values["layout"], needs)
+    wanted = options.classes
+    if wanted is None:
+        return open_dataset(options.data, split, seed, known, values["layout"], needs)
+    return open_dataset(options.data, split, seed, wanted, values["layout"], needs).only(wanted)
 
 
 def _notes(dataset: Dataset, size: Input) -> list[str]:

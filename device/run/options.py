@@ -87,6 +87,12 @@ class Options:
     """How hot the processor may get, and how busy others may be (neighbour/)."""
     system_root: Path = Path("/")
     """Where the machine's own files are looked for: /sys and /proc below it."""
+    classes: tuple[str, ...] | None = None
+    """All classes of the run; other folders are left out. None takes what folders there are."""
+    proximal: float = 0.0
+    """How strongly each step is pulled back to where the run began (anchor.py); 0 is not at all."""
+    answers: bool = True
+    """Whether the run finds out in the end how sure its answers may be."""
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from mobiletl.device.errors import Diverged, MobileTLError, PicturesAway
 from mobiletl.device.features.parts import Pictures
 from mobiletl.device.memory.measured import peak_bytes, resident_bytes
 from mobiletl.device.neighbour.courtesy import Courtesy
+from mobiletl.device.run.anchor import Anchor
 from mobiletl.device.run.checkpoints import Best, Checkpoints, Position
 from mobiletl.device.run.evaluation import Score, evaluate
 from mobiletl.device.run.events import Epoch, EpochMetrics, Expected, Note, Part, Step
@@ -64,6 +65,8 @@ class Job:
     """Bytes of saves in an hour (saves.py); None for a save whenever there is something to save."""
     courtesy: Courtesy | None = None
     """Pauses between steps; None for a run that never pauses."""
+    anchor: Anchor | None = None
+    """What pulls each step back to where the run began, if anything does."""
 
 
 class Trainer:
@@ -224,11 +227,12 @@ class Trainer:
         repeated = np.arange(size) % len(written)
         if size > len(written):
             job.buffer[len(written) : size] = job.buffer[repeated[len(written) :]]
+        rate = self._rate(self.position.step)
         result = job.session.train_step(
-            job.buffer[:size],
-            job.train.labels[written][repeated],
-            self._rate(self.position.step),
+            job.buffer[:size], job.train.labels[written][repeated], rate
         )
+        if job.anchor is not None:
+            job.anchor.pull(job.session, rate)
         return replace(result, correct=round(result.correct * len(written) / size))
 
     def _close_epoch(self, epoch: int) -> None:

@@ -32,6 +32,7 @@ from mobiletl.device.memory.plan import MemoryPlan, plan
 from mobiletl.device.neighbour.courtesy import Courtesy
 from mobiletl.device.pictures.balanced import balanced_rows
 from mobiletl.device.pictures.skipped import SkippedFiles
+from mobiletl.device.run.anchor import Anchor
 from mobiletl.device.run.beginning import Beginning, first_state
 from mobiletl.device.run.checkpoints import Checkpoints, Position, RunFolder, Settings
 from mobiletl.device.run.claim import Claim
@@ -261,7 +262,8 @@ class _Run:
                     self._solve(job, voice, stop)
                 trainer = Trainer(job, position, voice, stop, self.missing)
                 position = trainer.run()
-                return position, self._fit_answers(job, position, voice, stop)
+                wanted = self.options.answers
+                return position, self._fit_answers(job, position, voice, stop) if wanted else None
         except (StopRequested, MobileTLError) as error:
             self.tell_end(error, trainer.position if trainer else position, voice)
             if isinstance(error, TooLong):
@@ -285,6 +287,7 @@ class _Run:
 
     def _job(self, session: Session, parts: Parts) -> Job:
         manifest, dataset = self.bundle.manifest, self.opened.dataset
+        mu = self.options.proximal
         return Job(
             session=session,
             train=parts.train,
@@ -304,6 +307,7 @@ class _Run:
             courtesy=self.courtesy,
             passes=self._passes(),
             max_seconds=self.options.max_seconds,
+            anchor=Anchor(manifest, session.state(), mu) if mu else None,
         )
 
     def _fit_answers(

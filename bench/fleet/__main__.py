@@ -1,0 +1,204 @@
+"""`python -m bench.fleet`: see the package."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import logging
+import os
+import shutil
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flwr.app import ArrayRecord, Context, MetricRecord
+from flwr.serverapp import Grid, ServerApp
+from flwr.simulation import run_simulation
+
+from bench.fleet.boards import SCENE, Scene, accuracy_of, own_accuracy, scene_text
+from mobiletl.device.bundle.bundle import open_bundle
+from mobiletl.device.fleet.asked import HEAD, NORMS, NOTHING, personal_names
+from mobiletl.device.fleet.client_app import record_of
+from mobiletl.device.fleet.coding import FLOAT16, FLOAT32, INT8
+from mobiletl.fleet.guarded import Guarded
+from mobiletl.fleet.plan import Plan
+from mobiletl.fleet.strategies import row_of, strategy_of
+
+FIELDS = ("run", "round", "accuracy", "own_accuracy", "boards", "bytes_up", "bytes_down", "seconds")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One line of the table."""
+
+    name: str
+    strategy: str = "fedavg"
+    encoding: str = FLOAT32
+    personal: str = NOTHING
+    masked: bool = True
+
+
+RUNS = (
+    Run("FedAvg"),
+    Run("FedProx", strategy="fedprox"),
+    Run("FedAdam", strategy="fedadam"),
+    Run("FedAvg, personal norms", personal=NORMS),
+    Run("FedAvg, personal head", personal=HEAD),
+    Run("FedAvg, float16", encoding=FLOAT16),
+    Run("FedAvg, int8", encoding=INT8),
+    Run("FedAvg, softmax over all classes", masked=False),
+)
+
+
+def main() -> None:
+    """Simulate the runs and append their rounds to a CSV."""
+    flags = _parser().parse_args()
+    chosen = [run for run in RUNS if not flags.runs or run.name in flags.runs.split(";")]
+    for run in chosen:
+        with tempfile.TemporaryDirectory() as home:
+            simulate(run, flags, Path(home))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m bench.fleet", description=__doc__)
+    add = parser.add_argument
+    add("--bundle", required=True)
+    add("--data", required=True, help="folder with train/ and test/")
+    add("--out", default="artifacts/fleet-rounds.csv")
+    add("--cache", default="artifacts")
+    add("--runs", default="", help="names with semicolons; default: all")
+    add("--boards", type=int, default=200)
+    add("--alpha", type=float, default=0.3, help="of the Dirichlet distribution")
+    add("--drops", type=float, default=0.2, help="share of replies that never come")
+    add("--share", type=float, default=0.2, help="of the boards, in a round")
+    add("--rounds", type=int, default=100)
+    add("--epochs", type=int, default=2)
+    add("--lr", type=float, default=1e-3)
+    add("--proximal", type=float, default=0.1)
+    add("--server-lr", type=float, default=1e-3)
+    add("--seed", type=int, default=0)
+    add("--every", type=int, default=2, help="rounds between two evaluations")
+    return parser
+
+
+def simulate(run: Run, flags: argparse.Namespace, home: Path) -> None:
+    """Simulate one run with Flower's engine; its boards keep their files in `home`."""
+    bundle = open_bundle(Path(flags.bundle))
+    text = scene_text(
+        Path(flags.bundle).resolve(),
+        Path(flags.data).resolve(),
+        Path(flags.cache).resolve(),
+        flags.boards,
+        flags.alpha,
+        flags.seed,
+        flags.drops,
+        home,
+        "masked" if run.masked else "all",
+    )
+    here = Scene(text)
+    os.environ[SCENE] = text
+    plan = _plan(run, flags, here.maps.class_names)
+    state = bundle.initial_state(len(plan.class_names), flags.seed)
+    lasting = {e.name for e in bundle.manifest.state if e.role != "slot"}
+    first = {name: tensor for name, tensor in state.items() if name in lasting}
+    app = ServerApp()
+
+    @app.main()  # type: ignore[untyped-decorator]
+    def serve(grid: Grid, context: Context) -> None:
+        _serve(run, flags, here, plan, first, grid)
+
+    from bench.fleet.boards import app as boards
+
+    logging.getLogger("flwr").setLevel(logging.ERROR)
+    run_simulation(
+        app,
+        boards,
+        num_supernodes=flags.boards,
+        backend_config={
+            "init_args": {"num_cpus": 1, "logging_level": "error", "log_to_driver": False},
+            "client_resources": {"num_cpus": 1, "num_gpus": 0.0},
+        },
+    )
+    shutil.rmtree(home, ignore_errors=True)
+
+
+def _serve(
+    run: Run, flags: argparse.Namespace, here: Scene, plan: Plan, first: Any, grid: Grid
+) -> None:
+    manifest = here.bundle.manifest
+    strategy = Guarded(
+        strategy_of(plan), plan, manifest, 0, row_of(plan.strategy).averages_statistics
+    )
+    sums = {"up": 0.0, "down": 0.0}
+    began, classes = time.monotonic(), len(plan.class_names)
+
+    def score(number: int, arrays: ArrayRecord) -> MetricRecord | None:
+        for one in strategy.record.taken:
+            sums["up"] += one.metrics["bytes-up"]
+            sums["down"] += one.metrics["bytes-down"]
+        if number % flags.every and number != plan.rounds:
+            return None
+        tensors = {name: array.numpy() for name, array in arrays.items()}
+        accuracy = accuracy_of(here, tensors, classes)
+        last = number == plan.rounds or number % 20 == 0
+        home = personal_names(manifest, plan.personal)
+        own = own_accuracy(here, tensors, classes, home) if last else ""
+        row = (
+            run.name,
+            number,
+            round(accuracy, 4),
+            own if own == "" else round(own, 4),
+            len(strategy.record.taken),
+            int(sums["up"]),
+            int(sums["down"]),
+            round(time.monotonic() - began, 1),
+        )
+        _append(Path(flags.out), row)
+        print(*row, flush=True)
+        return None
+
+    strategy.start(
+        grid=grid,
+        initial_arrays=record_of(first),
+        num_rounds=plan.rounds,
+        timeout=600,
+        evaluate_fn=score,
+    )
+
+
+def _append(path: Path, row: tuple[object, ...]) -> None:
+    new = not path.exists()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        if new:
+            writer.writerow(FIELDS)
+        writer.writerow(row)
+
+
+def _plan(run: Run, flags: argparse.Namespace, names: tuple[str, ...]) -> Plan:
+    return Plan(
+        bundle=Path(flags.bundle),
+        class_names=names,
+        rounds=flags.rounds,
+        boards=flags.boards,
+        share=flags.share,
+        round_seconds=600.0,
+        strategy=run.strategy,
+        epochs=flags.epochs,
+        seconds=0.0,
+        batch=8,
+        lr=flags.lr,
+        encoding=run.encoding,
+        personal=run.personal,
+        proximal=flags.proximal,
+        server_lr=flags.server_lr,
+        broken=0,
+        evaluate=False,
+    )
+
+
+if __name__ == "__main__":
+    main()
