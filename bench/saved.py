@@ -1,4 +1,4 @@
-"""`python -m bench.saved`: accuracy with maps kept in bytes beside maps kept as floats.
+"""`python -m bench.saved`: accuracy and time of a step by what its backward pass keeps.
 
 Both bundles hold the same network and are trained from the same stored feature maps of central
 crops, in the same order, from the same first state: a difference is that of what the backward pass
@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from mobiletl.device.sessions.runtimes import open_session
 from mobiletl.export.parts import Request
 from mobiletl.export.writing.export_bundle import export_bundle
 
-BATCH = 8
+BATCH, CLASSES, ROUNDS = 8, 10, 60
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -29,8 +30,9 @@ def main(argv: list[str] | None = None) -> int:
     flags = _parser().parse_args(argv)
     policies = flags.saved.split(",")
     bundles = {saved: _bundle(flags, saved) for saved in policies}
+    print(_times(flags, bundles), flush=True)
     print("| set | pictures | " + " | ".join(policies) + " | difference | by seed |", flush=True)
-    means = []
+    means: list[np.ndarray] = []
     for pictures in find_sets(flags.data):
         if flags.sets and pictures.name not in flags.sets:
             continue
@@ -38,8 +40,35 @@ def main(argv: list[str] | None = None) -> int:
         count, accuracies = int(found[0, 0]), 100 * found[:, 1:]
         means.append(accuracies.mean(axis=0))
         _row(pictures.name, count, means[-1], accuracies[:, -1] - accuracies[:, 0])
-    _row("mean", 0, np.mean(means, axis=0), np.zeros(0))
+    if means:
+        _row("mean", 0, np.mean(means, axis=0), np.zeros(0))
     return 0
+
+
+def _times(flags: argparse.Namespace, bundles: dict[str, Bundle]) -> str:
+    """How long a step takes beside one of the first bundle: the median over rounds of both."""
+    shape = (BATCH, *next(iter(bundles.values())).manifest.feature.shape)
+    h = np.random.default_rng(0).random(shape, np.float32)
+    labels = np.arange(BATCH, dtype=np.int64) % CLASSES
+    rounds = []
+    with ExitStack() as stack:
+        sessions = [
+            stack.enter_context(
+                open_session(it, CLASSES, it.initial_state(CLASSES, 0), flags.threads)
+            )
+            for it in bundles.values()
+        ]
+        for _ in range(ROUNDS):
+            times = []
+            for session in sessions:
+                started = time.perf_counter()
+                session.train_step(h, labels, 0.0)
+                times.append(time.perf_counter() - started)
+            rounds.append(times)
+    seconds = np.array(rounds[ROUNDS // 10 :])
+    ratios = np.median(seconds / seconds[:, :1], axis=0)
+    found = zip(bundles, 1e3 * np.median(seconds, axis=0), ratios, strict=True)
+    return "step: " + ", ".join(f"{name} {ms:.1f} ms ({ratio:.2f} x)" for name, ms, ratio in found)
 
 
 def _row(name: str, count: int, accuracies: np.ndarray, by_seed: np.ndarray) -> None:
