@@ -47,9 +47,10 @@ ONNX = (
         for name in (
             "Abs", "And", "ArgMax", "AveragePool", "BatchNormalization", "BitwiseAnd", "Cast",
             "Concat", "Conv", "ConvTranspose", "CumSum", "DequantizeLinear", "Equal", "Exp",
-            "Expand", "Gather", "Gemm", "GlobalAveragePool", "Greater", "GreaterOrEqual", "InstanceNormalization",
-            "Less", "LogSoftmax", "MatMul", "MatMulInteger", "Max", "Min", "Neg", "Pad", "Pow",
-            "QuantizeLinear", "Reciprocal", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum", "Shape", "Sign", "Slice", "Sqrt", "Transpose",
+            "Expand", "Gather", "Gemm", "GlobalAveragePool", "Greater", "GreaterOrEqual",
+            "InstanceNormalization", "Less", "LogSoftmax", "MatMul", "MatMulInteger", "Max", "Min",
+            "Neg", "Pad", "Pow", "QuantizeLinear", "Reciprocal", "ReduceMax", "ReduceMean",
+            "ReduceMin", "ReduceSum", "Shape", "Sign", "Slice", "Sqrt", "Transpose",
         )
     ),
 )  # fmt: skip

@@ -74,7 +74,8 @@ def _row_problems(row: Method) -> Iterator[str]:
     if not isinstance(fields["reach"], Reach):
         yield f"its reach is {fields['reach']!r}, expected one of {known}"
     if not isinstance(fields["saved"], Saved):
-        yield f"its saved is {fields['saved']!r}, expected FLOAT32 or ONE_BIT (core/saved)"
+        known = "FLOAT32, ONE_BIT or EIGHT_BIT (core/saved)"
+        yield f"its saved is {fields['saved']!r}, expected {known}"
 
 
 @dataclass(frozen=True)

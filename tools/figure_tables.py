@@ -41,6 +41,7 @@ from mobiletl.core.backbones.inverted_residual import (
     mobilenetv3_block,
 )
 from mobiletl.core.methods import METHODS, Method, Reach, find_method
+from mobiletl.core.saved import Saved
 
 VANILLA, MOBILETL = "ft-blocks", "mobiletl"
 # MobileNetV3 squeezes to a quarter of the block's inner width.
@@ -88,13 +89,13 @@ def _block(network: str) -> nn.Module:
 
 
 @cache
-def one_block(network: str, method: str) -> dict[str, float]:
+def one_block(network: str, method: str, saved: Saved | None = None) -> dict[str, float]:
     """MB stored by the components of Figure 1, for a block that is all there is to train but the
     classifier. Layers of squeeze-excite are one component.
     """
     classifier = nn.Sequential(nn.Linear(BLOCK_CHANNELS, 10))
     transfer = find_method(method).prepare(
-        IrbNetwork("one block", [], [_block(network)], [], classifier), 1
+        IrbNetwork("one block", [], [_block(network)], [], classifier), 1, saved=saved
     )
     it = account_of(transfer, (BATCH, BLOCK_CHANNELS, BLOCK_SIZE, BLOCK_SIZE))
     sizes = dict.fromkeys((component.layer for component in FIGURE_1[network]), 0.0)

@@ -13,7 +13,7 @@ For the elements x of a channel, zero among them whatever they are:
 
 Ties are rounded to the even neighbour. So 0.0 is kept exactly, and |x - x^| <= scale; the quotients
 are divisions and no products with an inverse. These are ONNX's QuantizeLinear and DequantizeLinear.
-`bytes_reference.py` says the same in NumPy. Nothing here is random: a resumed run has the same bits.
+`bytes_reference.py` says the same in NumPy. Nothing is random: a resumed run has the same bits.
 
 Both operators are custom ops, so a traced graph holds each of them as a single node, which every
 runtime translates in its own way.
@@ -31,7 +31,7 @@ TINIEST = 1e-30
 
 @torch.library.custom_op("mobiletl::pack_bytes", mutates_args=())
 def pack_bytes(x: Tensor, axis: int) -> tuple[Tensor, Tensor, Tensor]:
-    """x, float32 with the channels along `axis` -> (bytes uint8 as x, scale f32 [C], zero u8 [C])."""
+    """x, float32, channels along `axis` -> (bytes uint8 as x, scale f32 [C], zero u8 [C])."""
     others = [each for each in range(x.dim()) if each != axis]
     low = x.amin(others).clamp(max=0.0)
     high = x.amax(others).clamp(min=0.0)

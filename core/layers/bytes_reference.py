@@ -42,4 +42,5 @@ def unpack_bytes(kept: Bytes, scale: Floats, zero: Bytes, axis: int) -> Floats:
 def pointwise_gradient(grad: NDArray[Any], kept: Bytes, scale: Floats, zero: Bytes) -> NDArray[Any]:
     """dW [C',C] of a 1x1 convolution, in float64; grad [N,C',H,W], kept [N,C,H,W]."""
     steps = kept.astype(np.int64) - zero.astype(np.int64).reshape(1, -1, 1, 1)
-    return np.einsum("nohw,nchw->oc", grad.astype(np.float64), steps) * scale.astype(np.float64)
+    sums: NDArray[Any] = np.einsum("nohw,nchw->oc", grad.astype(np.float64), steps)
+    return sums * scale.astype(np.float64)

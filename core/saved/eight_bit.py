@@ -3,9 +3,9 @@ the map: inputs of convolutions, norms, squeeze-excite, hard swish. Activations 
 
 It is a matter of what PyTorch saves and not of what layers compute. While a module runs, whatever
 is saved that lies in the memory of the module's own input is saved as `pack_bytes` of it, and comes
-back as `unpack_bytes`. Kernels, scales and masks are no input of a module and stay what they are, so
-that the gradients of inputs are exact; gradients of kernels and of norms are those of the rounded
-map. This holds for any layer of any method, a person's own included. These stay floats:
+back as `unpack_bytes`. Kernels, scales and masks are no input of a module and stay what they are,
+so that the gradients of inputs are exact; gradients of kernels and of norms are those of the
+rounded map. This holds for any layer of any method, a person's own included. These stay floats:
 
 - the input of the whole top: whoever calls holds it, a second form of it would be more memory;
 - what is no map: vectors, and maps of one pixel, of which the scales would be as large;

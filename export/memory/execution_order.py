@@ -45,7 +45,7 @@ def reorder(model: ir.Model) -> None:
 
 @dataclass(frozen=True)
 class _Update:
-    """Nodes that serve one parameter or statistic alone, in traced order, and what they wait for."""
+    """Nodes that serve one parameter or statistic alone, as traced, and what they wait for."""
 
     nodes: tuple[ir.Node, ...]
     after: frozenset[ir.Node]
@@ -117,9 +117,10 @@ class _Scheduler:
         return [update for update in updates if update.nodes]
 
     def _gradient(self, nodes: list[ir.Node]) -> list[ir.Node]:
-        """Those of an update's nodes, in traced order, that do without the state: its gradient. None
-        where the gradient is larger than a picture's share of every map that it is computed from:
-        it would cost more, while it waits, than the map that is gone sooner.
+        """Those of an update's nodes, in traced order, that do without the state: its gradient.
+
+        None where the gradient is larger than a picture's share of every map that it is computed
+        from: it would cost more, while it waits, than the map that is gone sooner.
         """
         state = set(self._inputs.values()) - {self._inputs[name] for name in BATCH_INPUTS}
         found: dict[ir.Node, None] = {}

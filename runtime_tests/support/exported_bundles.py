@@ -41,9 +41,11 @@ class Case:
     real: bool = False
     resolution: int = 64
     runtimes: tuple[str, ...] = ("onnxruntime",)
+    saved: str | None = None
 
     def __str__(self) -> str:
-        return f"{self.method}-{self.blocks}-{self.optimizer}-{self.resolution}px"
+        kept = f"-{self.saved}" if self.saved else ""
+        return f"{self.method}-{self.blocks}-{self.optimizer}-{self.resolution}px{kept}"
 
     @property
     def model(self) -> str:
@@ -64,6 +66,7 @@ class Case:
             self.optimizer,
             out,
             self.runtimes,
+            saved=self.saved,
         )
 
     def transfer(self, classes: int) -> Transfer:

@@ -65,6 +65,25 @@ def test_mobiletl_allocates_less_than_exact_fine_tuning(
     assert saved >= least, f"saves {saved:.1%}: {ours.measured} against {exact.measured} bytes"
 
 
+@pytest.mark.parametrize(
+    ("case", "most"),
+    [
+        pytest.param(REAL[0], 0.65, marks=pytest.mark.slow),
+        pytest.param(REAL[1], 0.40, marks=pytest.mark.slow),
+        # The map of a block is as small as its kernels there.
+        (EMBEDDED[0], 0.95),
+    ],
+    ids=str,
+)
+def test_maps_in_bytes_allocate_less(case: Case, most: float, measure: Measure) -> None:
+    """And what is planned: the floats are dead before the backward pass begins."""
+    floats, in_bytes = (
+        measure(one)["train_step"] for one in (case, replace(case, saved="eight-bit"))
+    )
+    assert LEAST <= in_bytes.ratio <= MOST, in_bytes
+    assert in_bytes.measured <= most * floats.measured, (in_bytes, floats)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("case", [*EMBEDDED, *REAL], ids=str)
 def test_torchscript_allocates_what_it_states(

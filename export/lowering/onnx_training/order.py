@@ -6,9 +6,10 @@ outputs, depth first, unless its user passes session options. The order of the f
 written as edges:
 
 - **packed first**: the only reader of a mask, or of bytes, is in the backward pass, and run
-  backwards it would be packed just before that, with the float map alive until then. Here the forward pass reads the map
-  through a reshape whose target is computed from the packed mask's shape (all zeros, which means
-  "as it is"): nothing is copied, and the mask exists before the map is used up.
+  backwards it would be packed just before that, with the float map alive until then. Here the
+  forward pass reads the map through a reshape whose target is computed from the packed tensor's
+  shape (all zeros, which means "as it is"): nothing is copied, and the packed form exists before
+  the map is used up.
 - **separate equal products**: kernels are scaled once in each direction so that no scaled kernel
   lives through the step (export/passes/rematerialise.py). Merging equal nodes would undo that; a
   product with its factors swapped is another node and the same number.

@@ -47,16 +47,16 @@ def apply_mask(self, packed: Tensor, grad: Tensor) -> Tensor:
 def pack_bytes(self, x: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
     low = torch.amin(x, [0, 2, 3]).clamp(max=0.0)
     high = torch.amax(x, [0, 2, 3]).clamp(min=0.0)
-    scale = torch.div(high - low, %(steps)s).clamp(min=%(tiniest)s)
+    scale = torch.div(high - low, {steps}).clamp(min={tiniest})
     zero = torch.round(torch.div(-low, scale))
     steps = torch.div(x, scale.view(1, -1, 1, 1))
-    steps.round_().add_(zero.view(1, -1, 1, 1)).clamp_(0.0, %(steps)s)
+    steps.round_().add_(zero.view(1, -1, 1, 1)).clamp_(0.0, {steps})
     return steps.to(torch.uint8), scale, zero.to(torch.uint8)
 
 def unpack_bytes(self, kept: Tensor, scale: Tensor, zero: Tensor) -> Tensor:
     steps = kept.to(torch.float32)
     return steps.sub_(zero.view(1, -1, 1, 1)).mul_(scale.view(1, -1, 1, 1))
-""" % {"steps": float(STEPS), "tiniest": TINIEST}
+""".format(steps=float(STEPS), tiniest=TINIEST)
 
 
 def _call(name: str) -> Rule:

@@ -40,6 +40,7 @@ from mobiletl.core.accounting.rules import ACTIVATIONS
 from mobiletl.core.backbones import find_backbone
 from mobiletl.core.errors import UnsupportedModel
 from mobiletl.core.methods import METHODS, find_method
+from mobiletl.core.saved import EIGHT_BIT
 
 
 @pytest.mark.parametrize("row", figure_1(), ids=lambda row: f"{row.subject}-{row.method}")
@@ -51,6 +52,14 @@ def test_figure_1(row: Row) -> None:
 def test_saving_of_figure_1(network: str, saving_percent: float) -> None:
     vanilla, mobiletl = (sum(one_block(network, method).values()) for method in (VANILLA, MOBILETL))
     assert 100 * (1 - mobiletl / vanilla) == pytest.approx(saving_percent, abs=0.1)
+
+
+@pytest.mark.parametrize(("network", "mobiletl", "most"), [("v2", 2.16, 0.85), ("v3", 3.11, 1.1)])
+def test_one_block_in_bytes(network: str, mobiletl: float, most: float) -> None:
+    """The block's own input is that of the whole top, so it stays 0.15 MB of floats."""
+    floats, in_bytes = (sum(one_block(network, MOBILETL, p).values()) for p in (None, EIGHT_BIT))
+    assert floats == pytest.approx(mobiletl, rel=0.01)
+    assert in_bytes <= most
 
 
 def test_figure_1_misses_no_component() -> None:

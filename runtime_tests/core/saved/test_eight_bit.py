@@ -167,8 +167,8 @@ def test_a_failing_forward_pass_leaves_nothing_open() -> None:
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
 def test_gradients_of_every_method_are_near_the_exact_ones(method: Method) -> None:
-    """Below a norm over a batch the gradient of a shift is rounding: it is left out. Most are within
-    0.02; with 4 pictures the scales of such norms differ by up to 0.14.
+    """Below a norm over a batch the gradient of a shift is rounding: it is left out. Most are
+    within 0.02; with 4 pictures the scales of such norms differ by up to 0.14.
     """
     exact, found = (_gradients(prepared(method, saved)) for saved in (None, EIGHT_BIT))
     largest = max(float(value.norm()) for value in exact.values())

@@ -164,8 +164,8 @@ def reordered(nodes: list[onnx.NodeProto], entries: str) -> list[str]:
 
 
 def test_a_map_is_gone_before_the_gradient_of_it_is_there() -> None:
-    """x = h W + U, y = x V: dV comes before dx, though it was traced behind it, and its update waits
-    for dx, which reads the old V.
+    """x = h W + U, y = x V: dV comes before dx, though it was traced behind it, and its update
+    waits for dx, which reads the old V.
     """
     nodes = [
         *(node("Mul", "h W", "a"), node("Add", "a U", "x")),

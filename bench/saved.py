@@ -1,0 +1,151 @@
+"""`python -m bench.saved`: accuracy and time of a step by what its backward pass keeps.
+
+Both bundles hold the same network and are trained from the same stored feature maps of central
+crops, in the same order, from the same first state: a difference is that of what the backward pass
+keeps. Adam at the method's rate, falling linearly to 0; the last state is scored on test pictures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+
+from bench.defaults.cells import PictureSet, find_sets
+from bench.defaults.runs import Bench, Maps
+from mobiletl.device.bundle.bundle import Bundle, open_bundle
+from mobiletl.device.sessions.runtimes import open_session
+from mobiletl.export.parts import Request
+from mobiletl.export.writing.export_bundle import export_bundle
+
+BATCH, CLASSES, ROUNDS = 8, 10, 60
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Print a row per set: accuracies in percent, means over seeds."""
+    flags = _parser().parse_args(argv)
+    policies = flags.saved.split(",")
+    bundles = {saved: _bundle(flags, saved) for saved in policies}
+    print(_times(flags, bundles), flush=True)
+    print("| set | pictures | " + " | ".join(policies) + " | difference | by seed |", flush=True)
+    means: list[np.ndarray] = []
+    for pictures in find_sets(flags.data):
+        if flags.sets and pictures.name not in flags.sets:
+            continue
+        found = np.array([_runs(flags, bundles, pictures, seed) for seed in range(flags.seeds)])
+        count, accuracies = int(found[0, 0]), 100 * found[:, 1:]
+        means.append(accuracies.mean(axis=0))
+        _row(pictures.name, count, means[-1], accuracies[:, -1] - accuracies[:, 0])
+    if means:
+        _row("mean", 0, np.mean(means, axis=0), np.zeros(0))
+    return 0
+
+
+def _times(flags: argparse.Namespace, bundles: dict[str, Bundle]) -> str:
+    """How long a step takes beside one of the first bundle: the median over rounds of both."""
+    shape = (BATCH, *next(iter(bundles.values())).manifest.feature.shape)
+    h = np.random.default_rng(0).random(shape, np.float32)
+    labels = np.arange(BATCH, dtype=np.int64) % CLASSES
+    rounds = []
+    with ExitStack() as stack:
+        sessions = [
+            stack.enter_context(
+                open_session(it, CLASSES, it.initial_state(CLASSES, 0), flags.threads)
+            )
+            for it in bundles.values()
+        ]
+        for _ in range(ROUNDS):
+            times = []
+            for session in sessions:
+                started = time.perf_counter()
+                session.train_step(h, labels, 0.0)
+                times.append(time.perf_counter() - started)
+            rounds.append(times)
+    seconds = np.array(rounds[ROUNDS // 10 :])
+    ratios = np.median(seconds / seconds[:, :1], axis=0)
+    found = zip(bundles, 1e3 * np.median(seconds, axis=0), ratios, strict=True)
+    return "step: " + ", ".join(f"{name} {ms:.1f} ms ({ratio:.2f} x)" for name, ms, ratio in found)
+
+
+def _row(name: str, count: int, accuracies: np.ndarray, by_seed: np.ndarray) -> None:
+    cells = [name, str(count or ""), *(f"{value:.1f}" for value in accuracies)]
+    cells.append(f"{accuracies[-1] - accuracies[0]:+.2f}")
+    cells.append(" ".join(f"{value:+.1f}" for value in by_seed))
+    print("| " + " | ".join(cells) + " |", flush=True)
+
+
+def _runs(
+    flags: argparse.Namespace, bundles: dict[str, Bundle], pictures: PictureSet, seed: int
+) -> list[float]:
+    """The number of training pictures, then an accuracy for each bundle."""
+    first = next(iter(bundles.values()))
+    bench = Bench(first, flags.out / "scratch", flags.per_class, flags.threads)
+    names = pictures.class_names
+    train = Maps.of(bench, pictures.link(bench.folder / "train", 0, seed, flags.per_class), names)
+    held = pictures.test.parent / pictures.test.name
+    test = PictureSet(pictures.name, held, held)
+    tested = Maps.of(bench, test.link(bench.folder / "test", 0, 0, flags.test_per_class), names)
+    started = time.perf_counter()
+    results = [_accuracy(flags, bundle, train, tested, seed) for bundle in bundles.values()]
+    print(f"  {pictures.name} {seed}: {time.perf_counter() - started:.0f} s", file=sys.stderr)
+    return [float(len(train.labels)), *results]
+
+
+def _accuracy(
+    flags: argparse.Namespace, bundle: Bundle, train: Maps, test: Maps, seed: int
+) -> float:
+    classes, generator = int(train.labels.max()) + 1, np.random.default_rng(seed)
+    state = bundle.initial_state(classes, seed)
+    rate = bundle.manifest.optimizer.default_lr if flags.rate is None else flags.rate
+    with open_session(bundle, classes, state, flags.threads) as session:
+        steps = flags.epochs * (len(train.labels) // BATCH)
+        done = 0
+        for _ in range(flags.epochs):
+            order = generator.permutation(len(train.labels))
+            for start in range(0, len(order) - BATCH + 1, BATCH):
+                rows = order[start : start + BATCH]
+                session.train_step(train.h[rows], train.labels[rows], rate * (1 - done / steps))
+                done += 1
+        starts = range(0, len(test.h), BATCH)
+        logits = [session.predict(test.h[row : row + BATCH]) for row in starts]
+    return float((np.concatenate(logits).argmax(axis=1) == test.labels).mean())
+
+
+def _bundle(flags: argparse.Namespace, saved: str) -> Bundle:
+    out = flags.out / f"{flags.model}-{flags.blocks}-{flags.resolution}-{saved}"
+    if not out.exists():
+        request = Request(
+            flags.model, flags.weights, flags.method, flags.blocks, flags.resolution, "adam", out,
+            saved=saved,
+        )  # fmt: skip
+        export_bundle(request)
+    return open_bundle(out)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m bench.saved", description=__doc__)
+    add = parser.add_argument
+    add("--data", type=Path, required=True, help="folder of sets with train/ and test/ each")
+    add("--sets", nargs="*", default=[], help="some of them (default: all)")
+    add("--saved", default="one-bit,eight-bit", help="policies to compare, the first is the base")
+    add("--weights", default="imagenet", help="as for mobiletl export")
+    add("--model", default="mbv2")
+    add("--method", default="mobiletl")
+    add("--resolution", type=int, default=224)
+    add("--blocks", type=int, default=3)
+    add("--rate", type=float, help="first learning rate (default: the bundle's)")
+    add("--epochs", type=int, default=10)
+    add("--per-class", type=int, default=20, help="training pictures of each class")
+    add("--test-per-class", type=int, default=50, help="test pictures of each class")
+    add("--seeds", type=int, default=3)
+    add("--threads", type=int, default=1)
+    add("--out", type=Path, default=Path("artifacts/saved"))
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
