@@ -130,7 +130,9 @@ def test_heat(tmp_path: Path) -> None:
     hot = facts_of(PI4, tmp_path / "b", temp="82300\n")
     assert found(hot, "temperature").level == "warning"
     # Its power chip always says 100.
-    assert found(facts_of(JETSON, tmp_path / "c"), "temperature").found == "40 degrees C"
+    assert (
+        found(facts_of(JETSON, tmp_path / "c"), "temperature").found == "40 degrees C (CPU-therm)"
+    )
 
 
 def test_memory_limits_need_the_kernels_controller(tmp_path: Path) -> None:
