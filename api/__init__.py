@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mobiletl.device.bundle.prepare import prepare
     from mobiletl.device.bundle.state_file import StateInfo, load_state
     from mobiletl.device.errors import MobileTLError
+    from mobiletl.device.neighbour.changes import Continued, Paused
     from mobiletl.device.prediction.predictor import Prediction, Predictor, open_predictor
     from mobiletl.device.run.events import Ended, Epoch, Event, Note, Part, Saved, Started, Step
     from mobiletl.device.run.library import train
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Bundle",
+    "Continued",
     "Ended",
     "Epoch",
     "Event",
@@ -38,6 +40,7 @@ __all__ = [
     "Note",
     "Outcome",
     "Part",
+    "Paused",
     "Prediction",
     "Predictor",
     "Saved",
@@ -64,6 +67,7 @@ _HOMES = {
     "mobiletl.device.bundle.prepare": ("prepare",),
     "mobiletl.device.bundle.state_file": ("StateInfo", "load_state"),
     "mobiletl.device.errors": ("MobileTLError",),
+    "mobiletl.device.neighbour.changes": ("Continued", "Paused"),
     "mobiletl.device.prediction.predictor": ("Prediction", "Predictor", "open_predictor"),
     "mobiletl.device.run.events": (
         "Ended",

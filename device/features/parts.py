@@ -7,7 +7,7 @@ import shutil
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Iterator, Mapping, Sequence
+from typing import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -57,6 +57,10 @@ class SourcePlan:
     cache: Path | None
     memory: Path | None = None
     kept: KeptParts = field(default_factory=KeptParts)
+    known: Mapping[str, str] = field(default_factory=dict)
+    """What pictures are known to be, by path."""
+    note: Callable[[Picture, str], None] | None = None
+    """Hears what each other picture is, once."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +106,7 @@ def open_parts(plan: SourcePlan, dataset: Dataset, skipped: SkippedFiles) -> Ite
             )
         if maps.cache is not None:
             _check_space(plan, dataset, maps.cache)
-        rows = _Rows(manifest, dataset, maps)
+        rows = _Rows(manifest, dataset, maps, plan.known, plan.note)
         yield Parts(
             rows.part(plan, dataset.train, plan.views, skipped.train_row, plan.kept.train),
             rows.part(plan, dataset.val, ONLY_CENTRAL, skipped.val_row, plan.kept.val),
@@ -142,11 +146,19 @@ def make_folder(path: Path) -> None:
 class _Rows:
     """Finds out which picture a row is; a file is read for that once, as long as it stays."""
 
-    def __init__(self, manifest: Manifest, dataset: Dataset, maps: Maps) -> None:
+    def __init__(
+        self,
+        manifest: Manifest,
+        dataset: Dataset,
+        maps: Maps,
+        known: Mapping[str, str] | None = None,
+        note: Callable[[Picture, str], None] | None = None,
+    ) -> None:
         self._manifest = manifest
         self._dataset = dataset
         self._maps = maps
-        self._identities: dict[str, str] = {}
+        self._identities: dict[str, str] = dict(known or {})
+        self._note = note
 
     def part(
         self,
@@ -190,6 +202,8 @@ class _Rows:
         """Return what the picture is known by; raises UnreadablePicture."""
         if picture.path not in self._identities:
             self._identities[picture.path] = self._identify(picture)
+            if self._note is not None:
+                self._note(picture, self._identities[picture.path])
         return self._identities[picture.path]
 
     def _frame(self, picture: Picture) -> Frame:

@@ -20,6 +20,8 @@ from mobiletl.device.neighbour.load import Load
 LOOK_S, WAITING_LOOK_S = 0.25, 1.0
 # A stop is heard within this time.
 SLICE_S = 0.1
+# What is left of a pause below this is none: a clock has steps of its own.
+LEAST_S = 0.001
 # The temperature is looked at again after a pause of this length at the latest.
 LONGEST_S = 60.0
 # Asking the firmware may start a program.
@@ -100,7 +102,7 @@ class Courtesy:
             left = pause - (now - began)
             if self._held():
                 left = max(left, SLICE_S)
-            if left <= 0:
+            if left < LEAST_S:
                 break
             self._sleep(min(left, SLICE_S))
         return self._clock() - began

@@ -17,8 +17,8 @@ from mobiletl.device.neighbour.thermal import hottest, processor_zones, zones_te
 BAND_C = 5.0
 # It is over once the temperature has stayed so much below the band, for so long.
 MARGIN_C, CALM_S = 2.0, 30.0
-# At the limit the run works so much of the time, if the temperature falls below it meanwhile.
-LEAST_SHARE = 0.05
+# At the limit the run rests three times as long as it worked, and until it is below the limit.
+LEAST_SHARE = 0.25
 # A sensor that is switched off for a moment says nothing; after so many looks it is gone.
 MOST_FAILURES = 3
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from mobiletl.device.bundle.decode import (
@@ -34,6 +34,9 @@ class Picture:
     label: int
     bytes: int
     mtime_ns: int
+    ctime_ns: int = field(default=0, compare=False)
+    inode: int = field(default=0, compare=False)
+    """Both change with a file that is put in place of another one of its size and time."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +143,9 @@ class Scan:
             return None
         if size > self.decoding_bytes:
             self.decoding_bytes, self.heaviest = size, relative
-        return Picture(relative, label, status.st_size, status.st_mtime_ns)
+        return Picture(
+            relative, label, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino
+        )
 
     def _kind(self, path: Path) -> int:
         """Return the kind of what a path leads to, as in `stat.S_IFMT`; 0 after noting why not."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Sequence
+from typing import Callable, Mapping, Sequence
 
 from mobiletl.device.bundle.replacing import replacing
 from mobiletl.device.errors import BadPictures
@@ -19,11 +19,23 @@ class SkippedFiles:
     decoding thousands of photos before the first step would keep a board busy for minutes.
     """
 
-    def __init__(self, dataset: Dataset) -> None:
-        """Take over what the scan skipped."""
+    def __init__(
+        self,
+        dataset: Dataset,
+        earlier: Mapping[str, str] | None = None,
+        on_new: Callable[[str, str], None] | None = None,
+    ) -> None:
+        """Take over what the scan skipped, and of `earlier` reasons those of pictures that it did
+        not; `on_new` hears path and reason of each that comes later.
+        """
         self._dataset = dataset
+        self._on_new = on_new
         self._by_path: dict[str, Skipped] = {entry.path: entry for entry in dataset.skipped}
         self._late: set[Picture] = set()
+        for picture in (*dataset.train, *dataset.val):
+            reason = (earlier or {}).get(picture.path)
+            if reason is not None:
+                self._by_path[picture.path] = Skipped(picture.path, reason)
 
     def train_row(self, row: int, reason: str) -> None:
         """Note training picture `row`; raises BadPictures if its class has none left."""
@@ -66,7 +78,10 @@ class SkippedFiles:
         """Note it; False if it was noted before, in an earlier epoch."""
         new = picture not in self._late
         self._late.add(picture)
-        self._by_path[picture.path] = Skipped(picture.path, reason)
+        entry = Skipped(picture.path, reason)
+        if self._on_new is not None and self._by_path.get(picture.path) != entry:
+            self._on_new(picture.path, reason)
+        self._by_path[picture.path] = entry
         return new
 
     def _left(self, part: Sequence[Picture], label: int) -> list[Picture]:

@@ -6,6 +6,7 @@ metrics.jsonl       one line per epoch
 events.jsonl        what happened, a line each (docs/events.md)
 plot.png            loss and accuracy
 skipped.txt         files that were left out, if any
+pictures.jsonl      which pictures were read, and which are damaged (picture_record.py)
 .lock               who works on it, while somebody does (claim.py)
 """
 
@@ -138,6 +139,7 @@ class RunFolder:
         self.events = path / "events.jsonl"
         self.plot = path / "plot.png"
         self.skipped = path / "skipped.txt"
+        self.pictures = path / "pictures.jsonl"
         self.lock = path / ".lock"
 
     def state(self, kind: str) -> Path:
@@ -156,7 +158,8 @@ class RunFolder:
     def discard(self) -> None:
         """Remove the states and the records of a run that has trained nothing."""
         states = (self.best, self.last)
-        files = [*states, *map(previous_generation, states), self.metrics, self.events, self.plot]
+        records = (self.metrics, self.events, self.pictures, self.plot)
+        files = [*states, *map(previous_generation, states), *records]
         for file in files:
             with contextlib.suppress(OSError):
                 file.unlink()
@@ -218,7 +221,7 @@ class Checkpoints:
 
     def _sync_records(self) -> None:
         """Have the epochs' lines reach the disk: a state stands for all epochs up to its own."""
-        for path in (self.folder.metrics, self.folder.events):
+        for path in (self.folder.metrics, self.folder.events, self.folder.pictures):
             try:
                 sync_file(path)
             except OSError as error:

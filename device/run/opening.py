@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Sequence
 
 import numpy as np
 
@@ -29,6 +29,7 @@ from mobiletl.device.run.finding import find_pictures
 from mobiletl.device.run.former import FormerRun, open_former
 from mobiletl.device.run.limits import check_batch
 from mobiletl.device.run.options import DEFAULTS, VIEWS, Options, default_epochs
+from mobiletl.device.run.picture_record import PictureRecord
 from mobiletl.device.run.restoring import Checkpoint, load_checkpoint
 from mobiletl.device.run.schedule import steps_per_epoch
 from mobiletl.device.run.start import BUNDLE, Start
@@ -49,6 +50,7 @@ class Opened:
     checkpoint: Checkpoint | None
     former: FormerRun | None
     kept: KeptParts
+    record: PictureRecord
     notes: tuple[str, ...] = ()
 
     @property
@@ -86,8 +88,11 @@ def open_run(
         begins = checkpoint.settings.begins if options.resume else begins
         values["threads"] = options.threads or checkpoint.settings.threads or usable_cores()
         _refuse_changed(options, checkpoint, {**values, "begins": begins}, dataset)
+    record = PictureRecord(folder.pictures)
+    if checkpoint is not None:
+        _refuse_others(folder, record.changed(dataset))
     settings = Settings(**values, begins=begins)
-    return Opened(folder, settings, dataset, checkpoint, former, kept, notes)
+    return Opened(folder, settings, dataset, checkpoint, former, kept, record, notes)
 
 
 def _begins(former: FormerRun | None, start: Start | None) -> str:
@@ -161,6 +166,17 @@ def _refuse_changed(
         )
     if differences:
         raise UsageError(_holds_run(shown, f", which was started otherwise: {listed}"))
+
+
+def _refuse_others(folder: RunFolder, changed: Sequence[str]) -> None:
+    """Refuse to go on with other pictures than those that the run has read under these names."""
+    if changed:
+        more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
+        shown = printable(str(folder.path))
+        raise UsageError(
+            f"{printable(changed[0])}{more} now has another content than when the run in {shown} "
+            "read it; put the pictures back and go on, or start afresh with --out"
+        )
 
 
 def _check_classes(former: FormerRun, dataset: Dataset) -> None:

@@ -87,7 +87,10 @@ def _train(
     courtesy = Courtesy(options.limits, options.system_root)
     bundle = open_bundle(options.bundle, options.trust, options.key)
     opened = open_run(options, bundle, start)
-    run = _Run(options, bundle, opened, SkippedFiles(opened.dataset), started, before, courtesy)
+    record = opened.record
+    earlier = {} if opened.checkpoint is None else record.reasons
+    skipped = SkippedFiles(opened.dataset, earlier, record.skip)
+    run = _Run(options, bundle, opened, skipped, started, before, courtesy)
     run.check_memory()
     position = opened.checkpoint.position if opened.checkpoint else Position()
     beginning = run.beginning(start)
@@ -100,6 +103,7 @@ def _train(
     for text in notes(opened):
         voice.hear(Note(text))
     try:
+        record.begin(fresh=opened.checkpoint is None)
         run.begin_memory()
         # The session has its own copy; what is still held here would come on top of the plan.
         run = run.without_states()
@@ -283,6 +287,8 @@ class _Run:
             cache=self._cache() if self.options.use_cache else None,
             memory=memory if memory.is_file() else None,
             kept=self.opened.replayed,
+            known=self.opened.record.identities,
+            note=self.opened.record.note,
         )
 
     def _job(self, session: Session, parts: Parts) -> Job:

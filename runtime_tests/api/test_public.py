@@ -16,6 +16,7 @@ from runtime_tests.support.board.tiny_bundle import write_tiny_bundle
 PAGE = Path(__file__).parents[2] / "docs" / "python.md"
 PUBLIC = {
     "Bundle",
+    "Continued",
     "Ended",
     "Epoch",
     "Event",
@@ -26,6 +27,7 @@ PUBLIC = {
     "Note",
     "Outcome",
     "Part",
+    "Paused",
     "Prediction",
     "Predictor",
     "Saved",

@@ -126,11 +126,13 @@ def test_the_kernels_own_alarm_counts_as_under_voltage(tmp_path: Path) -> None:
 
 
 def test_heat(tmp_path: Path) -> None:
-    assert found(facts_of(PI4, tmp_path / "a"), "temperature").found == "48 degrees C"
+    assert found(facts_of(PI4, tmp_path / "a"), "temperature").found == "48 degrees C (cpu-thermal)"
     hot = facts_of(PI4, tmp_path / "b", temp="82300\n")
     assert found(hot, "temperature").level == "warning"
     # Its power chip always says 100.
-    assert found(facts_of(JETSON, tmp_path / "c"), "temperature").found == "40 degrees C"
+    assert (
+        found(facts_of(JETSON, tmp_path / "c"), "temperature").found == "40 degrees C (CPU-therm)"
+    )
 
 
 def test_memory_limits_need_the_kernels_controller(tmp_path: Path) -> None:

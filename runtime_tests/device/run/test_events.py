@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from mobiletl.device.errors import Diverged, NoSpace
+from mobiletl.device.neighbour.changes import LOAD, Continued, Paused
 from mobiletl.device.run import events_file
 from mobiletl.device.run.events import (
     NAMES,
@@ -218,6 +219,7 @@ def test_a_killed_process_loses_no_line(tmp_path: Path) -> None:
 def test_the_schema_names_every_key_of_every_event(workshop: Workshop, heard: Heard) -> None:
     workshop.train(workshop.options("run"))
     heard.events.append(Note("x"))
+    heard.events += [Paused(LOAD, 1.5, 1.0, "x"), Continued(LOAD, 9.0, 0.0, "x")]
     text = DOCS.read_text(encoding="utf-8")
     sections = dict(part.split("\n", 1) for part in text.split("\n## ")[1:])
     assert {type(event) for event in heard.events} == set(NAMES)

@@ -121,7 +121,8 @@ def test_what_may_be_named_is_what_a_run_knows() -> None:
         "former",
         "replay_bytes",
     }
+    machine = {"max_temp", "max_load", "pause_when_busy", "system_root"}
     trust = {"trust_bundle", "require_signature"}
     # `start` is a keyword of its own, which takes a state as well.
-    assert set(Named.__annotations__) == {*KNOWN, *resources, *trust} - {"start"}
+    assert set(Named.__annotations__) == {*KNOWN, *resources, *trust, *machine} - {"start"}
     assert resources <= set(Options.__annotations__)

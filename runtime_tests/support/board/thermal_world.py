@@ -41,6 +41,7 @@ class World:
     highest: float = -math.inf
     _own: float = 0.0
     _busy: float = 0.0
+    _written_at: float = 0.0
 
     def __post_init__(self) -> None:
         self.place = self.root / "sys/class/thermal/thermal_zone0"
@@ -70,6 +71,10 @@ class World:
     def sleep(self, seconds: float) -> None:
         self._pass(seconds, 0.0)
 
+    def _due(self, duty: float) -> bool:
+        """Files are written after work, and while nothing is done often enough."""
+        return duty > 0 or self.now - self._written_at >= 0.5
+
     def _pass(self, seconds: float, duty: float) -> None:
         for part in self.parts:
             part.pass_time(seconds, duty)
@@ -79,7 +84,9 @@ class World:
         own = duty * seconds * max(0.0, self.cores - self.others)
         self._own += own
         self._busy += own + self.others * seconds
-        self._write()
+        if self._due(duty):
+            self._write()
+            self._written_at = self.now
 
     def _write(self) -> None:
         _overwrite(self.place / "temp", f"{round(self.degrees * 1000):>8}\n")
