@@ -52,13 +52,13 @@ def resized_part(
     # A pass whose side keeps its length is left out by Pillow, so this is its first one alone.
     rows, top = _rows(source, down)
     box = (across.begin, 0, across.end, rows.height)
-    narrow = rows.resize((across.resized, rows.height), _BILINEAR, box)
+    narrow = _resized(rows, (across.resized, rows.height), box)
     # Pictures that are let go at once: with more of them the C library gives memory back to the
     # system and gets it again with every picture, which costs as much as resizing.
     del rows
     narrow = _cut(narrow, (across.skipped, 0, across.skipped + part[0], narrow.height))
     box = (0, down.begin - top, part[0], down.end - top)
-    narrow = narrow.resize((part[0], down.resized), _BILINEAR, box)
+    narrow = _resized(narrow, (part[0], down.resized), box)
     return _cut(narrow, (0, down.skipped, part[0], down.skipped + part[1]))
 
 
@@ -88,6 +88,13 @@ def _stretch(side: int, resized: int, first: int, count: int) -> _Stretch:
     begin, end = first // few, -(-(first + count) // few)
     reach = ceil(max(side / resized, 1.0)) + 1
     return _Stretch(begin * many, end * many, (end - begin) * few, first - begin * few, reach)
+
+
+def _resized(
+    image: Image.Image, size: tuple[int, int], box: tuple[int, int, int, int]
+) -> Image.Image:
+    whole = size == image.size and box == (0, 0, *image.size)
+    return image if whole else image.resize(size, _BILINEAR, box)
 
 
 def _cut(image: Image.Image, box: tuple[int, int, int, int]) -> Image.Image:
