@@ -70,9 +70,10 @@ def speed(bundle: Path, state: Path, data: Path, threads: int, rounds: int) -> I
         side = predictor.input.resolution
         image = np.random.default_rng(0).standard_normal((1, 3, side, side)).astype(np.float32)
         ways: dict[str, Callable[[], Cost]] = {
-            "ready frames": lambda: _live(predictor, Ready(pictures)),
-            "JPEG frames": lambda: _live(predictor, Files(encoded)),
-            "ready frames, one after another": lambda: _in_turn(predictor, pictures),
+            "ready frames": lambda: _live(predictor, Ready(pictures), False),
+            "JPEG frames": lambda: _live(predictor, Files(encoded), False),
+            "ready frames, one ahead": lambda: _live(predictor, Ready(pictures), True),
+            "JPEG frames, one ahead": lambda: _live(predictor, Files(encoded), True),
         }
         costs: dict[str, list[Cost]] = {name: [] for name in ways}
         alone: dict[str, list[Cost]] = {name: [] for name in ways}
@@ -138,21 +139,11 @@ def _network(predictor: Predictor, image: Floats) -> Cost:
     return costs[0]
 
 
-def _live(predictor: Predictor, camera: Ready | Files) -> Cost:
+def _live(predictor: Predictor, camera: Ready | Files, ahead: bool) -> Cost:
     costs: list[Cost] = []
     live = Live(predictor, Smoother(len(predictor.class_names)), [])
-    with FramesAhead(camera, predictor.input) as frames:
+    with FramesAhead(camera, predictor.input, ahead) as frames:
         live.run(frames, Ends(frames=WARM), lambda: False)
         with _timed(costs):
             live.run(frames, Ends(frames=WARM + FRAMES), lambda: False)
-    return costs[0]
-
-
-def _in_turn(predictor: Predictor, pictures: list[Pixels]) -> Cost:
-    costs: list[Cost] = []
-    camera = Ready(pictures)
-    predictor.predict(camera.read())
-    with _timed(costs):
-        for _ in range(FRAMES):
-            predictor.predict(camera.read())
     return costs[0]

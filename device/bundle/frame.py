@@ -39,6 +39,12 @@ class Frame:
     time_s: float | None = None
     decode_limit: int = DECODING_LIMIT
 
+    def pixels(self) -> Pixels | None:
+        """Return the content where it is pixels, contiguous; raises UnreadablePicture."""
+        if isinstance(self.content, np.ndarray):
+            return _checked(self.name, self.content)
+        return None
+
     def decode(self, short_side: int) -> Image.Image:
         """Return it as upright RGB.
 

@@ -13,7 +13,7 @@ from PIL import Image
 from mobiletl.device.bundle.arrays import Floats
 from mobiletl.device.bundle.frame import Frame
 from mobiletl.device.bundle.manifest import Input
-from mobiletl.device.bundle.resizing import resized_part
+from mobiletl.device.bundle.resizing import Source, resized_part, size_of
 
 # Longer pictures than this, long side to short side, are cut before they are resized.
 LONGEST = 4
@@ -25,7 +25,9 @@ def prepare(frame: Frame, size: Input, out: Floats | None = None) -> Floats:
     Raises UnreadablePicture for a frame that cannot be decoded.
     """
     filled = np.empty((3, size.resolution, size.resolution), np.float32) if out is None else out
-    evaluated(frame.decode(evaluation_short_side(size)), size, filled)
+    pixels = frame.pixels()
+    source = frame.decode(evaluation_short_side(size)) if pixels is None else pixels
+    evaluated(source, size, filled)
     return filled
 
 
@@ -38,19 +40,23 @@ def evaluation_short_side(size: Input) -> int:
     return 2 * size.resize
 
 
-def evaluated(image: Image.Image, size: Input, out: Floats) -> None:
-    """Write the central crop of `image` to `out` f32[3,H,W].
+def evaluated(source: Source, size: Input, out: Floats) -> None:
+    """Write the central crop of `source` to `out` f32[3,H,W].
 
     The picture is resized so that its short side is `size.resize`, then cropped. Of a very long
     picture only the middle is resized: the crop shows no more, and 1 x 20000 pixels would become
     256 x 5120000.
     """
-    if max(image.size) > LONGEST * min(image.size):
-        image = _central(image, *(min(side, LONGEST * min(image.size)) for side in image.size))
-    short = min(image.size)
-    resized = (int(size.resize * image.width / short), int(size.resize * image.height / short))
+    if max(size_of(source)) > LONGEST * min(size_of(source)):
+        image = Image.fromarray(source) if isinstance(source, np.ndarray) else source
+        source = _central(image, *(min(side, LONGEST * min(image.size)) for side in image.size))
+    width, height = size_of(source)
+    resized = (
+        int(size.resize * width / min(width, height)),
+        int(size.resize * height / min(width, height)),
+    )
     side = size.resolution
-    part = resized_part(image, resized, _corner(resized, (side, side)), (side, side))
+    part = resized_part(source, resized, _corner(resized, (side, side)), (side, side))
     normalise(part, size, out)
 
 

@@ -26,10 +26,11 @@ from mobiletl.device.errors import NoCamera
 from mobiletl.device.installed import installed_release
 from mobiletl.device.prediction.ahead import FramesAhead
 from mobiletl.device.prediction.live import Ends, Hearer, Live, Tally
-from mobiletl.device.prediction.predictor import Predictor, open_predictor
+from mobiletl.device.prediction.predictor import open_predictor
 from mobiletl.device.prediction.smoothing import Smoother
 from mobiletl.device.printable import printable
 from mobiletl.device.run.stop import StopFlag
+from mobiletl.device.sessions.runtimes import usable_cores
 
 NOTICE = b"\nmobiletl: stopping after this frame; once more stops at once\n"
 # What makes sense with a camera alone, and what it is when it is not given.
@@ -138,7 +139,10 @@ def predict_live(flags: argparse.Namespace) -> int:
             )
         except CameraStopped:
             return 0
-        _answer(live, stream, predictor, Ends(flags.frames, flags.seconds), stop, shown)
+        # Without a core to spare a frame is prepared when the network has done with the former.
+        spare = 0 < flags.threads < usable_cores()
+        frames = FramesAhead(stream, predictor.input, ahead=spare)
+        _answer(live, stream, frames, Ends(flags.frames, flags.seconds), stop, shown)
     return 0
 
 
@@ -155,13 +159,12 @@ def _view(asked: View | None, trained: View | None, tell: Callable[[str], None])
 def _answer(
     live: Live,
     stream: CameraStream,
-    predictor: Predictor,
+    frames: FramesAhead,
     ends: Ends,
     stop: StopFlag,
     shown: Text | JsonLines,
 ) -> None:
     """Run `live` on a camera that is open, and say what it came to, however it ends."""
-    frames = FramesAhead(stream, predictor.input)
     try:
         live.run(frames, ends, lambda: bool(stop))
     finally:

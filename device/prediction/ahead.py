@@ -1,9 +1,12 @@
-"""The next frame is read and prepared while the network looks at the one before.
+"""Frames are read and prepared by a thread, while the network looks at the one before if it may.
 
 Reading waits for a camera or decodes a file, and preparing resizes; both leave the interpreter's
-lock alone for nearly all of their time. So they have a thread of their own, with two tensors that
-go round: one is being looked at, the other one is filled. There is never more than one frame ahead,
-so that an answer is about what a camera sees now, and memory does not grow where it is faster.
+lock alone for nearly all of their time. Where cores are left over, two tensors go round: one is
+being looked at, the other one is filled. Where the network has every core, a frame that is prepared
+meanwhile takes one of its threads' place, and the others wait for that thread at each layer. Then
+there is one tensor, and a frame is read when it is asked for: that costs less processor time, and
+the answer is about a newer frame. There is never more than one frame ahead, so that memory does
+not grow where a camera is faster.
 """
 
 from __future__ import annotations
@@ -24,7 +27,6 @@ from mobiletl.device.bundle.manifest import Input
 from mobiletl.device.bundle.prepare import prepare
 from mobiletl.device.cameras.base import CameraEnded
 
-BUFFERS = 2
 # A camera that is being waited for cannot be interrupted; its thread dies with the process then.
 CLOSE_WITHIN_S = 2.0
 
@@ -56,13 +58,13 @@ Arrived = Union[Prepared, Exception]
 class FramesAhead(Closing):
     """A context manager around an open stream, which stays the caller's to close."""
 
-    def __init__(self, stream: Source, size: Input) -> None:
-        """Begin to read."""
+    def __init__(self, stream: Source, size: Input, ahead: bool = True) -> None:
+        """Begin to read; without `ahead` no frame is read while another one is looked at."""
         side = size.resolution
         self._stream, self._size = stream, size
         self._free: SimpleQueue[Floats | None] = SimpleQueue()
         self._arrived: SimpleQueue[Arrived] = SimpleQueue()
-        for _ in range(BUFFERS):
+        for _ in range(2 if ahead else 1):
             self._free.put(np.empty((1, 3, side, side), np.float32))
         self._current: Prepared | None = None
         self._closed = False

@@ -16,8 +16,8 @@ import numpy as np
 
 from mobiletl.device.bundle.bundle import Bundle, open_bundle
 from mobiletl.device.bundle.decode import decode
+from mobiletl.device.bundle.prepare import evaluated, evaluation_short_side
 from mobiletl.device.errors import MobileTLError, UsageError
-from mobiletl.device.pictures.augment import evaluated, evaluation_short_side
 from mobiletl.device.pictures.dataset import open_dataset
 
 RUNTIME = "executorch"

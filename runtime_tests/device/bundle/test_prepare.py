@@ -78,6 +78,15 @@ def test_it_writes_where_it_is_told(tmp_path: Path) -> None:
     assert np.isfinite(out).all()
 
 
+@pytest.mark.parametrize("size", [(120, 90), (61, 45), (36, 36), (9, 200), (200, 9)])
+def test_pixels_are_prepared_as_a_picture_is(size: tuple[int, int], tmp_path: Path) -> None:
+    image = noise(*size)
+    image.save(tmp_path / "a.png")
+    np.testing.assert_array_equal(
+        prepare(frame_of(np.asarray(image)), SIZE), prepare(frame_of(tmp_path / "a.png"), SIZE)
+    )
+
+
 def test_pixels_of_a_camera_need_not_be_contiguous() -> None:
     bgr = np.asarray(noise(50, 40))
     np.testing.assert_array_equal(

@@ -35,8 +35,9 @@ def test_the_middle_is_that_of_the_whole(size: Size, short: int, side: int) -> N
     resized = (int(short * size[0] / min(size)), int(short * size[1] / min(size)))
     left, top = middle(resized, side)
     whole = image.resize(resized, BILINEAR).crop((left, top, left + side, top + side))
-    part = resized_part(image, resized, (left, top), (side, side))
-    np.testing.assert_array_equal(np.asarray(part), np.asarray(whole))
+    for source in (image, np.asarray(image)):
+        part = resized_part(source, resized, (left, top), (side, side))
+        np.testing.assert_array_equal(np.asarray(part), np.asarray(whole))
 
 
 def test_so_is_any_other_part() -> None:
@@ -47,7 +48,8 @@ def test_so_is_any_other_part() -> None:
         width, height = (
             int(draw.integers(1, length - first + 1)) for length, first in zip(resized, (left, top))
         )
-        part = resized_part(image, resized, (left, top), (width, height))
+        source = image if draw.random() < 0.5 else np.asarray(image)
+        part = resized_part(source, resized, (left, top), (width, height))
         np.testing.assert_array_equal(
             np.asarray(part), whole[top : top + height, left : left + width]
         )

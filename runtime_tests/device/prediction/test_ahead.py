@@ -59,6 +59,20 @@ def test_one_frame_ahead_and_no_more() -> None:
         assert source.read_frames == 2
 
 
+def test_without_a_core_to_spare_a_frame_is_read_when_it_is_asked_for() -> None:
+    source = Source(20, CameraEnded("over"))
+    with FramesAhead(source, SIZE, ahead=False) as frames:
+        for number in range(1, 21):
+            found = frames.next(5.0)
+            assert found is not None
+            assert np.array_equal(found.image[0], prepare(Frame("x", pixels(number)), SIZE))
+            if number < 3:
+                time.sleep(0.1)
+            assert source.read_frames == number
+        with pytest.raises(CameraEnded):
+            frames.next(5.0)
+
+
 def test_what_reading_raises_comes_after_the_frames_before_it() -> None:
     with FramesAhead(Source(2, NoCamera("gone")), SIZE) as frames:
         assert frames.next(5.0)
