@@ -29,6 +29,8 @@ from mobiletl.device.refusals import cannot_write
 from mobiletl.fleet.strategies import NAMES
 
 FILE = "fleet.json"
+# Of the rate, how much is gone by the last round: with a constant one boards never settle.
+LESS = 0.9
 
 _PLAN = fields(
     {
@@ -81,7 +83,7 @@ class Plan:
     """Whether boards score each round's result on what they hold out."""
 
     def asked(self, manifest: Manifest, number: int) -> Asked:
-        """Return what round `number` asks of a board."""
+        """Return what round `number` asks of a board; the rate falls from the first to the last."""
         return Asked(
             round=number,
             fit=manifest.fit,
@@ -89,7 +91,7 @@ class Plan:
             epochs=self.epochs,
             seconds=self.seconds,
             batch=self.batch,
-            lr=self.lr,
+            lr=self.lr * (1.0 - LESS * min((number - 1) / max(self.rounds - 1, 1), 1.0)),
             encoding=self.encoding,
             personal=self.personal,
             proximal=self.proximal if self.strategy == "fedprox" else 0.0,

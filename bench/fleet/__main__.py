@@ -17,7 +17,16 @@ from flwr.app import ArrayRecord, Context, MetricRecord
 from flwr.serverapp import Grid, ServerApp
 from flwr.simulation import run_simulation
 
-from bench.fleet.boards import SCENE, Scene, accuracy_of, own_accuracy, scene_text
+from bench.fleet.boards import (
+    ALL,
+    OWN,
+    RESTORED,
+    SCENE,
+    Scene,
+    accuracy_of,
+    own_accuracy,
+    scene_text,
+)
 from mobiletl.device.bundle.bundle import open_bundle
 from mobiletl.device.fleet.asked import HEAD, NORMS, NOTHING, personal_names
 from mobiletl.device.fleet.client_app import record_of
@@ -37,7 +46,7 @@ class Run:
     strategy: str = "fedavg"
     encoding: str = FLOAT32
     personal: str = NOTHING
-    masked: bool = True
+    softmax: str = RESTORED
 
 
 RUNS = (
@@ -48,7 +57,8 @@ RUNS = (
     Run("FedAvg, personal head", personal=HEAD),
     Run("FedAvg, float16", encoding=FLOAT16),
     Run("FedAvg, int8", encoding=INT8),
-    Run("FedAvg, softmax over all classes", masked=False),
+    Run("FedAvg, all rows are averaged", softmax=ALL),
+    Run("FedAvg, softmax over own classes", softmax=OWN),
 )
 
 
@@ -95,7 +105,7 @@ def simulate(run: Run, flags: argparse.Namespace, home: Path) -> None:
         flags.seed,
         flags.drops,
         home,
-        "masked" if run.masked else "all",
+        run.softmax,
     )
     here = Scene(text)
     os.environ[SCENE] = text

@@ -4,9 +4,10 @@ A round returns the last state and not the best. What a server averages are step
 taken from one place; a board that kept its best epoch would choose it on a handful of pictures, and
 mostly return nothing new.
 
-A board may have pictures of some of the fleet's classes only. Its run is then one of these classes:
-their rows of the classifier train, and the softmax is over them alone. The rows of the others come
-back as they were, so that a board forgets nothing of what it has never seen.
+A board may have pictures of some of the fleet's classes only. Its run is one of all classes, so
+that its pictures are told from those that others have; but the rows of the classifier of which it
+has no picture, which nothing holds in place, come back as they were: a board forgets nothing of
+what it has never seen. docs/fleet.md compares this with a softmax over its own classes alone.
 """
 
 from __future__ import annotations
@@ -63,17 +64,17 @@ def train_round(board: Board, asked: Asked, tensors: Tensors) -> Trained:
     bundle = open_bundle(board.bundle)
     manifest = bundle.manifest
     dataset = round_pictures(board, asked)
-    mine = own_classes(dataset, asked.class_names)
-    _check(board, asked, bundle, mine, dataset)
+    _check(board, asked, bundle, dataset)
     begin = with_slots(manifest, tensors, len(asked.class_names))
-    rows = [asked.class_names.index(name) for name in mine]
-    whole = Start(begin, asked.class_names, f"round {asked.round}")
-    ended = _run(board, asked, bundle, whole.with_rows(manifest, rows, mine))
-    pictures = sum(train for name, (train, _) in dataset.counts().items() if name in mine)
+    start = Start(begin, asked.class_names, f"round {asked.round}")
+    ended = _run(board, asked, bundle, start)
+    seen = {picture.label for picture in dataset.train}
+    names = dataset.class_names
+    absent = [row for row, name in enumerate(asked.class_names) if names.index(name) not in seen]
+    order = [names.index(name) for name in asked.class_names]
+    lasting = in_order(manifest, ended.tensors, order)
     return Trained(
-        with_rows_back(manifest, tensors, ended.tensors, rows),
-        pictures,
-        ended.metrics(),
+        with_rows_of(manifest, lasting, tensors, absent), len(dataset.train), ended.metrics()
     )
 
 
@@ -81,12 +82,6 @@ def round_pictures(board: Board, asked: Asked) -> Dataset:
     """Return the board's pictures of the round's classes; raises BadPictures, PicturesAway."""
     classes = asked.class_names
     return open_dataset(board.data, board.val_split, SEED, classes).only(classes)
-
-
-def own_classes(dataset: Dataset, class_names: Sequence[str]) -> tuple[str, ...]:
-    """Return the classes that the board can train, in the order in which a run has them."""
-    counts = dataset.counts()
-    return tuple(sorted(name for name in class_names if counts[name][0]))
 
 
 def with_slots(manifest: Manifest, tensors: Tensors, classes: int) -> Tensors:
@@ -99,24 +94,33 @@ def with_slots(manifest: Manifest, tensors: Tensors, classes: int) -> Tensors:
     return {**tensors, **slots}
 
 
-def with_rows_back(
-    manifest: Manifest, began: Tensors, ended: Tensors, rows: Sequence[int]
+def in_order(manifest: Manifest, tensors: Tensors, rows: Sequence[int]) -> Tensors:
+    """Return what lasts of a state, with these `rows` of its classes."""
+    return {
+        entry.name: (
+            np.take(tensors[entry.name], rows, entry.shape.index("K"))
+            if "K" in entry.shape
+            else tensors[entry.name]
+        )
+        for entry in manifest.state
+        if entry.role != "slot"
+    }
+
+
+def with_rows_of(
+    manifest: Manifest, tensors: Tensors, began: Tensors, rows: Sequence[int]
 ) -> Tensors:
-    """Return what lasts of `ended`, whose classes are `rows` of those of `began`, for all classes:
-    the rows of the others are those of `began`.
-    """
-    tensors: Tensors = {}
+    """Return `tensors` with these `rows` of classes as they are in `began`."""
+    mixed = dict(tensors)
     for entry in manifest.state:
-        if entry.role == "slot":
-            continue
-        tensor = ended[entry.name]
-        if "K" in entry.shape:
-            tensor = began[entry.name].copy()
-            # Where the classes are the first axis of both, for whatever axis they are on.
+        if entry.role != "slot" and "K" in entry.shape:
             axis = entry.shape.index("K")
-            np.moveaxis(tensor, axis, 0)[list(rows)] = np.moveaxis(ended[entry.name], axis, 0)
-        tensors[entry.name] = tensor
-    return tensors
+            tensor = tensors[entry.name].copy()
+            np.moveaxis(tensor, axis, 0)[list(rows)] = np.moveaxis(began[entry.name], axis, 0)[
+                list(rows)
+            ]
+            mixed[entry.name] = tensor
+    return mixed
 
 
 @dataclass
@@ -195,12 +199,9 @@ def _clear(board: Board) -> None:
         raise cannot_write("the run of this round", board.run, error) from error
 
 
-def _check(
-    board: Board, asked: Asked, bundle: Bundle, mine: Sequence[str], dataset: Dataset
-) -> None:
-    if len(mine) < 2:
-        having = f"of '{mine[0]}' alone" if mine else "of none of the fleet's classes"
-        raise SitsOut(f"it has pictures {having}, and there is nothing to tell apart")
+def _check(board: Board, asked: Asked, bundle: Bundle, dataset: Dataset) -> None:
+    if not dataset.train:
+        raise SitsOut("it has no picture of the fleet's classes")
     if not dataset.val:
         raise SitsOut("it has one picture a class, and none is left to validate on")
     why = sits_out(board, planned_bytes(asked, bundle, dataset))
