@@ -76,6 +76,12 @@ def test_only_fedprox_pulls_boards_back(bundle: Path) -> None:
     assert plan(bundle, strategy="fedavg").asked(manifest, 2).proximal == 0.0
 
 
+def test_the_rate_falls_to_a_tenth_and_stays_there(bundle: Path) -> None:
+    manifest = open_bundle(bundle).manifest
+    rates = [plan(bundle).asked(manifest, number).lr for number in (1, 3, 5, 9)]
+    assert rates == pytest.approx([0.1, 0.055, 0.01, 0.01])
+
+
 def test_a_state_is_one_that_predict_opens(tmp_path: Path, bundle: Path) -> None:
     opened = open_bundle(bundle)
     slots = {entry.name for entry in opened.manifest.state if entry.role == "slot"}
