@@ -6,6 +6,7 @@ import argparse
 import csv
 import logging
 import os
+import random
 import shutil
 import tempfile
 import time
@@ -66,9 +67,9 @@ def main() -> None:
     """Simulate the runs and append their rounds to a CSV."""
     flags = _parser().parse_args()
     chosen = [run for run in RUNS if not flags.runs or run.name in flags.runs.split(";")]
-    for run in chosen:
+    for softmax in dict.fromkeys(run.softmax for run in chosen):
         with tempfile.TemporaryDirectory() as home:
-            simulate(run, flags, Path(home))
+            simulate([run for run in chosen if run.softmax == softmax], flags, Path(home))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -93,8 +94,11 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def simulate(run: Run, flags: argparse.Namespace, home: Path) -> None:
-    """Simulate one run with Flower's engine; its boards keep their files in `home`."""
+def simulate(runs: list[Run], flags: argparse.Namespace, home: Path) -> None:
+    """Simulate runs of one softmax, one after the other, in one start of Flower's engine.
+
+    Boards keep their files in `home`, which is emptied between two runs.
+    """
     bundle = open_bundle(Path(flags.bundle))
     text = scene_text(
         Path(flags.bundle).resolve(),
@@ -105,19 +109,24 @@ def simulate(run: Run, flags: argparse.Namespace, home: Path) -> None:
         flags.seed,
         flags.drops,
         home,
-        run.softmax,
+        runs[0].softmax,
     )
     here = Scene(text)
     os.environ[SCENE] = text
-    plan = _plan(run, flags, here.maps.class_names)
-    state = bundle.initial_state(len(plan.class_names), flags.seed)
+    names = here.maps.class_names
+    state = bundle.initial_state(len(names), flags.seed)
     lasting = {e.name for e in bundle.manifest.state if e.role != "slot"}
     first = {name: tensor for name, tensor in state.items() if name in lasting}
     app = ServerApp()
 
     @app.main()  # type: ignore[untyped-decorator]
     def serve(grid: Grid, context: Context) -> None:
-        _serve(run, flags, here, plan, first, grid)
+        for run in runs:
+            shutil.rmtree(home)
+            home.mkdir()
+            # Flower draws the boards of a round with this: the same ones in every run.
+            random.seed(flags.seed)
+            _serve(run, flags, here, _plan(run, flags, names), first, grid)
 
     from bench.fleet.boards import app as boards
 
@@ -131,7 +140,6 @@ def simulate(run: Run, flags: argparse.Namespace, home: Path) -> None:
             "client_resources": {"num_cpus": 1, "num_gpus": 0.0},
         },
     )
-    shutil.rmtree(home, ignore_errors=True)
 
 
 def _serve(
