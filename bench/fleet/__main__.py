@@ -67,9 +67,8 @@ def main() -> None:
     """Simulate the runs and append their rounds to a CSV."""
     flags = _parser().parse_args()
     chosen = [run for run in RUNS if not flags.runs or run.name in flags.runs.split(";")]
-    for softmax in dict.fromkeys(run.softmax for run in chosen):
-        with tempfile.TemporaryDirectory() as home:
-            simulate([run for run in chosen if run.softmax == softmax], flags, Path(home))
+    with tempfile.TemporaryDirectory() as home:
+        simulate(chosen, flags, Path(home))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -95,7 +94,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def simulate(runs: list[Run], flags: argparse.Namespace, home: Path) -> None:
-    """Simulate runs of one softmax, one after the other, in one start of Flower's engine.
+    """Simulate runs, one after the other, in one start of Flower's engine.
 
     Boards keep their files in `home`, which is emptied between two runs.
     """
@@ -109,7 +108,6 @@ def simulate(runs: list[Run], flags: argparse.Namespace, home: Path) -> None:
         flags.seed,
         flags.drops,
         home,
-        runs[0].softmax,
     )
     here = Scene(text)
     os.environ[SCENE] = text
@@ -124,8 +122,7 @@ def simulate(runs: list[Run], flags: argparse.Namespace, home: Path) -> None:
         for run in runs:
             shutil.rmtree(home)
             home.mkdir()
-            # Flower draws the boards of a round with this: the same ones in every run.
-            random.seed(flags.seed)
+            (home / "softmax").write_text(run.softmax, encoding="ascii")
             _serve(run, flags, here, _plan(run, flags, names), first, grid)
 
     from bench.fleet.boards import app as boards
@@ -153,6 +150,8 @@ def _serve(
     began, classes = time.monotonic(), len(plan.class_names)
 
     def score(number: int, arrays: ArrayRecord) -> MetricRecord | None:
+        # Flower draws the boards of the next round with this: the same ones in every run.
+        random.seed(1000 * flags.seed + number)
         for one in strategy.record.taken:
             sums["up"] += one.metrics["bytes-up"]
             sums["down"] += one.metrics["bytes-down"]

@@ -49,12 +49,17 @@ class Scene:
 
     def __init__(self, text: str) -> None:
         """`text` is made by `scene_text`."""
-        bundle, data, cache, boards, alpha, seed, drops, home, softmax = text.split("\n")
+        bundle, data, cache, boards, alpha, seed, drops, home = text.split("\n")
         self.bundle: Bundle = open_bundle(Path(bundle))
         self.maps: Maps = load_maps(self.bundle, Path(data), Path(cache), 1)
         self.rows = shares(self.maps.train_labels, int(boards), float(alpha), int(seed))
-        self.drops, self.home, self.softmax = float(drops), Path(home), softmax
+        self.drops, self.home = float(drops), Path(home)
         self._sessions: dict[int, Session] = {}
+
+    @property
+    def softmax(self) -> str:
+        """Over which classes boards have it in the run under way; its own process writes that."""
+        return (self.home / "softmax").read_text(encoding="ascii")
 
     def session(self, classes: int, state: Any) -> Session:
         """Return the session of so many classes, with a copy of `state`."""
