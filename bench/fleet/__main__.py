@@ -210,6 +210,7 @@ def _plan(run: Run, flags: argparse.Namespace, names: tuple[str, ...]) -> Plan:
         lr=flags.lr,
         encoding=run.encoding,
         personal=run.personal,
+        softmax="all",
         proximal=flags.proximal,
         server_lr=flags.server_lr,
         broken=0,

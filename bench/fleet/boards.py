@@ -27,7 +27,7 @@ from mobiletl.device.fleet.client_app import (
     record_of,
 )
 from mobiletl.device.fleet.coding import sent_bytes, upwards
-from mobiletl.device.fleet.training import in_order, with_rows_of, with_slots
+from mobiletl.device.fleet.training import with_rows_back, with_slots
 from mobiletl.device.fleet.wire import read_down
 from mobiletl.device.run.anchor import Anchor
 from mobiletl.device.run.schedule import Schedule
@@ -148,16 +148,9 @@ def _trained(here: Scene, asked: Asked, begin: Any, rows: Any, mine: list[int]) 
                 anchor.pull(session, rate)
             step += 1
     ended = {name: tensor.copy() for name, tensor in session.state().items()}
-    if here.softmax == ALL:
-        return in_order(manifest, ended, mine)
-    if here.softmax == RESTORED:
-        seen = set(maps.train_labels[rows].tolist())
-        absent = [label for label in mine if label not in seen]
-        return with_rows_of(manifest, in_order(manifest, ended, mine), begin, absent)
-    # Rows of the board's own classes alone: the others are looked up where they were.
-    order = [mine.index(label) if label in mine else 0 for label in range(len(asked.class_names))]
-    absent = [label for label in range(len(asked.class_names)) if label not in mine]
-    return with_rows_of(manifest, in_order(manifest, ended, order), begin, absent)
+    seen = set(maps.train_labels[rows].tolist())
+    kept = [(row, place) for place, row in enumerate(mine) if row in seen or here.softmax == ALL]
+    return with_rows_back(manifest, begin, ended, kept)
 
 
 def accuracy_of(here: Scene, tensors: Any, classes: int) -> float:

@@ -4,10 +4,11 @@ A round returns the last state and not the best. What a server averages are step
 taken from one place; a board that kept its best epoch would choose it on a handful of pictures, and
 mostly return nothing new.
 
-A board may have pictures of some of the fleet's classes only. Its run is one of all classes, so
-that its pictures are told from those that others have; but the rows of the classifier of which it
-has no picture, which nothing holds in place, come back as they were: a board forgets nothing of
-what it has never seen. docs/fleet.md compares this with a softmax over its own classes alone.
+A board may have pictures of some of the fleet's classes only. Rows of the classifier of which it
+has no picture come back as they were: a board forgets nothing of what it has never seen. Its
+softmax is over its own classes, or over all of the fleet's, which also tells its pictures from
+what others have, but pushes the features away from rows that nothing holds. docs/fleet.md
+compares the two.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from mobiletl.device.bundle.bundle import Bundle, open_bundle
 from mobiletl.device.bundle.manifest import Manifest
 from mobiletl.device.bundle.state_file import LAST, load_state
 from mobiletl.device.errors import SitsOut
-from mobiletl.device.fleet.asked import Asked
+from mobiletl.device.fleet.asked import OWN, Asked
 from mobiletl.device.fleet.board import Board
 from mobiletl.device.fleet.sitting_out import sits_out
 from mobiletl.device.memory.plan import plan
@@ -67,24 +68,31 @@ def train_round(board: Board, asked: Asked, tensors: Tensors) -> Trained:
     bundle = open_bundle(board.bundle)
     manifest = bundle.manifest
     dataset = round_pictures(board, asked)
-    _check(board, asked, bundle, dataset)
-    begin = with_slots(manifest, tensors, len(asked.class_names))
-    start = Start(begin, asked.class_names, f"round {asked.round}")
-    ended = _run(board, asked, bundle, start)
-    seen = {picture.label for picture in dataset.train}
-    names = dataset.class_names
-    absent = [row for row, name in enumerate(asked.class_names) if names.index(name) not in seen]
-    order = [names.index(name) for name in asked.class_names]
-    lasting = in_order(manifest, ended.tensors, order)
-    return Trained(
-        with_rows_of(manifest, lasting, tensors, absent), len(dataset.train), ended.metrics()
+    seen = own_classes(dataset)
+    _check(board, asked, bundle, dataset, seen)
+    names = seen if asked.softmax == OWN else dataset.class_names
+    whole = Start(
+        with_slots(manifest, tensors, len(asked.class_names)),
+        asked.class_names,
+        f"round {asked.round}",
     )
+    rows = [asked.class_names.index(name) for name in names]
+    ended = _run(board, asked, bundle, whole.with_rows(manifest, rows, names))
+    kept = [(asked.class_names.index(name), names.index(name)) for name in seen]
+    lasting = with_rows_back(manifest, tensors, ended.tensors, kept)
+    return Trained(lasting, len(dataset.train), ended.metrics())
 
 
 def round_pictures(board: Board, asked: Asked) -> Dataset:
     """Return the board's pictures of the round's classes; raises BadPictures, PicturesAway."""
     classes = asked.class_names
     return open_dataset(board.data, board.val_split, SEED, classes).only(classes)
+
+
+def own_classes(dataset: Dataset) -> tuple[str, ...]:
+    """Return the classes that the board has pictures of to train on, in the data set's order."""
+    seen = {picture.label for picture in dataset.train}
+    return tuple(name for label, name in enumerate(dataset.class_names) if label in seen)
 
 
 def with_slots(manifest: Manifest, tensors: Tensors, classes: int) -> Tensors:
@@ -97,33 +105,24 @@ def with_slots(manifest: Manifest, tensors: Tensors, classes: int) -> Tensors:
     return {**tensors, **slots}
 
 
-def in_order(manifest: Manifest, tensors: Tensors, rows: Sequence[int]) -> Tensors:
-    """Return what lasts of a state, with these `rows` of its classes."""
-    return {
-        entry.name: (
-            np.take(tensors[entry.name], rows, entry.shape.index("K"))
-            if "K" in entry.shape
-            else tensors[entry.name]
-        )
-        for entry in manifest.state
-        if entry.role != "slot"
-    }
-
-
-def with_rows_of(
-    manifest: Manifest, tensors: Tensors, began: Tensors, rows: Sequence[int]
+def with_rows_back(
+    manifest: Manifest, began: Tensors, ended: Tensors, rows: Sequence[tuple[int, int]]
 ) -> Tensors:
-    """Return `tensors` with these `rows` of classes as they are in `began`."""
-    mixed = dict(tensors)
+    """Return what lasts of `ended`; of classes, each first of `rows` is the second one of `ended`,
+    and the others are those of `began`.
+    """
+    tensors: Tensors = {}
     for entry in manifest.state:
-        if entry.role != "slot" and "K" in entry.shape:
+        if entry.role == "slot":
+            continue
+        tensor = ended[entry.name]
+        if "K" in entry.shape:
             axis = entry.shape.index("K")
-            tensor = tensors[entry.name].copy()
-            np.moveaxis(tensor, axis, 0)[list(rows)] = np.moveaxis(began[entry.name], axis, 0)[
-                list(rows)
-            ]
-            mixed[entry.name] = tensor
-    return mixed
+            tensor = began[entry.name].copy()
+            trained = np.moveaxis(ended[entry.name], axis, 0)
+            np.moveaxis(tensor, axis, 0)[[row for row, _ in rows]] = trained[[r for _, r in rows]]
+        tensors[entry.name] = tensor
+    return tensors
 
 
 @dataclass
@@ -202,9 +201,13 @@ def _clear(board: Board) -> None:
         raise cannot_write("the run of this round", board.run, error) from error
 
 
-def _check(board: Board, asked: Asked, bundle: Bundle, dataset: Dataset) -> None:
-    if not dataset.train:
+def _check(
+    board: Board, asked: Asked, bundle: Bundle, dataset: Dataset, seen: Sequence[str]
+) -> None:
+    if not seen:
         raise SitsOut("it has no picture of the fleet's classes")
+    if asked.softmax == OWN and len(seen) < 2:
+        raise SitsOut(f"it has pictures of '{seen[0]}' alone, and there is nothing to tell apart")
     if not dataset.val:
         raise SitsOut("it has one picture a class, and none is left to validate on")
     why = sits_out(board, planned_bytes(asked, bundle, dataset))

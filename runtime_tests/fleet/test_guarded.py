@@ -117,6 +117,7 @@ def plan(tmp_path: Path) -> Plan:
         lr=0.1,
         encoding="float32",
         personal="nothing",
+        softmax="all",
         proximal=0.1,
         server_lr=0.01,
         broken=1,

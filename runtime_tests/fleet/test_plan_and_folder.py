@@ -36,6 +36,7 @@ def plan(bundle: Path, **changed: Any) -> Plan:
         "lr": 0.1,
         "encoding": "float32",
         "personal": "nothing",
+        "softmax": "all",
         "proximal": 0.25,
         "server_lr": 0.01,
         "broken": 1,

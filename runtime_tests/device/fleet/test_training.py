@@ -13,10 +13,10 @@ from mobiletl.device.bundle.bundle import open_bundle
 from mobiletl.device.bundle.state_file import load_state
 from mobiletl.device.errors import SitsOut
 from mobiletl.device.fleet import evaluating, training
-from mobiletl.device.fleet.asked import NOTHING, Asked
+from mobiletl.device.fleet.asked import ALL, NOTHING, OWN, Asked
 from mobiletl.device.fleet.board import Board
 from mobiletl.device.fleet.evaluating import evaluate_round
-from mobiletl.device.fleet.training import in_order, train_round, with_rows_of
+from mobiletl.device.fleet.training import train_round, with_rows_back
 from mobiletl.device.run.options import Options
 from mobiletl.device.run.start import Start
 from mobiletl.device.run.training import train
@@ -40,7 +40,7 @@ def board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Board:
 
 def asked(board: Board, **changed: Any) -> Asked:
     fit = open_bundle(board.bundle).manifest.fit
-    one = Asked(1, fit, CLASSES, 3, 0.0, 4, 0.2, "float32", NOTHING, 0.0)
+    one = Asked(1, fit, CLASSES, 3, 0.0, 4, 0.2, "float32", NOTHING, ALL, 0.0)
     return replace(one, **changed)
 
 
@@ -49,9 +49,10 @@ def first(board: Board, seed: int = 0) -> dict[str, Any]:
     return {name: tensor for name, tensor in state.items() if not name.startswith(SLOT)}
 
 
-def test_classes_that_a_board_has_not_seen_stay_as_they_were(board: Board) -> None:
+@pytest.mark.parametrize("softmax", [ALL, OWN])
+def test_classes_that_a_board_has_not_seen_stay_as_they_were(board: Board, softmax: str) -> None:
     began = first(board)
-    done = train_round(board, asked(board), began)
+    done = train_round(board, asked(board, softmax=softmax), began)
     assert done.pictures == 8 + 10
     assert set(done.tensors) == {WEIGHT, BIAS, MEAN}
     for row, name in enumerate(CLASSES):
@@ -80,6 +81,26 @@ def test_it_is_an_ordinary_run_but_for_these_rows(board: Board, tmp_path: Path) 
     # What was put back had moved.
     dog = info.class_names.index("dog")
     assert (last[WEIGHT][dog] != began[WEIGHT][CLASSES.index("dog")]).any()
+
+
+def test_a_softmax_over_its_own_classes_is_a_run_of_these(board: Board, tmp_path: Path) -> None:
+    began = first(board)
+    done = train_round(board, asked(board, softmax=OWN), began)
+    bundle = open_bundle(board.bundle)
+    rows = [CLASSES.index(name) for name in sorted(HERE)]
+    slots = {n: t for n, t in bundle.initial_state(2, 0).items() if n.startswith(SLOT)}
+    start = Start(
+        {WEIGHT: began[WEIGHT][rows], BIAS: began[BIAS][rows], MEAN: began[MEAN], **slots},
+        tuple(sorted(HERE)),
+        "rows",
+    )
+    given = {"epochs": 3, "batch": 4, "lr": 0.2, "augment": False}
+    options = Options(board.bundle, board.data, tmp_path / "run", False, given, threads=1)
+    last, _ = load_state(train(options, start=start).folder.last, bundle.manifest)
+    np.testing.assert_array_equal(done.tensors[WEIGHT][rows], last[WEIGHT])
+    alone = replace(board, data=write_pictures(tmp_path / "ants", {"ant": 5}))
+    with pytest.raises(SitsOut, match="of 'ant' alone"):
+        train_round(alone, asked(board, softmax=OWN), began)
 
 
 def test_folders_of_other_classes_are_left_out(board: Board) -> None:
@@ -168,10 +189,8 @@ def test_rows_go_back_whatever_axis_has_the_classes() -> None:
     began = {"turned": np.zeros((2, 4), np.float32)}
     ended = {"turned": np.arange(8, dtype=np.float32).reshape(2, 4)}
     manifest: Any = OneEntry()
-    found = with_rows_of(manifest, ended, began, [3, 1])
-    np.testing.assert_array_equal(found["turned"], [[0, 0, 2, 0], [4, 0, 6, 0]])
-    turned = in_order(manifest, ended, [2, 0, 1, 3])
-    np.testing.assert_array_equal(turned["turned"], [[2, 0, 1, 3], [6, 4, 5, 7]])
+    found = with_rows_back(manifest, began, ended, [(3, 1), (1, 2)])
+    np.testing.assert_array_equal(found["turned"], [[0, 2, 0, 1], [0, 6, 0, 5]])
 
 
 def test_evaluation_asks_for_all_classes(board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
