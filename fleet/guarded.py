@@ -14,6 +14,7 @@ from typing import Any, Callable
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.common.constant import SUPERLINK_NODE_ID
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 
@@ -36,6 +37,9 @@ from mobiletl.device.printable import printable
 from mobiletl.fleet.checking import Refused, Update, decoded, figures_of, judged
 from mobiletl.fleet.plan import Plan
 
+# A round counts if so many of the boards that were asked, and have not sat out, have answered.
+LEAST_SHARE = 0.5
+
 logger = logging.getLogger(__name__)
 
 
@@ -52,6 +56,8 @@ class RoundRecord:
     """What the boards that sit out have said."""
     lost: list[str] = field(default_factory=list)
     """What Flower says of boards that have not answered."""
+    dropped: str = ""
+    """Why the round changes nothing, if it does not."""
     figures: dict[str, float] = field(default_factory=dict)
     scores: dict[str, float] = field(default_factory=dict)
 
@@ -71,6 +77,7 @@ class RoundRecord:
             ],
             "sat_out": self.out,
             "lost": self.lost,
+            "dropped": self.dropped,
             "figures": self.figures,
             "scores": self.scores,
         }
@@ -152,8 +159,11 @@ class Guarded(Strategy):  # type: ignore[misc]
                 one.node,
                 one.why,
             )
-        if not taken:
-            logger.warning("round %d: no board has sent what fits", self.record.number)
+        expected = self.record.asked - len(self.record.out)
+        if not taken or len(taken) < LEAST_SHARE * expected:
+            # What one board of many has learned is not what all have: the round is lost, not they.
+            self.record.dropped = f"{len(taken)} of {expected} boards have sent what fits"
+            logger.warning("round %d: %s; dropped", self.record.number, self.record.dropped)
             return None, None
         arrays, metrics = self._inner.aggregate_train(self.record.number, self._messages(taken))
         if arrays is None:
@@ -164,6 +174,7 @@ class Guarded(Strategy):  # type: ignore[misc]
             **_weighted(taken, self._averaged),
         }
         if not all(np.isfinite(tensor).all() for tensor in merged.values()):
+            self.record.dropped = "the result is not finite"
             logger.warning("round %d: the result is not finite; dropped", self.record.number)
             return None, None
         self.record.figures = {name: float(value) for name, value in dict(metrics or {}).items()}
@@ -209,8 +220,10 @@ class Guarded(Strategy):  # type: ignore[misc]
             self.record.out.append(said)
             logger.info("round %d: %s", self.record.number, said)
         else:
-            self.record.lost.append(f"node {node}: {said}")
-            logger.warning("round %d: node %d: %s", self.record.number, node, said)
+            # For a node that is gone the SuperLink answers itself, without the node's number.
+            who = "a board" if node == SUPERLINK_NODE_ID else f"node {node}"
+            self.record.lost.append(f"{who}: {said}")
+            logger.warning("round %d: %s: %s", self.record.number, who, said)
 
     def _update(self, reply: Message, name: str) -> Update:
         arrays, metrics = reply.content.array_records, reply.content.metric_records

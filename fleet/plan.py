@@ -22,13 +22,15 @@ from mobiletl.device.bundle.schema import (
 from mobiletl.device.bundle.strict_json import BadJson, parse_json
 from mobiletl.device.bundle.whole_file import write_whole
 from mobiletl.device.errors import BadState
-from mobiletl.device.fleet.asked import PERSONAL, Asked
+from mobiletl.device.fleet.asked import PERSONAL, SOFTMAX, Asked
 from mobiletl.device.fleet.coding import ENCODINGS
 from mobiletl.device.printable import one_line, printable
 from mobiletl.device.refusals import cannot_write
 from mobiletl.fleet.strategies import NAMES
 
 FILE = "fleet.json"
+# Of the rate, how much is gone by the last round: with a constant one boards never settle.
+LESS = 0.9
 
 _PLAN = fields(
     {
@@ -45,6 +47,7 @@ _PLAN = fields(
         "lr": number(above=0.0),
         "encoding": one_of(*ENCODINGS),
         "personal": one_of(*PERSONAL),
+        "softmax": one_of(*SOFTMAX),
         "proximal": number(minimum=0.0, maximum=1e6),
         "server_lr": number(above=0.0),
         "broken": integer(maximum=1_000_000),
@@ -73,6 +76,7 @@ class Plan:
     lr: float
     encoding: str
     personal: str
+    softmax: str
     proximal: float
     server_lr: float
     broken: int
@@ -81,7 +85,7 @@ class Plan:
     """Whether boards score each round's result on what they hold out."""
 
     def asked(self, manifest: Manifest, number: int) -> Asked:
-        """Return what round `number` asks of a board."""
+        """Return what round `number` asks of a board; the rate falls from the first to the last."""
         return Asked(
             round=number,
             fit=manifest.fit,
@@ -89,9 +93,10 @@ class Plan:
             epochs=self.epochs,
             seconds=self.seconds,
             batch=self.batch,
-            lr=self.lr,
+            lr=self.lr * (1.0 - LESS * min((number - 1) / max(self.rounds - 1, 1), 1.0)),
             encoding=self.encoding,
             personal=self.personal,
+            softmax=self.softmax,
             proximal=self.proximal if self.strategy == "fedprox" else 0.0,
         )
 

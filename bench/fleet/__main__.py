@@ -6,6 +6,7 @@ import argparse
 import csv
 import logging
 import os
+import random
 import shutil
 import tempfile
 import time
@@ -17,7 +18,16 @@ from flwr.app import ArrayRecord, Context, MetricRecord
 from flwr.serverapp import Grid, ServerApp
 from flwr.simulation import run_simulation
 
-from bench.fleet.boards import SCENE, Scene, accuracy_of, own_accuracy, scene_text
+from bench.fleet.boards import (
+    ALL,
+    OWN,
+    RESTORED,
+    SCENE,
+    Scene,
+    accuracy_of,
+    own_accuracy,
+    scene_text,
+)
 from mobiletl.device.bundle.bundle import open_bundle
 from mobiletl.device.fleet.asked import HEAD, NORMS, NOTHING, personal_names
 from mobiletl.device.fleet.client_app import record_of
@@ -37,7 +47,7 @@ class Run:
     strategy: str = "fedavg"
     encoding: str = FLOAT32
     personal: str = NOTHING
-    masked: bool = True
+    softmax: str = RESTORED
 
 
 RUNS = (
@@ -48,7 +58,8 @@ RUNS = (
     Run("FedAvg, personal head", personal=HEAD),
     Run("FedAvg, float16", encoding=FLOAT16),
     Run("FedAvg, int8", encoding=INT8),
-    Run("FedAvg, softmax over all classes", masked=False),
+    Run("FedAvg, all rows are averaged", softmax=ALL),
+    Run("FedAvg, softmax over own classes", softmax=OWN),
 )
 
 
@@ -56,9 +67,8 @@ def main() -> None:
     """Simulate the runs and append their rounds to a CSV."""
     flags = _parser().parse_args()
     chosen = [run for run in RUNS if not flags.runs or run.name in flags.runs.split(";")]
-    for run in chosen:
-        with tempfile.TemporaryDirectory() as home:
-            simulate(run, flags, Path(home))
+    with tempfile.TemporaryDirectory() as home:
+        simulate(chosen, flags, Path(home))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -83,8 +93,11 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def simulate(run: Run, flags: argparse.Namespace, home: Path) -> None:
-    """Simulate one run with Flower's engine; its boards keep their files in `home`."""
+def simulate(runs: list[Run], flags: argparse.Namespace, home: Path) -> None:
+    """Simulate runs, one after the other, in one start of Flower's engine.
+
+    Boards keep their files in `home`, which is emptied between two runs.
+    """
     bundle = open_bundle(Path(flags.bundle))
     text = scene_text(
         Path(flags.bundle).resolve(),
@@ -95,19 +108,22 @@ def simulate(run: Run, flags: argparse.Namespace, home: Path) -> None:
         flags.seed,
         flags.drops,
         home,
-        "masked" if run.masked else "all",
     )
     here = Scene(text)
     os.environ[SCENE] = text
-    plan = _plan(run, flags, here.maps.class_names)
-    state = bundle.initial_state(len(plan.class_names), flags.seed)
+    names = here.maps.class_names
+    state = bundle.initial_state(len(names), flags.seed)
     lasting = {e.name for e in bundle.manifest.state if e.role != "slot"}
     first = {name: tensor for name, tensor in state.items() if name in lasting}
     app = ServerApp()
 
     @app.main()  # type: ignore[untyped-decorator]
     def serve(grid: Grid, context: Context) -> None:
-        _serve(run, flags, here, plan, first, grid)
+        for run in runs:
+            shutil.rmtree(home)
+            home.mkdir()
+            (home / "softmax").write_text(run.softmax, encoding="ascii")
+            _serve(run, flags, here, _plan(run, flags, names), first, grid)
 
     from bench.fleet.boards import app as boards
 
@@ -121,7 +137,6 @@ def simulate(run: Run, flags: argparse.Namespace, home: Path) -> None:
             "client_resources": {"num_cpus": 1, "num_gpus": 0.0},
         },
     )
-    shutil.rmtree(home, ignore_errors=True)
 
 
 def _serve(
@@ -135,6 +150,8 @@ def _serve(
     began, classes = time.monotonic(), len(plan.class_names)
 
     def score(number: int, arrays: ArrayRecord) -> MetricRecord | None:
+        # Flower draws the boards of the next round with this: the same ones in every run.
+        random.seed(1000 * flags.seed + number)
         for one in strategy.record.taken:
             sums["up"] += one.metrics["bytes-up"]
             sums["down"] += one.metrics["bytes-down"]
@@ -193,6 +210,7 @@ def _plan(run: Run, flags: argparse.Namespace, names: tuple[str, ...]) -> Plan:
         lr=flags.lr,
         encoding=run.encoding,
         personal=run.personal,
+        softmax="all",
         proximal=flags.proximal,
         server_lr=flags.server_lr,
         broken=0,

@@ -37,6 +37,9 @@ from mobiletl.device.sessions.session import Session
 
 # Told by the process that starts the simulation to those in which boards live.
 SCENE = "MOBILETL_BENCH_FLEET"
+# Over which classes a board has its softmax: all, and rows without pictures come back as they were;
+# all; its own.
+RESTORED, ALL, OWN = "restored", "all", "own"
 
 app = ClientApp()
 
@@ -46,12 +49,17 @@ class Scene:
 
     def __init__(self, text: str) -> None:
         """`text` is made by `scene_text`."""
-        bundle, data, cache, boards, alpha, seed, drops, home, masked = text.split("\n")
+        bundle, data, cache, boards, alpha, seed, drops, home = text.split("\n")
         self.bundle: Bundle = open_bundle(Path(bundle))
         self.maps: Maps = load_maps(self.bundle, Path(data), Path(cache), 1)
         self.rows = shares(self.maps.train_labels, int(boards), float(alpha), int(seed))
-        self.drops, self.home, self.masked = float(drops), Path(home), masked == "masked"
+        self.drops, self.home = float(drops), Path(home)
         self._sessions: dict[int, Session] = {}
+
+    @property
+    def softmax(self) -> str:
+        """Over which classes boards have it in the run under way; its own process writes that."""
+        return (self.home / "softmax").read_text(encoding="ascii")
 
     def session(self, classes: int, state: Any) -> Session:
         """Return the session of so many classes, with a copy of `state`."""
@@ -83,9 +91,10 @@ def train(message: Message, context: Context) -> Message:
         return Message(Error(FAILED, f"board {number} drops out"), reply_to=message)
     rows = here.rows[number]
     labels = here.maps.train_labels[rows]
-    mine = sorted(set(labels.tolist())) if here.masked else list(range(len(asked.class_names)))
-    if len(set(labels.tolist())) < 2:
+    seen = sorted(set(labels.tolist()))
+    if here.softmax == OWN and len(seen) < 2:
         return Message(Error(SITS_OUT, f"board {number} has one class"), reply_to=message)
+    mine = seen if here.softmax == OWN else list(range(len(asked.class_names)))
     shapes = round_shapes(manifest, len(asked.class_names))
     arrays = read_down(contents_of(message.content.array_records[ARRAYS]), shapes)
     shared = {name: array.astype(np.float32) for name, array in arrays.items()}
@@ -139,7 +148,9 @@ def _trained(here: Scene, asked: Asked, begin: Any, rows: Any, mine: list[int]) 
                 anchor.pull(session, rate)
             step += 1
     ended = {name: tensor.copy() for name, tensor in session.state().items()}
-    return with_rows_back(manifest, begin, ended, mine)
+    seen = set(maps.train_labels[rows].tolist())
+    kept = [(row, place) for place, row in enumerate(mine) if row in seen or here.softmax == ALL]
+    return with_rows_back(manifest, begin, ended, kept)
 
 
 def accuracy_of(here: Scene, tensors: Any, classes: int) -> float:

@@ -23,6 +23,9 @@ from mobiletl.device.fleet.wire import Shape
 PROTOCOL = 1
 NOTHING, NORMS, HEAD = "nothing", "norms", "head"
 PERSONAL = (NOTHING, NORMS, HEAD)
+# Over which classes a board has its softmax (training.py).
+ALL, OWN = "all", "own"
+SOFTMAX = (ALL, OWN)
 # Flower's own key, which its strategies write themselves.
 ROUND_KEY, PROXIMAL_KEY = "server-round", "proximal-mu"
 
@@ -38,6 +41,7 @@ _ASKED = fields(
         "lr": number(above=0.0),
         "encoding": one_of(*ENCODINGS),
         "personal": one_of(*PERSONAL),
+        "softmax": one_of(*SOFTMAX),
         PROXIMAL_KEY: number(minimum=0.0, maximum=1e6),
     }
 )
@@ -60,6 +64,7 @@ class Asked:
     lr: float
     encoding: str
     personal: str
+    softmax: str
     proximal: float
 
     def document(self) -> dict[str, Any]:
@@ -75,6 +80,7 @@ class Asked:
             "lr": float(self.lr),
             "encoding": self.encoding,
             "personal": self.personal,
+            "softmax": self.softmax,
             PROXIMAL_KEY: float(self.proximal),
         }
 
@@ -110,6 +116,7 @@ def asked_of(values: Mapping[str, Any], manifest: Manifest) -> Asked:
         lr=document["lr"],
         encoding=document["encoding"],
         personal=document["personal"],
+        softmax=document["softmax"],
         proximal=document[PROXIMAL_KEY],
     )
 

@@ -57,10 +57,18 @@ class _Node:
             say(f"the connection to the server has ended ({code}); trying again", sys.stderr)
             time.sleep(PAUSE_SECONDS)
 
-    def give_up_message(self) -> None:
-        """End it: it would wait forever for the answer of a process that is gone."""
-        if self._process is not None:
-            self._process.kill()
+    @property
+    def process(self) -> subprocess.Popen[bytes] | None:
+        """The one that runs now, or ran last."""
+        return self._process
+
+    def give_up(self, asked: subprocess.Popen[bytes] | None) -> None:
+        """End the SuperNode that has `asked`: it would wait forever for an answer that is lost.
+
+        One that was started since has never asked, as after a new start of the server.
+        """
+        if asked is not None and asked is self._process:
+            asked.kill()
 
 
 class _Plugin(ClientAppExecPlugin):  # type: ignore[misc]
@@ -74,13 +82,14 @@ class _Plugin(ClientAppExecPlugin):  # type: ignore[misc]
         command = [sys.executable, "-m", "mobiletl.device.fleet.executor", "--insecure"]
         command += [self.appio_api_address_arg, self.appio_api_address, "--token", token]
         command += ["--parent-pid", str(os.getpid()), "--flwr-dir", self.flwr_dir]
-        threading.Thread(target=self._answer, args=(command,), daemon=True).start()
+        arguments = (command, self.node.process)
+        threading.Thread(target=self._answer, args=arguments, daemon=True).start()
 
-    def _answer(self, command: list[str]) -> None:
+    def _answer(self, command: list[str], asked: subprocess.Popen[bytes] | None) -> None:
         code = subprocess.run(command, check=False).returncode
         if code:
-            say(f"the answer to a round was cut off ({code}): memory may be short", sys.stderr)
-            self.node.give_up_message()
+            say(f"the answer to a round was cut off ({code}), and is given up", sys.stderr)
+            self.node.give_up(asked)
 
 
 def join(board: Board, way: Way) -> None:

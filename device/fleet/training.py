@@ -4,9 +4,11 @@ A round returns the last state and not the best. What a server averages are step
 taken from one place; a board that kept its best epoch would choose it on a handful of pictures, and
 mostly return nothing new.
 
-A board may have pictures of some of the fleet's classes only. Its run is then one of these classes:
-their rows of the classifier train, and the softmax is over them alone. The rows of the others come
-back as they were, so that a board forgets nothing of what it has never seen.
+A board may have pictures of some of the fleet's classes only. Rows of the classifier of which it
+has no picture come back as they were: a board forgets nothing of what it has never seen. Its
+softmax is over its own classes, or over all of the fleet's, which also tells its pictures from
+what others have, but pushes the features away from rows that nothing holds. docs/fleet.md
+compares the two.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from mobiletl.device.bundle.bundle import Bundle, open_bundle
 from mobiletl.device.bundle.manifest import Manifest
 from mobiletl.device.bundle.state_file import LAST, load_state
 from mobiletl.device.errors import SitsOut
-from mobiletl.device.fleet.asked import Asked
+from mobiletl.device.fleet.asked import OWN, Asked
 from mobiletl.device.fleet.board import Board
 from mobiletl.device.fleet.sitting_out import sits_out
 from mobiletl.device.memory.plan import plan
@@ -42,6 +44,9 @@ from mobiletl.device.run.training import train
 # that validates never trains.
 SEED = 0
 FLOAT_BYTES = 4
+# What Flower and gRPC take in the process that answers a round, beside a run's own libraries
+# (Flower 1.22, gRPC 1.80, Python 3.9: resident memory before and after the import, docs/fleet.md).
+FLOWER_BYTES = 64_000_000
 
 
 @dataclass(frozen=True)
@@ -63,18 +68,19 @@ def train_round(board: Board, asked: Asked, tensors: Tensors) -> Trained:
     bundle = open_bundle(board.bundle)
     manifest = bundle.manifest
     dataset = round_pictures(board, asked)
-    mine = own_classes(dataset, asked.class_names)
-    _check(board, asked, bundle, mine, dataset)
-    begin = with_slots(manifest, tensors, len(asked.class_names))
-    rows = [asked.class_names.index(name) for name in mine]
-    whole = Start(begin, asked.class_names, f"round {asked.round}")
-    ended = _run(board, asked, bundle, whole.with_rows(manifest, rows, mine))
-    pictures = sum(train for name, (train, _) in dataset.counts().items() if name in mine)
-    return Trained(
-        with_rows_back(manifest, tensors, ended.tensors, rows),
-        pictures,
-        ended.metrics(),
+    seen = own_classes(dataset)
+    _check(board, asked, bundle, dataset, seen)
+    names = seen if asked.softmax == OWN else dataset.class_names
+    whole = Start(
+        with_slots(manifest, tensors, len(asked.class_names)),
+        asked.class_names,
+        f"round {asked.round}",
     )
+    rows = [asked.class_names.index(name) for name in names]
+    ended = _run(board, asked, bundle, whole.with_rows(manifest, rows, names))
+    kept = [(asked.class_names.index(name), names.index(name)) for name in seen]
+    lasting = with_rows_back(manifest, tensors, ended.tensors, kept)
+    return Trained(lasting, len(dataset.train), ended.metrics())
 
 
 def round_pictures(board: Board, asked: Asked) -> Dataset:
@@ -83,10 +89,10 @@ def round_pictures(board: Board, asked: Asked) -> Dataset:
     return open_dataset(board.data, board.val_split, SEED, classes).only(classes)
 
 
-def own_classes(dataset: Dataset, class_names: Sequence[str]) -> tuple[str, ...]:
-    """Return the classes that the board can train, in the order in which a run has them."""
-    counts = dataset.counts()
-    return tuple(sorted(name for name in class_names if counts[name][0]))
+def own_classes(dataset: Dataset) -> tuple[str, ...]:
+    """Return the classes that the board has pictures of to train on, in the data set's order."""
+    seen = {picture.label for picture in dataset.train}
+    return tuple(name for label, name in enumerate(dataset.class_names) if label in seen)
 
 
 def with_slots(manifest: Manifest, tensors: Tensors, classes: int) -> Tensors:
@@ -100,10 +106,10 @@ def with_slots(manifest: Manifest, tensors: Tensors, classes: int) -> Tensors:
 
 
 def with_rows_back(
-    manifest: Manifest, began: Tensors, ended: Tensors, rows: Sequence[int]
+    manifest: Manifest, began: Tensors, ended: Tensors, rows: Sequence[tuple[int, int]]
 ) -> Tensors:
-    """Return what lasts of `ended`, whose classes are `rows` of those of `began`, for all classes:
-    the rows of the others are those of `began`.
+    """Return what lasts of `ended`; of classes, each first of `rows` is the second one of `ended`,
+    and the others are those of `began`.
     """
     tensors: Tensors = {}
     for entry in manifest.state:
@@ -111,10 +117,10 @@ def with_rows_back(
             continue
         tensor = ended[entry.name]
         if "K" in entry.shape:
-            tensor = began[entry.name].copy()
-            # Where the classes are the first axis of both, for whatever axis they are on.
             axis = entry.shape.index("K")
-            np.moveaxis(tensor, axis, 0)[list(rows)] = np.moveaxis(ended[entry.name], axis, 0)
+            tensor = began[entry.name].copy()
+            trained = np.moveaxis(ended[entry.name], axis, 0)
+            np.moveaxis(tensor, axis, 0)[[row for row, _ in rows]] = trained[[r for _, r in rows]]
         tensors[entry.name] = tensor
     return tensors
 
@@ -196,11 +202,12 @@ def _clear(board: Board) -> None:
 
 
 def _check(
-    board: Board, asked: Asked, bundle: Bundle, mine: Sequence[str], dataset: Dataset
+    board: Board, asked: Asked, bundle: Bundle, dataset: Dataset, seen: Sequence[str]
 ) -> None:
-    if len(mine) < 2:
-        having = f"of '{mine[0]}' alone" if mine else "of none of the fleet's classes"
-        raise SitsOut(f"it has pictures {having}, and there is nothing to tell apart")
+    if not seen:
+        raise SitsOut("it has no picture of the fleet's classes")
+    if asked.softmax == OWN and len(seen) < 2:
+        raise SitsOut(f"it has pictures of '{seen[0]}' alone, and there is nothing to tell apart")
     if not dataset.val:
         raise SitsOut("it has one picture a class, and none is left to validate on")
     why = sits_out(board, planned_bytes(asked, bundle, dataset))
@@ -209,7 +216,7 @@ def _check(
 
 
 def planned_bytes(asked: Asked, bundle: Bundle, dataset: Dataset) -> int:
-    """Return what a round is planned with: a run, and the state that FedProx pulls back to."""
+    """Return what a round is planned with: a run, Flower, and the parameters on their way."""
     manifest, classes = bundle.manifest, len(asked.class_names)
     micro_batch = int(DEFAULTS["micro_batch"])
     planned = plan(manifest, asked.batch, classes, micro_batch, decoding=dataset.decoding_bytes)
@@ -218,4 +225,4 @@ def planned_bytes(asked: Asked, bundle: Bundle, dataset: Dataset) -> int:
     )
     # The round's parameters, those that are sent, and what is left to send, beside the run's own.
     copies = 4 if asked.proximal else 3
-    return planned.total_bytes + copies * FLOAT_BYTES * numbers
+    return planned.total_bytes + FLOWER_BYTES + copies * FLOAT_BYTES * numbers

@@ -34,7 +34,10 @@ def _dispatch(arguments: Sequence[str]) -> int:
     name, rest = arguments[0], arguments[1:]
     if name not in COMMANDS:
         known = ", ".join(COMMANDS)
-        raise UsageError(f"there is no command {name!r} of a fleet; the commands are {known}")
+        raise UsageError(
+            f"there is no command {name!r} of a fleet, only {known}; "
+            "`mobiletl fleet --help` lists what there is"
+        )
     run: Callable[[Sequence[str]], int] = importlib.import_module(COMMANDS[name][1]).main
     return run(rest)
 

@@ -12,7 +12,7 @@ from mobiletl.device.bundle.lock import locked
 from mobiletl.device.commands.parser import Parser
 from mobiletl.device.commands.table import guarded
 from mobiletl.device.errors import BadState, UsageError
-from mobiletl.device.fleet.asked import NOTHING, PERSONAL
+from mobiletl.device.fleet.asked import ALL, NOTHING, PERSONAL, SOFTMAX
 from mobiletl.device.fleet.coding import ENCODINGS, FLOAT32
 from mobiletl.device.printable import printable, say
 from mobiletl.device.refusals import cannot_write
@@ -43,6 +43,7 @@ DEFAULTS: dict[str, Any] = {
     "batch": 8,
     "encoding": FLOAT32,
     "personal": NOTHING,
+    "softmax": ALL,
     "proximal": 0.01,
     "server_lr": 0.001,
     "broken": 1,
@@ -82,6 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--lr", type=float, help="learning rate on boards (default: the bundle's)")
     add("--encoding", choices=ENCODINGS, help="how parameters are sent (default: float32)")
     add("--personal", choices=PERSONAL, help="what stays on each board (default: nothing)")
+    add("--softmax", choices=SOFTMAX, help="over all classes, or those of a board (default: all)")
     add("--proximal", type=float, help="mu of fedprox (default: 0.01)")
     add("--server-lr", type=float, help="rate of fedadam on the server (default: 0.001)")
     add("--broken", type=int, help="boards that krum leaves out (default: 1)")

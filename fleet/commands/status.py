@@ -74,6 +74,8 @@ def line_of(one: Mapping[str, Any]) -> str:
         words.append(f"accuracy before {figures['accuracy-before']:.1%}")
     words.append(f"{up / 1e6:.2f} MB up, {down / 1e6:.2f} MB down")
     lines = [", ".join(words)]
+    if one.get("dropped"):
+        lines.append(f"  it changes nothing: {one['dropped']}")
     for refused in one.get("refused") or []:
         who = f"{refused.get('board')} (node {refused.get('node')})"
         lines.append(f"  {who} is refused: {refused.get('why')}")

@@ -26,7 +26,7 @@ def manifest(tmp_path: Path) -> Manifest:
 
 
 def asked(manifest: Manifest, encoding: str, personal: str = NOTHING) -> Asked:
-    return Asked(1, manifest.fit, CLASSES, 1, 0.0, 8, 0.1, encoding, personal, 0.0)
+    return Asked(1, manifest.fit, CLASSES, 1, 0.0, 8, 0.1, encoding, personal, "all", 0.0)
 
 
 def tensors(value: float) -> dict[str, Any]:

@@ -117,6 +117,7 @@ def plan(tmp_path: Path) -> Plan:
         lr=0.1,
         encoding="float32",
         personal="nothing",
+        softmax="all",
         proximal=0.1,
         server_lr=0.01,
         broken=1,
@@ -204,6 +205,20 @@ def test_a_round_of_broken_boards_changes_nothing(plan: Plan) -> None:
     result = guarded.start(grid, record_of(tensors(1.0)), num_rounds=1)
     assert len(result.arrays) == 0
     assert len(guarded.record.refused) == BOARDS
+
+
+def test_a_round_that_most_boards_have_not_answered_changes_nothing(plan: Plan) -> None:
+    grid = Boards(plan, steps())
+    grid.spoil = {node: Error(5, "node unavailable") for node in (1, 2, 3)}
+    guarded = strategy(plan)
+    result = guarded.start(grid, record_of(tensors(1.0)), num_rounds=1)
+    assert len(result.arrays) == 0
+    assert guarded.record.dropped == "2 of 5 boards have sent what fits"
+    # Boards that sit out are no reason to wait for better rounds.
+    grid.spoil = {node: Error(SITS_OUT, "it is hot") for node in (1, 2, 3)}
+    found, guarded = one_round(plan, grid)
+    assert guarded.record.dropped == ""
+    assert found[WEIGHT].min() > 1.0
 
 
 def test_boards_that_sit_out_or_are_lost_are_told_apart(plan: Plan) -> None:

@@ -36,6 +36,7 @@ def plan(bundle: Path, **changed: Any) -> Plan:
         "lr": 0.1,
         "encoding": "float32",
         "personal": "nothing",
+        "softmax": "all",
         "proximal": 0.25,
         "server_lr": 0.01,
         "broken": 1,
@@ -74,6 +75,12 @@ def test_only_fedprox_pulls_boards_back(bundle: Path) -> None:
     manifest = open_bundle(bundle).manifest
     assert plan(bundle).asked(manifest, 2).proximal == 0.25
     assert plan(bundle, strategy="fedavg").asked(manifest, 2).proximal == 0.0
+
+
+def test_the_rate_falls_to_a_tenth_and_stays_there(bundle: Path) -> None:
+    manifest = open_bundle(bundle).manifest
+    rates = [plan(bundle).asked(manifest, number).lr for number in (1, 3, 5, 9)]
+    assert rates == pytest.approx([0.1, 0.055, 0.01, 0.01])
 
 
 def test_a_state_is_one_that_predict_opens(tmp_path: Path, bundle: Path) -> None:

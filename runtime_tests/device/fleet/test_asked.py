@@ -38,6 +38,7 @@ def asked(manifest: Manifest, **changed: Any) -> Asked:
         "lr": 0.1,
         "encoding": "int8",
         "personal": NOTHING,
+        "softmax": "own",
         "proximal": 0.5,
     }
     return Asked(**{**values, **changed})
@@ -57,6 +58,7 @@ def test_what_is_sent_is_what_is_read(manifest: Manifest) -> None:
         ({"lr": "fast"}, "lr"),
         ({"encoding": "gzip"}, "encoding"),
         ({"personal": "all"}, "personal"),
+        ({"softmax": "none"}, "softmax"),
         ({"classes": ["ant"]}, "classes"),
         ({"classes": ["ant", "ant"]}, "twice"),
         ({"fit": "0" * 64}, "another bundle"),

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from mobiletl.device.bundle.bundle import open_bundle
+from mobiletl.device.bundle.state_file import load_state
 from mobiletl.device.errors import SitsOut
 from mobiletl.device.fleet import evaluating, training
-from mobiletl.device.fleet.asked import NOTHING, Asked
+from mobiletl.device.fleet.asked import ALL, NOTHING, OWN, Asked
 from mobiletl.device.fleet.board import Board
 from mobiletl.device.fleet.evaluating import evaluate_round
 from mobiletl.device.fleet.training import train_round, with_rows_back
@@ -39,7 +40,7 @@ def board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Board:
 
 def asked(board: Board, **changed: Any) -> Asked:
     fit = open_bundle(board.bundle).manifest.fit
-    one = Asked(1, fit, CLASSES, 3, 0.0, 4, 0.2, "float32", NOTHING, 0.0)
+    one = Asked(1, fit, CLASSES, 3, 0.0, 4, 0.2, "float32", NOTHING, ALL, 0.0)
     return replace(one, **changed)
 
 
@@ -48,9 +49,10 @@ def first(board: Board, seed: int = 0) -> dict[str, Any]:
     return {name: tensor for name, tensor in state.items() if not name.startswith(SLOT)}
 
 
-def test_classes_that_a_board_has_not_seen_stay_as_they_were(board: Board) -> None:
+@pytest.mark.parametrize("softmax", [ALL, OWN])
+def test_classes_that_a_board_has_not_seen_stay_as_they_were(board: Board, softmax: str) -> None:
     began = first(board)
-    done = train_round(board, asked(board), began)
+    done = train_round(board, asked(board, softmax=softmax), began)
     assert done.pictures == 8 + 10
     assert set(done.tensors) == {WEIGHT, BIAS, MEAN}
     for row, name in enumerate(CLASSES):
@@ -59,13 +61,34 @@ def test_classes_that_a_board_has_not_seen_stay_as_they_were(board: Board) -> No
     assert (done.tensors[MEAN] != began[MEAN]).any()
 
 
-def test_it_is_the_run_of_the_boards_own_classes(board: Board, tmp_path: Path) -> None:
-    """The same numbers as an ordinary run from the rows of its classes."""
+def test_it_is_an_ordinary_run_but_for_these_rows(board: Board, tmp_path: Path) -> None:
+    """The same numbers as a run of all classes from the round's parameters."""
     began = first(board)
     done = train_round(board, asked(board), began)
     bundle = open_bundle(board.bundle)
+    slots = {n: t for n, t in bundle.initial_state(4, 0).items() if n.startswith(SLOT)}
+    start = Start({**began, **slots}, CLASSES, "a round")
+    given = {"epochs": 3, "batch": 4, "lr": 0.2, "augment": False}
+    options = Options(
+        board.bundle, board.data, tmp_path / "run", False, given, threads=1, classes=CLASSES
+    )
+    outcome = train(options, start=start)
+    last, info = load_state(outcome.folder.last, bundle.manifest)
+    for name in HERE:
+        mine, theirs = CLASSES.index(name), info.class_names.index(name)
+        np.testing.assert_array_equal(done.tensors[WEIGHT][mine], last[WEIGHT][theirs])
+    np.testing.assert_array_equal(done.tensors[MEAN], last[MEAN])
+    # What was put back had moved.
+    dog = info.class_names.index("dog")
+    assert (last[WEIGHT][dog] != began[WEIGHT][CLASSES.index("dog")]).any()
+
+
+def test_a_softmax_over_its_own_classes_is_a_run_of_these(board: Board, tmp_path: Path) -> None:
+    began = first(board)
+    done = train_round(board, asked(board, softmax=OWN), began)
+    bundle = open_bundle(board.bundle)
     rows = [CLASSES.index(name) for name in sorted(HERE)]
-    slots = {name: t for name, t in bundle.initial_state(2, 0).items() if name.startswith(SLOT)}
+    slots = {n: t for n, t in bundle.initial_state(2, 0).items() if n.startswith(SLOT)}
     start = Start(
         {WEIGHT: began[WEIGHT][rows], BIAS: began[BIAS][rows], MEAN: began[MEAN], **slots},
         tuple(sorted(HERE)),
@@ -73,10 +96,11 @@ def test_it_is_the_run_of_the_boards_own_classes(board: Board, tmp_path: Path) -
     )
     given = {"epochs": 3, "batch": 4, "lr": 0.2, "augment": False}
     options = Options(board.bundle, board.data, tmp_path / "run", False, given, threads=1)
-    outcome = train(options, start=start)
-    last, _ = training.load_state(outcome.folder.last, bundle.manifest)
+    last, _ = load_state(train(options, start=start).folder.last, bundle.manifest)
     np.testing.assert_array_equal(done.tensors[WEIGHT][rows], last[WEIGHT])
-    np.testing.assert_array_equal(done.tensors[MEAN], last[MEAN])
+    alone = replace(board, data=write_pictures(tmp_path / "ants", {"ant": 5}))
+    with pytest.raises(SitsOut, match="of 'ant' alone"):
+        train_round(alone, asked(board, softmax=OWN), began)
 
 
 def test_folders_of_other_classes_are_left_out(board: Board) -> None:
@@ -107,10 +131,19 @@ def test_fedprox_keeps_a_board_nearer_to_the_round(board: Board) -> None:
     assert moved(2.0) < 0.8 * moved(0.0)
 
 
-def test_one_class_alone_sits_out(tmp_path: Path, board: Board) -> None:
+def test_one_class_alone_takes_part(tmp_path: Path, board: Board) -> None:
+    """It is told from the classes of the others."""
     write_pictures(tmp_path / "ants", {"ant": 5})
-    with pytest.raises(SitsOut, match="of 'ant' alone"):
-        train_round(replace(board, data=tmp_path / "ants"), asked(board), first(board))
+    began = first(board)
+    done = train_round(replace(board, data=tmp_path / "ants"), asked(board), began)
+    changed = (done.tensors[WEIGHT] != began[WEIGHT]).any(axis=1)
+    assert [name for name, moved in zip(CLASSES, changed) if moved] == ["ant"]
+
+
+def test_pictures_of_other_classes_alone_sit_out(tmp_path: Path, board: Board) -> None:
+    write_pictures(tmp_path / "wolves", {"wolf": 5})
+    with pytest.raises(SitsOut, match="no picture of the fleet's classes"):
+        train_round(replace(board, data=tmp_path / "wolves"), asked(board), first(board))
 
 
 def test_a_board_that_must_not_train_says_why(
@@ -125,8 +158,8 @@ def test_a_board_that_must_not_train_says_why(
     monkeypatch.setattr(training, "sits_out", hot)
     with pytest.raises(SitsOut, match="it is hot"):
         train_round(board, asked(board), first(board))
-    # The interpreter and the runtime alone are planned with 45 MB.
-    assert told[0] > 45_000_000
+    # Flower comes on top of the interpreter and the runtime.
+    assert told[0] > training.FLOWER_BYTES + 30_000_000
 
 
 def test_the_rest_of_a_round_that_was_cut_off_is_in_nobodys_way(board: Board) -> None:
@@ -148,16 +181,16 @@ def test_pictures_go_through_the_frozen_layers_once(board: Board) -> None:
 
 def test_rows_go_back_whatever_axis_has_the_classes() -> None:
     class Entry:
-        def __init__(self, name: str, shape: tuple[Any, ...]) -> None:
-            self.name, self.shape, self.role = name, shape, "parameter"
+        name, shape, role = "turned", (2, "K"), "parameter"
 
     class OneEntry:
-        state = (Entry("turned", (2, "K")),)
+        state = (Entry(),)
 
     began = {"turned": np.zeros((2, 4), np.float32)}
-    ended = {"turned": np.array([[1, 2], [3, 4]], np.float32)}
-    found = with_rows_back(OneEntry(), began, ended, [3, 1])  # type: ignore[arg-type]
-    np.testing.assert_array_equal(found["turned"], [[0, 2, 0, 1], [0, 4, 0, 3]])
+    ended = {"turned": np.arange(8, dtype=np.float32).reshape(2, 4)}
+    manifest: Any = OneEntry()
+    found = with_rows_back(manifest, began, ended, [(3, 1), (1, 2)])
+    np.testing.assert_array_equal(found["turned"], [[0, 2, 0, 1], [0, 6, 0, 5]])
 
 
 def test_evaluation_asks_for_all_classes(board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
