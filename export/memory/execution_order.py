@@ -135,7 +135,7 @@ class _Scheduler:
             if value is not None and value.producer() not in found
         ]
         kept = [_elements(v) for node in found for v in node.outputs if _leaves(v, found)]
-        return list(found) if found and max(kept) <= max(read) else []
+        return list(found) if max(kept, default=0) <= max(read, default=0) else []
 
     def _served(self) -> dict[ir.Node, set[str]]:
         """For each node, the parameters, statistics and results that depend on it; `BACKWARD` for
@@ -207,8 +207,9 @@ def _elements(value: ir.Value | None) -> int:
 
 
 def _leaves(value: ir.Value, nodes: Container[ir.Node]) -> bool:
-    """Whether anything but `nodes` reads it."""
-    return any(reader not in nodes for reader in value.consumers())
+    """Whether it is a result, or anything but `nodes` reads it."""
+    readers = list(value.consumers())
+    return not readers or any(reader not in nodes for reader in readers)
 
 
 def _sources(node: ir.Node) -> list[ir.Node]:
