@@ -22,7 +22,7 @@ from cyclonedx.output import make_outputter
 from cyclonedx.schema import OutputFormat, SchemaVersion
 from packageurl import PackageURL
 from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
+from packaging.utils import NormalizedName, canonicalize_name
 
 # Of licences whose metadata has only a classifier, which is no name that SPDX knows.
 CLASSIFIED = "License :: OSI Approved :: "
@@ -104,7 +104,9 @@ def _licenses(metadata: email.message.Message) -> list[License]:
     return [make.make_with_name(name, acknowledgement=declared) for name in names]
 
 
-def _required(metadata: email.message.Message, python: str, everything: bool) -> list[str]:
+def _required(
+    metadata: email.message.Message, python: str, everything: bool
+) -> list[NormalizedName]:
     """Return names that a package asks for on the board; `everything` includes its extras."""
     board = {
         "python_version": python,
@@ -114,7 +116,7 @@ def _required(metadata: email.message.Message, python: str, everything: bool) ->
         "platform_system": "Linux",
     }
     extras = ["", *(metadata.get_all("Provides-Extra") or () if everything else ())]
-    found = {}
+    found: dict[NormalizedName, None] = {}
     for line in metadata.get_all("Requires-Dist") or ():
         asked = Requirement(line)
         if asked.marker is None or any(
