@@ -22,6 +22,8 @@ from typing import Any, Sequence
 from safetensors.numpy import load_file
 
 EPOCHS = 2
+# A power cut a few steps later is to find a save of each.
+EVERY_STEP = ("--save-every", "1", "--save-budget", "none")
 # High enough for the loss to move in ten steps.
 LEARNING_RATE = 0.05
 CUT_AFTER_SAVES = 3
@@ -45,7 +47,7 @@ def main(folder: Path) -> None:
     started = time.monotonic()
     report, peak = sampled([*train, *fresh, "--out", whole])
     train_seconds = time.monotonic() - started
-    cut_power([*train, *fresh, "--save-every", "1", "--out", cut], cut / "last.safetensors")
+    cut_power([*train, *fresh, *EVERY_STEP, "--out", cut], cut / "last.safetensors")
     call(*train, "--resume", cut)
     state = whole / "state.safetensors"
     predicted = predict(folder / "bundle", state, folder / "photos" / "val")

@@ -99,7 +99,7 @@ def test_power_cut_costs_nothing(board: Path, uninterrupted: Path, saved_steps: 
     run = board / f"cut-{saved_steps}"
     saved = run / "last.safetensors"
     with subprocess.Popen(
-        training(board, run.name, "--save-every", "1"),
+        training(board, run.name, "--save-every", "1", "--save-budget", "none"),
         cwd="/",
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
