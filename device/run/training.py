@@ -6,7 +6,6 @@ import contextlib
 import logging
 import time
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Callable, Sequence
 
 import numpy as np
@@ -18,13 +17,7 @@ from mobiletl.device.bundle.state_file import BEST
 from mobiletl.device.bundle.wear import Wear, wear
 from mobiletl.device.errors import Interrupted, MobileTLError, NoSpace
 from mobiletl.device.features.parts import Parts, SourcePlan, open_parts, worth_keeping
-from mobiletl.device.features.replay import (
-    begin_memory,
-    discard_memory,
-    keep_memory,
-    memory_path,
-)
-from mobiletl.device.features.store import store_path
+from mobiletl.device.features.replay import memory_path
 from mobiletl.device.features.views import views
 from mobiletl.device.memory.limit import check_limit
 from mobiletl.device.memory.measured import peak_bytes
@@ -32,6 +25,7 @@ from mobiletl.device.memory.plan import MemoryPlan, plan
 from mobiletl.device.neighbour.courtesy import Courtesy
 from mobiletl.device.pictures.balanced import balanced_rows
 from mobiletl.device.pictures.skipped import SkippedFiles
+from mobiletl.device.run import maps
 from mobiletl.device.run.anchor import Anchor
 from mobiletl.device.run.beginning import Beginning, first_state
 from mobiletl.device.run.checkpoints import Checkpoints, Position, RunFolder, Settings
@@ -104,7 +98,7 @@ def _train(
         voice.hear(Note(text))
     try:
         record.begin(fresh=opened.checkpoint is None)
-        run.begin_memory()
+        maps.take_over(run.opened, bundle.manifest)
         # The session has its own copy; what is still held here would come on top of the plan.
         run = run.without_states()
         session = run.open_session(beginning.tensors)
@@ -117,8 +111,7 @@ def _train(
         flag = StopFlag() if stop is None else stop
         position, answers = run.train(session, position, needs_head, voice, flag)
     run.leave_reports()
-    run.keep_memory()
-    run.remove_cache()
+    maps.leave(options, run.opened, bundle.manifest)
     voice.hear(run.ended(FINISHED, "", 0, position, answers))
     return run.outcome(position)
 
@@ -279,12 +272,13 @@ class _Run:
     def _sources(self, session: Session) -> SourcePlan:
         settings, manifest = self.settings, self.bundle.manifest
         memory = memory_path(self.opened.folder.path, manifest)
+        cache = maps.cache_folder(self.options, self.opened)
         return SourcePlan(
             session=session,
             manifest=manifest,
             views=views(settings.views),
             micro_batch=settings.micro_batch,
-            cache=self._cache() if self.options.use_cache else None,
+            cache=cache if self.options.use_cache else None,
             memory=memory if memory.is_file() else None,
             kept=self.opened.replayed,
             known=self.opened.record.identities,
@@ -397,26 +391,3 @@ class _Run:
             model, method = self.bundle.manifest.model, self.bundle.manifest.method
             title = f"{model.name}, {method.name} {method.blocks}: {folder.path.name}"
             draw_plot(folder.plot, rows, title)
-
-    def begin_memory(self) -> None:
-        """Take over what the former run kept of its pictures, and nothing else."""
-        folder, manifest, former = self.opened.folder.path, self.bundle.manifest, self.opened.former
-        if self.opened.checkpoint is None:
-            discard_memory(folder, manifest)
-        if former is not None:
-            begin_memory(former.run, folder, manifest, former.renamed)
-
-    def keep_memory(self) -> None:
-        """Keep maps of this run's pictures for the next one."""
-        folder, manifest = self.opened.folder.path, self.bundle.manifest
-        cache = store_path(self._cache(), manifest)
-        keep_memory(folder, manifest, cache, self.opened.dataset, self.options.replay_bytes)
-
-    def remove_cache(self) -> None:
-        """Free the disk: what the next run may use is in the memory."""
-        if self.options.cache is None:
-            with contextlib.suppress(OSError):
-                store_path(self._cache(), self.bundle.manifest).unlink()
-
-    def _cache(self) -> Path:
-        return self.options.cache or self.opened.folder.path
