@@ -12,6 +12,8 @@ from mobiletl.device.bundle.closing import Closing
 # A terminal tells no release of a key. One that is held repeats, after a quarter to two thirds of a
 # second and then many times a second; so long a silence means that it was let go.
 RELEASED_S = 0.6
+# Their place in what `termios.tcgetattr` returns.
+CONTROL_CHARACTERS = 6
 
 
 class Keys(Closing):
@@ -37,14 +39,21 @@ class Keys(Closing):
         self._former = termios.tcgetattr(self._file)
         self.there = True
         tty.setcbreak(self._file)
+        # Ctrl-C empties the queue of keys, maybe between "there is one" and the call that reads it,
+        # which must not wait for another then.
+        settings = termios.tcgetattr(self._file)
+        settings[CONTROL_CHARACTERS][termios.VMIN] = 0
+        settings[CONTROL_CHARACTERS][termios.VTIME] = 0
+        termios.tcsetattr(self._file, termios.TCSANOW, settings)
 
     def pressed(self) -> str:
         """Return the keys since the last call, in their order; never waits."""
-        keys = b""
+        keys, empty = b"", 0
         while self.there and select.select([self._file], [], [], 0)[0]:
             some = os.read(self._file, 1024)
-            if not some:  # the terminal was closed
-                self.there = False
+            # Once may be an emptied queue; a terminal that was closed stays ready, and empty.
+            empty = 0 if some else empty + 1
+            self.there = empty < 2
             keys += some
         return keys.decode("utf-8", "replace")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import select
 import time
 from typing import Any, Iterator, TextIO
 
@@ -53,6 +54,28 @@ def test_keys_come_singly_without_echo_and_the_terminal_is_restored(terminal: Te
         assert (echo, canonical) == (0, 0)
         assert terminal.settings()[3] & termios.ISIG  # Ctrl-C stays a signal
     assert terminal.settings() == before
+
+
+def test_keys_that_ctrl_c_takes_away_are_not_waited_for(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel empties the queue at Ctrl-C, here just after it said that there is a key."""
+    ready = select.select
+
+    def ready_then_flushed(*asked: Any) -> Any:
+        found = ready(*asked)
+        termios.tcflush(terminal.stream.fileno(), termios.TCIFLUSH)
+        return found
+
+    with Keys(terminal.stream) as keys:
+        terminal.type(" ")
+        ready([terminal.stream], [], [], 5)
+        monkeypatch.setattr(select, "select", ready_then_flushed)
+        assert keys.pressed() == ""
+        assert keys.there
+        monkeypatch.undo()
+        terminal.type("q")
+        assert wait_for(keys, 1) == "q"
 
 
 def test_an_error_restores_it_too(terminal: Terminal) -> None:
