@@ -6,6 +6,8 @@ addresses with their passwords; what failed is said by the errors here.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import importlib
 import os
 from typing import Any, Sequence
@@ -123,6 +125,7 @@ def open_pipeline(source: str, wanted: Wanted) -> Camera:
     cv2, name = load_opencv(), shown_source(source)
     if not _has_gstreamer(cv2):
         raise NoCamera(f"{name} needs GStreamer, but {NO_GSTREAMER}")
+    _silence_glib()
     whole = source if "appsink" in source else source + _sink(source)
     capture = cv2.VideoCapture(whole, cv2.CAP_GSTREAMER)
     if not capture.isOpened():
@@ -138,6 +141,18 @@ def _has_gstreamer(cv2: Any) -> bool:
     if hasattr(registry, "hasBackend"):
         return bool(registry.hasBackend(cv2.CAP_GSTREAMER))
     return cv2.CAP_GSTREAMER in registry.getBackends()
+
+
+def _silence_glib() -> None:
+    """Let GLib drop its messages, with which GStreamer buries the line that says what failed.
+
+    GStreamer's threads log while OpenCV holds the interpreter, so no function of Python's may be
+    called there; g_direct_hash returns its argument and does nothing else.
+    """
+    with contextlib.suppress(OSError, AttributeError):  # a build with GLib under another name
+        glib = ctypes.CDLL("libglib-2.0.so.0")
+        nothing = ctypes.cast(glib.g_direct_hash, ctypes.c_void_p)
+        glib.g_log_set_default_handler(nothing, None)
 
 
 def _sink(source: str) -> str:
