@@ -119,8 +119,9 @@ class _Scheduler:
     def _gradient(self, nodes: list[ir.Node]) -> list[ir.Node]:
         """Those of an update's nodes, in traced order, that do without the state: its gradient.
 
-        None where the gradient is larger than a picture's share of every map that it is computed
-        from: it would cost more, while it waits, than the map that is gone sooner.
+        None where the gradient grows with the number of classes, or is larger than a picture's
+        share of every map that it is computed from: it would cost more, while it waits, than the
+        map that is gone sooner.
         """
         state = set(self._inputs.values()) - {self._inputs[name] for name in BATCH_INPUTS}
         found: dict[ir.Node, None] = {}
@@ -134,7 +135,10 @@ class _Scheduler:
             for value in node.inputs
             if value is not None and value.producer() not in found
         ]
-        kept = [_elements(v) for node in found for v in node.outputs if _leaves(v, found)]
+        results = [v for node in found for v in node.outputs if _leaves(v, found)]
+        if not all(_is_fixed(value) for value in results):
+            return []
+        kept = [_elements(value) for value in results]
         return list(found) if max(kept, default=0) <= max(read, default=0) else []
 
     def _served(self) -> dict[ir.Node, set[str]]:
@@ -204,6 +208,11 @@ def _elements(value: ir.Value | None) -> int:
     """How many elements a tensor has for one picture and one class, as far as its shape says."""
     shape = () if value is None or value.shape is None else value.shape
     return math.prod(size for size in shape if isinstance(size, int))
+
+
+def _is_fixed(value: ir.Value) -> bool:
+    """Whether its shape, if known, is the same for any number of pictures and classes."""
+    return value.shape is None or all(isinstance(size, int) for size in value.shape)
 
 
 def _leaves(value: ir.Value, nodes: Container[ir.Node]) -> bool:

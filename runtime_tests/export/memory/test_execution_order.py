@@ -190,11 +190,10 @@ def test_what_packs_a_map_runs_where_it_was_traced() -> None:
     assert order.index("back") > order.index("y")
 
 
-@pytest.mark.parametrize(("batch", "classes"), [(1, 2), (8, 10), (32, 100)])
+@pytest.mark.parametrize(("batch", "classes"), [(1, 2), (8, 10), (32, 100), (3, 1000)])
 def test_scheduled_order_needs_no_more_memory(orders: Orders, batch: int, classes: int) -> None:
-    """A gradient that is early waits for that of the map: 0.6 % more where maps stay floats."""
     scheduled, traced = plan_graph(orders.scheduled), plan_graph(orders.traced)
-    assert scheduled.peak(batch, classes) <= 1.01 * traced.peak(batch, classes)
+    assert scheduled.peak(batch, classes) <= traced.peak(batch, classes)
 
 
 ENTRY: dict[str, list[int | str]] = {"w": [4], "h": [4]}
