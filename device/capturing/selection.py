@@ -74,6 +74,7 @@ class Selection:
 
     def _nearest(self, small: Floats) -> float | None:
         """Return the least difference; a block at a time, so that a large class takes no more."""
+        small = small.astype(np.float16).astype(np.float32)  # as the kept ones are
         blocks = range(0, self._count, BLOCK)
         kept = (self._kept[row : min(row + BLOCK, self._count)] for row in blocks)
         found = (float(difference(small, some.astype(np.float32)).min()) for some in kept)

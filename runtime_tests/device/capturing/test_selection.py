@@ -34,7 +34,7 @@ def test_the_same_scene_is_kept_once_whatever_noise_and_light_do() -> None:
 def test_many_are_compared_and_the_nearest_counts() -> None:
     selection = Selection(look_at(pixels(seed)).small for seed in range(200))
     judgement = selection.judge(look_at(pixels(137)), RULES)
-    assert judgement.difference == pytest.approx(0.0, abs=1e-3)
+    assert judgement.difference == pytest.approx(0.0, abs=1e-5)
     other = selection.judge(look_at(pixels(777)), RULES)
     assert other.difference is not None
     assert other.difference > 0.8
