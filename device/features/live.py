@@ -54,8 +54,8 @@ class KnownPicture:
     """A picture as it is looked at: what it is known by, how to get it, its class and its views."""
 
     identity: str
-    frame: Frame | None
-    """None where the picture is gone and only its maps are left."""
+    frame: Callable[[], Frame] | None
+    """Asked where no map is kept; None where the picture is gone and only its maps are left."""
     class_name: str
     views: Views
 
@@ -135,16 +135,17 @@ class LiveFeatures(FeatureSource):
         difference = float(np.sqrt(np.mean((expected - found) ** 2)))
         if not difference <= MOST_DIFFERENCE * float(np.sqrt(np.mean(expected**2))) + SMALLEST:
             where = printable(self._maps.place_of(picture.identity, view))
+            name = printable(picture.frame().name)
             raise BadState(
                 f"the feature maps in {where} are not those of these pictures: the one kept for "
-                f"{printable(picture.frame.name)} differs from what the frozen layers give; remove "
-                "that file, and train again"
+                f"{name} differs from what the frozen layers give; remove that file, and train "
+                "again"
             )
 
     def _prepare(self, picture: KnownPicture, view: int, image: Floats) -> None:
         if picture.frame is None:
             raise UnreadablePicture(picture.identity, "is gone, and its feature map is damaged")
-        write_view(picture.frame, self._size, picture.identity, view, image)
+        write_view(picture.frame(), self._size, picture.identity, view, image)
 
     def _run(self, waiting: list[_Waiting], out: Floats) -> None:
         """Move the pictures `waiting` in the micro-batch through the prefix to their places."""

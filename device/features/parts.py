@@ -174,7 +174,8 @@ class _Rows:
                 return KnownPicture(one.picture, None, one.class_name, Views(one.views))
             picture = pictures[row]
             name = self._dataset.class_names[picture.label]
-            return KnownPicture(self.identity(picture), self._frame(picture), name, views)
+            frame = partial(self._frame, picture)
+            return KnownPicture(self.identity(picture), frame, name, views)
 
         def note(row: int, reason: str) -> None:
             # Of a picture that is gone there is no file to name.

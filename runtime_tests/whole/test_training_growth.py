@@ -16,9 +16,8 @@ from runtime_tests.support.board.picture_folders import write_pictures
 from runtime_tests.support.board.tiny_bundle import write_tiny_bundle
 
 STEPS = 50_000
-# Python's own tables fill meanwhile: its lists of spare tuples, and the table of interned strings,
-# which doubles once (from 1 to 2 MB, here between steps 8,000 and 15,000).
-WARM_UP = 0.4
+# The first tenth is warm-up: caches fill, every kind of event has happened.
+WARM_UP = 0.1
 GROWTH_BYTES = 1_000_000
 
 # In a process of its own: what other tests have left is no part of it.

@@ -57,7 +57,7 @@ class Setting:
     def live(self, turns: Views = ONLY_CENTRAL, micro_batch: int = 1, **kept: Any) -> LiveFeatures:
         def look(row: int) -> KnownPicture:
             frame = self.frame(row)
-            return KnownPicture(frame.identity(), frame, "ab"[row // 4], turns)
+            return KnownPicture(frame.identity(), lambda: frame, "ab"[row // 4], turns)
 
         def note(row: int, reason: str) -> None:
             self.unreadable.append(row)
