@@ -24,7 +24,7 @@ def main() -> None:
     except SystemExit as stop:
         os._exit(stop.code if isinstance(stop.code, int) else 1)
     # Whatever it is: joining.py starts the next one.
-    except BaseException as error:  # noqa: BLE001
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001
         say(f"Flower's SuperNode ends: {type(error).__name__}: {one_line(error)}", sys.stderr)
         os._exit(1)
     os._exit(0)

@@ -40,6 +40,7 @@ from runtime_tests.support.board.tiny_bundle import BIAS, MEAN, WEIGHT, write_ti
 CLASSES = ("ant", "bee")
 SHAPES = {WEIGHT: (2, 6), BIAS: (2,), MEAN: (6,)}
 BOARDS = 5
+UNASKED = "a strategy asks for nothing but replies"
 
 
 def tensors(value: float) -> dict[str, Any]:
@@ -84,20 +85,20 @@ class Boards(Grid):
         return Message(RecordDict(content), reply_to=message)
 
     def set_run(self, run_id: int) -> None:
-        raise NotImplementedError
+        raise AssertionError(UNASKED)
 
     @property
     def run(self) -> Any:
-        raise NotImplementedError
+        raise AssertionError(UNASKED)
 
     def create_message(self, *_: Any, **__: Any) -> Message:
-        raise NotImplementedError
+        raise AssertionError(UNASKED)
 
     def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
-        raise NotImplementedError
+        raise AssertionError(UNASKED)
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
-        raise NotImplementedError
+        raise AssertionError(UNASKED)
 
 
 @pytest.fixture
