@@ -10,6 +10,9 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+# What it sets holds for all that imports onnxruntime later, exporting too.
+import mobiletl.device as _device  # noqa: F401
+
 if TYPE_CHECKING:
     from mobiletl.device.bundle.bundle import Bundle, open_bundle
     from mobiletl.device.bundle.decode import UnreadablePicture
