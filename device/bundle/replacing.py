@@ -11,6 +11,7 @@ import contextlib
 import errno
 import glob
 import os
+import re
 import secrets
 from pathlib import Path
 from typing import BinaryIO, Iterator
@@ -23,6 +24,7 @@ _NO_LINKS = (errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.E
 COMMON, PRIVATE = 0o666, 0o600
 # What the names of temporaries end in.
 UNFINISHED = ".tmp"
+_TEMPORARY = re.compile(r"\..+\.([0-9]+)-[0-9a-f]{8}\.tmp\Z", re.DOTALL)
 _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 
 
@@ -81,6 +83,15 @@ def remove_leftovers(path: Path) -> None:
             file.unlink()
 
 
+def remove_abandoned(folder: Path) -> None:
+    """Remove the temporaries in `folder` of processes that are gone; those of others may write."""
+    for file in folder.glob(f".*{UNFINISHED}"):
+        named = _TEMPORARY.match(file.name)
+        if named is not None and not _lives(int(named.group(1))):
+            with contextlib.suppress(OSError):
+                file.unlink()
+
+
 def sync_file(path: Path) -> None:
     """Have what was written to `path`, if it is there, reach the disk; raises OSError."""
     try:
@@ -122,6 +133,19 @@ def _keep_as(path: Path, previous: Path) -> None:
         # A rename between two names of one file does nothing, and leaves both.
         with contextlib.suppress(OSError):
             spare.unlink()
+
+
+def _lives(process: int) -> bool:
+    """Whether this machine has the process, as far as one may ask."""
+    if os.name != "posix":  # Windows would end it
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):  # somebody else's
+        return True
+    return True
 
 
 def _changed(file: Path) -> float:

@@ -22,8 +22,12 @@ SMALL_PIXELS = 640 * 480
 
 
 def is_device(source: str) -> bool:
-    """Whether `source` means a device: its number, or its file."""
-    return (source.isascii() and source.isdigit()) or source.startswith("/dev/")
+    """Whether `source` means a device: its number, or its file, there or not.
+
+    /dev/shm has folders and files of anybody.
+    """
+    number = source.isascii() and source.isdigit()
+    return number or (source.startswith("/dev/") and not source.startswith("/dev/shm/"))
 
 
 class DeviceCamera(Camera):

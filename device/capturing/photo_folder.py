@@ -21,6 +21,7 @@ from PIL import Image
 
 from mobiletl.device.bundle.arrays import Floats, Pixels
 from mobiletl.device.bundle.decode import UnreadablePicture, decode
+from mobiletl.device.bundle.replacing import remove_abandoned
 from mobiletl.device.bundle.whole_file import write_whole
 from mobiletl.device.capturing.looks import SMALL_SIDE, small_of
 from mobiletl.device.errors import NoSpace, UsageError
@@ -43,7 +44,10 @@ class PhotoFolder:
     def __init__(
         self, root: Path, limit_bytes: int = LIMIT_BYTES, reserve_bytes: int = RESERVE_BYTES
     ) -> None:
-        """Make the folder if it is missing; raises NoSpace and UsageError."""
+        """Make the folder if it is missing, and remove what a killed process has left half-written.
+
+        Raises NoSpace and UsageError.
+        """
         self.root = root
         self._limit, self._reserve = limit_bytes, reserve_bytes
         if root.exists() and not root.is_dir():
@@ -52,6 +56,8 @@ class PhotoFolder:
         inside = root / TRAIN_FOLDERS[0]
         split = inside.is_dir() and any(path.is_dir() for path in inside.iterdir())
         self._parent = inside if split else root
+        for folder in (root / FOLDER, *(self._parent / name for name in self.class_names())):
+            remove_abandoned(folder)
         self._bytes = sum(_size(path) for path in files_below(root))
 
     def class_names(self) -> list[str]:

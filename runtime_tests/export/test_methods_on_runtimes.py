@@ -210,6 +210,7 @@ def compare(
     factory: pytest.TempPathFactory,
     saved: str | None = None,
     one_step: float = ONE_STEP,
+    unread: float = UNREAD,
 ) -> None:
     """Feature maps, losses, logits, embedding, and every tensor of the state after one step."""
     if runtime == EXECUTORCH:
@@ -217,7 +218,7 @@ def compare(
     it = made(method, runtime == EXECUTORCH, factory, saved)
     found = _steps(it, runtime, factory.mktemp("steps"))
     assert found.keys() == it.stock.keys()
-    errors = {name: _error(name, found, it.stock) for name in found}
+    errors = {name: _error(name, found, it.stock, unread) for name in found}
     later = dict.fromkeys(("losses", "logits", "embedding"), THREE_STEPS)
     bounds = {"h": FEATURES, **later}
     assert {n: e for n, e in errors.items() if not e <= bounds.get(n, one_step)} == {}
@@ -239,11 +240,11 @@ def _steps(it: Made, runtime: str, scratch: Path) -> dict[str, Any]:
         return dict(file)
 
 
-def _error(name: str, found: dict[str, Any], stock: dict[str, Any]) -> float:
+def _error(name: str, found: dict[str, Any], stock: dict[str, Any], unread: float) -> float:
     wanted = stock[name].astype(np.float64)
     scale = np.linalg.norm(wanted)
     norm, dot, leaf = name.rpartition(".")
     if "/sgd" in name and leaf == "bias":
         beside = np.linalg.norm(stock.get(f"{norm}{dot}weight", wanted))
-        scale = beside if scale < UNREAD * beside else scale
+        scale = beside if scale < unread * beside else scale
     return float(np.linalg.norm(found[name] - wanted) / max(float(scale), 1e-30))

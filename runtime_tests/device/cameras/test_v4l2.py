@@ -148,3 +148,11 @@ def test_a_real_device_gives_frames():
         frames = [stream.read() for _ in range(10)]
     assert len({frame.identity() for frame in frames}) > 1
     assert Path(usable[0].path).exists()
+
+
+@pytest.mark.parametrize(
+    ("source", "device"),
+    [("0", True), ("/dev/video97", True), ("/dev/v4l/by-id/usb-x", True), ("/dev/shm/a", False)],
+)
+def test_what_means_a_device(source, device):
+    assert v4l2.is_device(source) is device

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any, Iterator
@@ -57,6 +58,20 @@ def test_a_torn_line_is_ended_first(tmp_path: Path) -> None:
     torn, line = (tmp_path / ".mobiletl" / "provenance.jsonl").read_text("ascii").splitlines()
     assert torn == '{"file": "cat/1'
     assert json.loads(line)["class"] == "cat"
+
+
+def test_what_a_killed_process_has_left_is_removed(tmp_path: Path) -> None:
+    PhotoFolder(tmp_path).keep(PIXELS, "cat", 0, {})
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    cat = tmp_path / "cat"
+    own, other = (cat / f".a.jpg.{process}-00c0ffee.tmp" for process in (os.getpid(), gone.pid))
+    persons = cat / f".notes.{gone.pid}.tmp"
+    for file in (own, other, persons):
+        file.write_bytes(b"half")
+    PhotoFolder(tmp_path)
+    hidden = {file.name for file in cat.glob(".*")}
+    assert hidden == {own.name, persons.name}
 
 
 def test_classes_in_train_get_their_pictures_there(tmp_path: Path) -> None:
