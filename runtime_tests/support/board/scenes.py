@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,11 @@ def scene(seed: int, blur: float = 0.0) -> Image.Image:
 def write_scenes(folder: Path, seeds: list[int], first: int = 0, blur: float = 0.0) -> Path:
     """Write a frame for each of `seeds`, numbered from `first`; equal seeds are a still scene."""
     folder.mkdir(parents=True, exist_ok=True)
+    drawn: dict[int, bytes] = {}
     for row, seed in enumerate(seeds, first):
-        scene(seed, blur).save(folder / f"{row:04}.png")
+        if seed not in drawn:
+            stream = io.BytesIO()
+            scene(seed, blur).save(stream, "PNG")
+            drawn[seed] = stream.getvalue()
+        (folder / f"{row:04}.png").write_bytes(drawn[seed])
     return folder
