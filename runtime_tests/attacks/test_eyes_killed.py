@@ -151,6 +151,16 @@ def project(tmp_path: Path) -> Iterator[Path]:
         kill_training(tmp_path / "project")
 
 
+@pytest.fixture
+def servers() -> Iterator[list[Any]]:
+    """Servers of the test, which end with it."""
+    started: list[Any] = []
+    yield started
+    for server in started:
+        if server.process.poll() is None:
+            server.kill()
+
+
 def kill_training(project: Path) -> None:
     """Kill the process that trains, unless it has just ended."""
     document = json.loads((project / "studio.json").read_text())
@@ -172,7 +182,7 @@ def told(ended: bool, state: Mapping[str, Any]) -> bool:
 @pytest.mark.slow
 @pytest.mark.long
 def test_a_studio_killed_again_and_again(
-    tmp_path: Path, project: Path, drawn: random.Random
+    tmp_path: Path, project: Path, servers: list[Any], drawn: random.Random
 ) -> None:
     """The server, its training, or both."""
     for package in ("httpx", "starlette", "uvicorn"):
@@ -182,7 +192,7 @@ def test_a_studio_killed_again_and_again(
     bundle = write_tiny_bundle(tmp_path / "bundle")
     photos = write_pictures(tmp_path / "photos", {"red": EACH_OF_STUDIO, "green": EACH_OF_STUDIO})
     port, kills, versions = free_port(), 0, []
-    server = Process(bundle, project, port=port)
+    servers.append(Process(bundle, project, port=port))
     with Client(port) as client:
         client.opened().teach(photos)
         while kills < cases(40):
@@ -195,8 +205,8 @@ def test_a_studio_killed_again_and_again(
                 if victim != "server":
                     kill_training(project)
                 if victim != "training":
-                    server.kill()
-                    server = Process(bundle, project, port=port)
+                    servers[-1].kill()
+                    servers.append(Process(bundle, project, port=port))
                 kills += 1
                 found = client.wait(partial(told, victim != "server"))
                 training = found["training"]
@@ -206,7 +216,7 @@ def test_a_studio_killed_again_and_again(
                 epoch, state = training["epoch"], training["state"]
                 if state == "stopped":
                     client.ask("train/go-on")
-    server.end()
+    servers[-1].end()
     states = [project / "versions" / version / "state.safetensors" for version in versions]
     names = [load_state(state, open_bundle(bundle).manifest)[1].class_names for state in states]
     assert names == [("green", "red")] * len(versions)
