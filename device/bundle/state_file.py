@@ -238,7 +238,9 @@ def _checked(path: Path, refuse: Refuse | None = None) -> tuple[StoredState, Sta
     _refuse_unreadable(path)
     try:
         stored = StoredState(path)
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise _unread(error) from error
+    except ValueError as error:
         raise _Damaged(f"is damaged ({error})") from error
     try:
         info = _info_of(stored)
@@ -259,10 +261,13 @@ def _refuse_unreadable(path: Path) -> None:
     try:
         path.open("rb").close()
     except OSError as error:
-        text = f"cannot be read ({reason(error)}; {advice(error)})"
         if error.errno in (errno.EIO, errno.ENOENT):
-            raise _Damaged(text) from error
-        raise BadState(f"{path} {text}") from error
+            raise _unread(error) from error
+        raise BadState(f"{path} {_unread(error)}") from error
+
+
+def _unread(error: OSError) -> _Damaged:
+    return _Damaged(f"cannot be read ({reason(error)}; {advice(error)})")
 
 
 def _info_of(stored: StoredState) -> StateInfo:
@@ -274,7 +279,7 @@ def _info_of(stored: StoredState) -> StateInfo:
     try:
         digest = stored.digest(metadata["info"])
     except OSError as error:
-        raise _Damaged(f"is damaged ({error})") from error
+        raise _unread(error) from error
     if digest != metadata["sha256"]:
         raise _Damaged("is damaged (its content has another SHA-256 than it states)")
     return _parse_info(metadata["info"], _without_answers(stored))

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mobiletl.fleet import plan
 from runtime_tests.support.board.shared_files import REPOSITORY
 
 PYTHON = REPOSITORY / ".venv-fleet" / "bin" / "python"
@@ -122,6 +123,9 @@ class Fleet:
         process.wait()
 
     def rounds(self) -> list[dict[str, Any]]:
+        """Return the rounds so far; none before the server has written its plan."""
+        if not (self.server / plan.FILE).exists():
+            return []
         status = json.loads(self.call("status", self.server, "--json"))
         found: list[dict[str, Any]] = status["rounds"]
         return found

@@ -18,6 +18,7 @@ from safetensors.numpy import load_file, save_file
 
 from mobiletl.device.bundle.bundle import Bundle, open_bundle
 from mobiletl.device.bundle.state_file import StateInfo, load_state, previous_generation, save_state
+from mobiletl.device.bundle.stored_state import StoredState
 from mobiletl.device.bundle.view import View
 from mobiletl.device.errors import BadState, NoSpace
 from runtime_tests.support.board.tiny_bundle import WEIGHT, write_tiny_bundle
@@ -156,6 +157,20 @@ def test_damage_without_another_generation_is_an_error(
     save_state(path, tensors(bundle), info)
     damage(path)
     with pytest.raises(BadState, match="no previous generation"):
+        load_state(path, bundle.manifest)
+
+
+@pytest.mark.parametrize("of", ["__init__", "digest"])
+def test_a_disk_that_does_not_read_is_named_as_one(
+    bundle: Bundle, info: StateInfo, path: Path, of: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_state(path, tensors(bundle), info)
+
+    def refused(*_: Any) -> None:
+        raise OSError(errno.EIO, "Input/output error", str(path))
+
+    monkeypatch.setattr(StoredState, of, refused)
+    with pytest.raises(BadState, match=r"cannot be read \(Input/output error; .*dmesg"):
         load_state(path, bundle.manifest)
 
 
