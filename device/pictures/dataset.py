@@ -275,7 +275,7 @@ def _why_none(skipped: Sequence[Skipped]) -> str:
     """Why a class folder has no picture; the first file's reason stands for the others'."""
     if not skipped:
         return "it is empty"
-    return f"unreadable files: {len(skipped)}, the first is {skipped[0].reason}"
+    return f"unreadable files: {len(skipped)}, the first: {skipped[0].reason}"
 
 
 def _shown(path: Path) -> str:

@@ -37,7 +37,7 @@ def test_a_folder_of_them_says_so(tmp_path: Path) -> None:
     for name in ("cat", "dog"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "IMG_0001.HEIC").write_bytes(START)
-    with pytest.raises(BadPictures, match=r"'cat' \(unreadable files: 1, the first is a HEIC"):
+    with pytest.raises(BadPictures, match=r"'cat' \(unreadable files: 1, the first: a HEIC"):
         open_dataset(tmp_path, 0.2, 0)
 
 

@@ -216,7 +216,7 @@ def test_class_of_unreadable_files_is_named_with_their_number(tmp_path: Path) ->
     for name in ("000.png", "001.png"):
         (tmp_path / "b" / name).write_text("no picture")
     with pytest.raises(
-        BadPictures, match=r"class folder 'b' \(unreadable files: 2, the first is not a picture"
+        BadPictures, match=r"class folder 'b' \(unreadable files: 2, the first: not a picture"
     ):
         open_dataset(tmp_path, 0.2, 0)
 
