@@ -22,10 +22,8 @@ MARK = "odd"
 
 
 @pytest.fixture
-def scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
+def scene(tmp_path: Path) -> dict[str, Path]:
     """A bundle, pictures and a run, all of whose names are odd."""
-    # pytest keeps what the log says, and sends it from one process to another as UTF-8.
-    monkeypatch.setattr(logging.getLogger("mobiletl"), "propagate", False)
     home = tmp_path / f"{MARK}{ODD}"
     try:
         home.mkdir()
@@ -50,8 +48,11 @@ def assert_printable(capsys: pytest.CaptureFixture[str], *words: Any) -> int:
 
 
 def test_no_command_writes_what_a_terminal_would_obey(
-    scene: dict[str, Path], capsys: pytest.CaptureFixture[str]
+    scene: dict[str, Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # pytest keeps what the log says, and sends it from one process to another as UTF-8. It listens
+    # to loggers as they are when the test begins, so this is no part of the fixture.
+    monkeypatch.setattr(logging.getLogger("mobiletl"), "propagate", False)
     bundle, photos, run = ("--bundle", scene["bundle"]), scene["photos"], scene["run"]
     fake, state = ("--runtime", "fake"), run / "state.safetensors"
     train = ["train", *bundle, "--data", photos, "--epochs", "1", "--batch", "4", *fake]
