@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import json
 import os
+import struct
 import subprocess
 import sys
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -70,6 +72,29 @@ def written(mode: str, **how: object) -> Writer:
     return write
 
 
+# First column, first row, and the steps to the next, of each pass (PNG specification, 8.2).
+ADAM7 = (
+    *((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4)),
+    *((0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)),
+)
+
+
+def interlaced(path: Path, size: tuple[int, int]) -> None:
+    """An interlaced PNG of one colour, which Pillow reads and does not write."""
+    packed, stream = zlib.compressobj(1), []
+    for left, top, right, down in ADAM7:
+        columns, rows = -(-(size[0] - left) // right), -(-(size[1] - top) // down)
+        line = bytes([0]) + bytes([90]) * (3 * columns)
+        stream += [packed.compress(line) for _ in range(rows)]
+    header = struct.pack(">IIBBBBB", *size, 8, 2, 0, 0, 1)
+    chunks = [(b"IHDR", header), (b"IDAT", b"".join([*stream, packed.flush()])), (b"IEND", b"")]
+    with path.open("wb") as file:
+        file.write(b"\x89PNG\r\n\x1a\n")
+        for kind, content in chunks:
+            check = zlib.crc32(kind + content)
+            file.write(struct.pack(">I", len(content)) + kind + content + struct.pack(">I", check))
+
+
 FORMATS: dict[str, Writer] = {
     "jpg": written("RGB"),
     "progressive.jpg": written("RGB", progressive=True, subsampling=0),
@@ -79,6 +104,7 @@ FORMATS: dict[str, Writer] = {
     "grey.png": written("L", compress_level=1),
     "rgba.png": written("RGBA", compress_level=1),
     "16.png": written("I;16", compress_level=1),
+    "interlaced.png": interlaced,
     "webp": written("RGB", method=0),
     "gif": written("L"),
     "float.tiff": written("F", compression="tiff_lzw"),
