@@ -102,6 +102,24 @@ def judged(
     return taken, refused, median
 
 
+def judged_sum(
+    updates: list[Update], began: Tensors, usual: float | None
+) -> tuple[list[Update], list[Refused], float | None]:
+    """Return as `judged` does, where all updates are the same mean of all boards.
+
+    None can be told from the others: the mean is compared with that of the round before, whose
+    distance is `usual`.
+    """
+    if not updates:
+        return [], [], usual
+    found = distance(updates[0].tensors, began)
+    if usual and found > MOST_TIMES * usual:
+        times = found / usual
+        why = f"the mean of all boards is {times:.0f} times as large as in the round before"
+        return [], [Refused(one.node, one.board, why) for one in updates], usual
+    return updates, [], found
+
+
 def distance(tensors: Tensors, began: Tensors) -> float:
     """Return the Euclidean distance of `tensors` from the round's parameters, over all entries."""
     squares = (

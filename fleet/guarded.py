@@ -34,7 +34,7 @@ from mobiletl.device.fleet.client_app import (
 )
 from mobiletl.device.fleet.coding import downwards
 from mobiletl.device.printable import printable
-from mobiletl.fleet.checking import Refused, Update, decoded, figures_of, judged
+from mobiletl.fleet.checking import Refused, Update, decoded, figures_of, judged, judged_sum
 from mobiletl.fleet.plan import Plan
 
 # A round counts if so many of the boards that were asked, and have not sat out, have answered.
@@ -148,7 +148,8 @@ class Guarded(Strategy):  # type: ignore[misc]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
         """See Strategy; without a reply that fits the round changes nothing."""
         updates = self._sorted(replies, self._update)
-        taken, refused, self._usual = judged(updates, self._began, self._usual)
+        judge = judged_sum if self._plan.secagg else judged
+        taken, refused, self._usual = judge(updates, self._began, self._usual)
         self.record.taken = taken
         self.record.refused += refused
         for one in self.record.refused:

@@ -52,6 +52,7 @@ _PLAN = fields(
         "server_lr": number(above=0.0),
         "broken": integer(maximum=1_000_000),
         "evaluate": flag(),
+        "secagg": flag(),
     }
 )
 
@@ -83,6 +84,8 @@ class Plan:
     """How many boards `krum` reckons with that send anything at all."""
     evaluate: bool
     """Whether boards score each round's result on what they hold out."""
+    secagg: bool = False
+    """Whether the server sees the sum of what boards send alone (summed.py)."""
 
     def asked(self, manifest: Manifest, number: int) -> Asked:
         """Return what round `number` asks of a board; the rate falls from the first to the last."""
@@ -98,6 +101,7 @@ class Plan:
             personal=self.personal,
             softmax=self.softmax,
             proximal=self.proximal if self.strategy == "fedprox" else 0.0,
+            secagg=self.secagg,
         )
 
     def document(self) -> dict[str, Any]:
@@ -140,6 +144,9 @@ def read_plan(folder: Path) -> Plan:
         raise BadState(
             f"{shown} is damaged ({error}); begin the fleet in another folder"
         ) from error
+    if isinstance(document, dict):
+        # Plans of before it was there.
+        document.setdefault("secagg", False)
     problems: list[str] = []
     _PLAN(document, "the plan", problems)
     if problems:

@@ -11,11 +11,13 @@ from flwr.serverapp import Grid, ServerApp
 
 from mobiletl.device.bundle.bundle import read_manifest
 from mobiletl.device.errors import MobileTLError
+from mobiletl.device.fleet.asked import personal_names
 from mobiletl.device.fleet.client_app import record_of
 from mobiletl.fleet.folder import FAILED, FINISHED, FleetFolder
 from mobiletl.fleet.guarded import Guarded
 from mobiletl.fleet.plan import read_plan
 from mobiletl.fleet.strategies import row_of, strategy_of
+from mobiletl.fleet.summed import Summed
 
 FOLDER = "folder"
 # What Flower's strategies with a memory call it.
@@ -62,6 +64,8 @@ def serve_rounds(grid: Grid, folder: FleetFolder) -> None:
             folder.add_round(strategy.record.document())
         return None
 
+    if plan.secagg:
+        grid = Summed(grid, personal_names(manifest, plan.personal))
     if done < plan.rounds:
         strategy.start(
             grid=grid,

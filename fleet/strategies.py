@@ -24,6 +24,8 @@ class Row:
     summary: str
     settings: Callable[[Plan], Mapping[str, Any]] = lambda plan: {}
     averages_statistics: bool = False
+    needs_each: bool = False
+    """Whether it compares boards with each other, and so cannot go by their sum."""
 
 
 TABLE = (
@@ -41,7 +43,12 @@ TABLE = (
         lambda plan: {"eta": plan.server_lr},
         averages_statistics=True,
     ),
-    Row("median", "FedMedian", "the median of each number: a broken board is outvoted"),
+    Row(
+        "median",
+        "FedMedian",
+        "the median of each number: a broken board is outvoted",
+        needs_each=True,
+    ),
     Row(
         "krum",
         "MultiKrum",
@@ -50,6 +57,7 @@ TABLE = (
             "num_malicious_nodes": plan.broken,
             "num_nodes_to_select": max(plan.boards - plan.broken, 1),
         },
+        needs_each=True,
     ),
 )
 NAMES = tuple(row.name for row in TABLE)

@@ -10,11 +10,12 @@ import random
 import shutil
 import tempfile
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flwr.app import ArrayRecord, Context, MetricRecord
+from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord
 from flwr.serverapp import Grid, ServerApp
 from flwr.simulation import run_simulation
 
@@ -36,7 +37,10 @@ from mobiletl.fleet.guarded import Guarded
 from mobiletl.fleet.plan import Plan
 from mobiletl.fleet.strategies import row_of, strategy_of
 
-FIELDS = ("run", "round", "accuracy", "own_accuracy", "boards", "bytes_up", "bytes_down", "seconds")
+FIELDS = (
+    *("seed", "run", "round", "accuracy", "own_accuracy"),
+    *("boards", "bytes_up", "bytes_down", "seconds"),
+)
 
 
 @dataclass(frozen=True)
@@ -64,11 +68,35 @@ RUNS = (
 
 
 def main() -> None:
-    """Simulate the runs and append their rounds to a CSV."""
-    flags = _parser().parse_args()
-    chosen = [run for run in RUNS if not flags.runs or run.name in flags.runs.split(";")]
-    with tempfile.TemporaryDirectory() as home:
-        simulate(chosen, flags, Path(home))
+    """Simulate the runs and append their rounds to a CSV; what it has to its end is left out."""
+    parser = _parser()
+    flags = parser.parse_args()
+    asked = flags.runs.split(";") if flags.runs else [run.name for run in RUNS]
+    unknown = sorted(set(asked) - {run.name for run in RUNS})
+    if unknown:
+        parser.error(f"no such run: {'; '.join(unknown)}; they are: {'; '.join(_names())}")
+    ended = _ended(Path(flags.out), flags.rounds)
+    for seed in map(int, flags.seeds.split(",")):
+        chosen = [run for run in RUNS if run.name in asked and (seed, run.name) not in ended]
+        if chosen:
+            with tempfile.TemporaryDirectory() as home:
+                simulate(chosen, seed, flags, Path(home))
+
+
+def _names() -> list[str]:
+    return [run.name for run in RUNS]
+
+
+def _ended(path: Path, rounds: int) -> set[tuple[int, str]]:
+    """Return the seed and name of each run whose last round is written."""
+    if not path.exists():
+        return set()
+    with path.open(newline="", encoding="utf-8") as file:
+        return {
+            (int(row["seed"]), row["run"])
+            for row in csv.DictReader(file)
+            if int(row["round"]) == rounds
+        }
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -82,18 +110,19 @@ def _parser() -> argparse.ArgumentParser:
     add("--boards", type=int, default=200)
     add("--alpha", type=float, default=0.3, help="of the Dirichlet distribution")
     add("--drops", type=float, default=0.2, help="share of replies that never come")
+    add("--slow", type=float, default=0.2, help="share of boards that take a third of the steps")
     add("--share", type=float, default=0.2, help="of the boards, in a round")
-    add("--rounds", type=int, default=100)
+    add("--rounds", type=int, default=30)
     add("--epochs", type=int, default=2)
     add("--lr", type=float, default=1e-3)
     add("--proximal", type=float, default=0.1)
     add("--server-lr", type=float, default=1e-3)
-    add("--seed", type=int, default=0)
+    add("--seeds", default="0", help="with commas; each deals the pictures anew")
     add("--every", type=int, default=2, help="rounds between two evaluations")
     return parser
 
 
-def simulate(runs: list[Run], flags: argparse.Namespace, home: Path) -> None:
+def simulate(runs: list[Run], seed: int, flags: argparse.Namespace, home: Path) -> None:
     """Simulate runs, one after the other, in one start of Flower's engine.
 
     Boards keep their files in `home`, which is emptied between two runs.
@@ -105,14 +134,15 @@ def simulate(runs: list[Run], flags: argparse.Namespace, home: Path) -> None:
         Path(flags.cache).resolve(),
         flags.boards,
         flags.alpha,
-        flags.seed,
+        seed,
         flags.drops,
+        flags.slow,
         home,
     )
     here = Scene(text)
     os.environ[SCENE] = text
     names = here.maps.class_names
-    state = bundle.initial_state(len(names), flags.seed)
+    state = bundle.initial_state(len(names), seed)
     lasting = {e.name for e in bundle.manifest.state if e.role != "slot"}
     first = {name: tensor for name, tensor in state.items() if name in lasting}
     app = ServerApp()
@@ -123,7 +153,7 @@ def simulate(runs: list[Run], flags: argparse.Namespace, home: Path) -> None:
             shutil.rmtree(home)
             home.mkdir()
             (home / "softmax").write_text(run.softmax, encoding="ascii")
-            _serve(run, flags, here, _plan(run, flags, names), first, grid)
+            _serve(run, seed, flags, here, _plan(run, flags, names), first, grid)
 
     from bench.fleet.boards import app as boards
 
@@ -139,19 +169,31 @@ def simulate(runs: list[Run], flags: argparse.Namespace, home: Path) -> None:
     )
 
 
+class Drawn(Guarded):
+    """Flower draws a round's boards with Python's random numbers: alike in all runs of a seed."""
+
+    seed = 0
+
+    def configure_train(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """See Strategy."""
+        random.seed(1000 * self.seed + server_round)
+        return super().configure_train(server_round, arrays, config, grid)
+
+
 def _serve(
-    run: Run, flags: argparse.Namespace, here: Scene, plan: Plan, first: Any, grid: Grid
+    run: Run, seed: int, flags: argparse.Namespace, here: Scene, plan: Plan, first: Any, grid: Grid
 ) -> None:
     manifest = here.bundle.manifest
-    strategy = Guarded(
+    strategy = Drawn(
         strategy_of(plan), plan, manifest, 0, row_of(plan.strategy).averages_statistics
     )
+    strategy.seed = seed
     sums = {"up": 0.0, "down": 0.0}
     began, classes = time.monotonic(), len(plan.class_names)
 
     def score(number: int, arrays: ArrayRecord) -> MetricRecord | None:
-        # Flower draws the boards of the next round with this: the same ones in every run.
-        random.seed(1000 * flags.seed + number)
         for one in strategy.record.taken:
             sums["up"] += one.metrics["bytes-up"]
             sums["down"] += one.metrics["bytes-down"]
@@ -163,6 +205,7 @@ def _serve(
         home = personal_names(manifest, plan.personal)
         own = own_accuracy(here, tensors, classes, home) if last else ""
         row = (
+            seed,
             run.name,
             number,
             round(accuracy, 4),

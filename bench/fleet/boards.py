@@ -40,6 +40,8 @@ SCENE = "MOBILETL_BENCH_FLEET"
 # Over which classes a board has its softmax: all, and rows without pictures come back as they were;
 # all; its own.
 RESTORED, ALL, OWN = "restored", "all", "own"
+# A slow board comes to this part of a round's steps before its time is up.
+SLOWER = 3
 
 app = ClientApp()
 
@@ -49,11 +51,12 @@ class Scene:
 
     def __init__(self, text: str) -> None:
         """`text` is made by `scene_text`."""
-        bundle, data, cache, boards, alpha, seed, drops, home = text.split("\n")
+        bundle, data, cache, boards, alpha, seed, drops, slow, home = text.split("\n")
         self.bundle: Bundle = open_bundle(Path(bundle))
         self.maps: Maps = load_maps(self.bundle, Path(data), Path(cache), 1)
         self.rows = shares(self.maps.train_labels, int(boards), float(alpha), int(seed))
         self.drops, self.home = float(drops), Path(home)
+        self.slow = np.random.default_rng((int(seed), 1)).random(int(boards)) < float(slow)
         self._sessions: dict[int, Session] = {}
 
     @property
@@ -102,7 +105,7 @@ def train(message: Message, context: Context) -> Message:
     board.home.mkdir(parents=True, exist_ok=True)
     home = personal_names(manifest, asked.personal)
     begin = {**shared, **board.kept(PERSONAL, asked.fit)}
-    ended = _trained(here, asked, begin, rows, mine)
+    ended = _trained(here, asked, begin, rows, mine, SLOWER if here.slow[number] else 1)
     sent, left = upwards(
         shared,
         {name: tensor for name, tensor in ended.items() if name not in home},
@@ -128,8 +131,11 @@ def train(message: Message, context: Context) -> Message:
     )
 
 
-def _trained(here: Scene, asked: Asked, begin: Any, rows: Any, mine: list[int]) -> Any:
-    """Take a round's steps on the board's maps, as a run does, and return what lasts."""
+def _trained(here: Scene, asked: Asked, begin: Any, rows: Any, mine: list[int], slower: int) -> Any:
+    """Take a round's steps on the board's maps, as a run does, and return what lasts.
+
+    A board that is `slower` takes that part of them, as one does whose time is up.
+    """
     manifest, maps = here.bundle.manifest, here.maps
     names = tuple(asked.class_names[label] for label in mine)
     whole = Start(with_slots(manifest, begin, len(asked.class_names)), asked.class_names, "round")
@@ -139,14 +145,12 @@ def _trained(here: Scene, asked: Asked, begin: Any, rows: Any, mine: list[int]) 
     labels = np.array([places[int(label)] for label in maps.train_labels[rows]], np.int64)
     schedule = Schedule(len(rows), asked.batch, asked.epochs, asked.lr, asked.round)
     anchor = Anchor(manifest, session.state(), asked.proximal) if asked.proximal else None
-    step = 0
-    for epoch in range(1, asked.epochs + 1):
-        for batch in schedule.rows(epoch):
-            rate = schedule.rate(step)
-            session.train_step(maps.train[rows[batch]], labels[batch], rate)
-            if anchor is not None:
-                anchor.pull(session, rate)
-            step += 1
+    batches = [batch for epoch in range(1, asked.epochs + 1) for batch in schedule.rows(epoch)]
+    for step, batch in enumerate(batches[: -(-len(batches) // slower)]):
+        rate = schedule.rate(step)
+        session.train_step(maps.train[rows[batch]], labels[batch], rate)
+        if anchor is not None:
+            anchor.pull(session, rate)
     ended = {name: tensor.copy() for name, tensor in session.state().items()}
     seen = set(maps.train_labels[rows].tolist())
     kept = [(row, place) for place, row in enumerate(mine) if row in seen or here.softmax == ALL]

@@ -1,7 +1,8 @@
 """`python -m bench.fleet.table`: what `bench.fleet` has written, as a table and a plot.
 
-A run has come as far as the plain one, or else the first one, once it has 95 % of that one's final
-accuracy, which is the mean of its last three rounds.
+Letters: S seeds, each of which deals the pictures anew. A run has come as far as the plain one once
+the mean of its S accuracies has reached 95 % of that one's final accuracy, which is the mean over
+its last three evaluations.
 """
 
 from __future__ import annotations
@@ -9,9 +10,10 @@ from __future__ import annotations
 import argparse
 import csv
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import mean
+from statistics import mean, stdev
 
 PLAIN = "FedAvg"
 ENOUGH = 0.95
@@ -29,6 +31,10 @@ class Row:
     down: int
 
 
+# By name of a run, then by seed.
+Runs = dict[str, dict[int, list[Row]]]
+
+
 def main() -> None:
     """Print the table and draw the plot."""
     parser = argparse.ArgumentParser(prog="python -m bench.fleet.table", description=__doc__)
@@ -42,17 +48,19 @@ def main() -> None:
     print(f"wrote {flags.plot}")
 
 
-def read_runs(path: Path) -> dict[str, list[Row]]:
-    """Return the rounds of each run, in the order of the file."""
-    runs: dict[str, list[Row]] = defaultdict(list)
+def read_runs(path: Path) -> Runs:
+    """Return the rounds of each run, in the order of the file; one that began anew replaces it."""
+    runs: Runs = defaultdict(dict)
     with path.open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
-            own = float(row["own_accuracy"]) if row["own_accuracy"] else None
-            runs[row["run"]].append(
+            number, seeds = int(row["round"]), runs[row["run"]]
+            if number == 0:
+                seeds[int(row["seed"])] = []
+            seeds[int(row["seed"])].append(
                 Row(
-                    int(row["round"]),
+                    number,
                     float(row["accuracy"]),
-                    own,
+                    float(row["own_accuracy"]) if row["own_accuracy"] else None,
                     int(row["bytes_up"]),
                     int(row["bytes_down"]),
                 )
@@ -60,30 +68,54 @@ def read_runs(path: Path) -> dict[str, list[Row]]:
     return dict(runs)
 
 
+def averaged(seeds: dict[int, list[Row]]) -> list[Row]:
+    """Return the mean of the S runs, round by round."""
+    return [
+        Row(
+            rows[0].round,
+            mean(row.accuracy for row in rows),
+            None if rows[0].own is None else mean(row.own or 0.0 for row in rows),
+            round(mean(row.up for row in rows)),
+            round(mean(row.down for row in rows)),
+        )
+        # A run under way has fewer.
+        for rows in zip(*seeds.values())  # noqa: B905
+    ]
+
+
 def final(rows: list[Row]) -> float:
     """Return the accuracy that a run ends with."""
     return mean(row.accuracy for row in rows[-LAST:])
 
 
-def table_lines(runs: dict[str, list[Row]]) -> list[str]:
+def table_lines(runs: Runs) -> list[str]:
     """Return the table, as Markdown."""
-    enough = ENOUGH * final(runs.get(PLAIN) or next(iter(runs.values())))
+    enough = ENOUGH * final(averaged(runs.get(PLAIN) or next(iter(runs.values()))))
     lines = [
-        f"| run | final accuracy | own classes | rounds to {enough:.1%} | MB up | MB down |",
-        "|---|---|---|---|---|---|",
+        f"| run | S | final accuracy | own classes | rounds to {enough:.1%} | MB up | MB down |",
+        "|---|---|---|---|---|---|---|",
     ]
-    for name, rows in runs.items():
-        reached = next((row for row in rows if row.accuracy >= enough), None)
+    for name, seeds in runs.items():
+        rows = averaged(seeds)
         own = next((f"{row.own:.1%}" for row in reversed(rows) if row.own is not None), "-")
-        when = "-" if reached is None else str(reached.round)
-        sizes = ("-", "-")
-        if reached is not None:
-            sizes = (f"{reached.up / 1e6:.0f}", f"{reached.down / 1e6:.0f}")
-        lines.append(f"| {name} | {final(rows):.1%} | {own} | {when} | {sizes[0]} | {sizes[1]} |")
+        reached = next((row for row in rows if row.accuracy >= enough), None)
+        if reached is None:
+            cost = ["-", "-", "-"]
+        else:
+            cost = [str(reached.round), f"{reached.up / 1e6:.0f}", f"{reached.down / 1e6:.0f}"]
+        ended = _with_spread([final(rows) for rows in seeds.values()])
+        lines.append(f"| {name} | {len(seeds)} | {ended} | {own} | {' | '.join(cost)} |")
     return lines
 
 
-def draw(runs: dict[str, list[Row]], path: Path) -> None:
+def _with_spread(values: Iterable[float]) -> str:
+    """Return the mean, and the standard deviation where there is one."""
+    known = list(values)
+    spread = f" ± {100 * stdev(known):.1f}" if len(known) > 1 else ""
+    return f"{mean(known):.1%}{spread}"
+
+
+def draw(runs: Runs, path: Path) -> None:
     """Draw accuracy against rounds, and against bytes in both directions."""
     import matplotlib
 
@@ -91,7 +123,8 @@ def draw(runs: dict[str, list[Row]], path: Path) -> None:
     from matplotlib import pyplot
 
     figure, (by_round, by_bytes) = pyplot.subplots(1, 2, figsize=(11, 4.2), sharey=True)
-    for name, rows in runs.items():
+    for name, seeds in runs.items():
+        rows = averaged(seeds)
         accuracies = [100 * row.accuracy for row in rows]
         by_round.plot([row.round for row in rows], accuracies, label=name)
         sent = [(row.up + row.down) / 1e6 for row in rows]

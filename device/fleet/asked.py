@@ -8,6 +8,7 @@ from typing import Any, Mapping
 from mobiletl.device.bundle.manifest import Manifest
 from mobiletl.device.bundle.schema import (
     fields,
+    flag,
     integer,
     joined,
     list_of,
@@ -20,12 +21,14 @@ from mobiletl.device.fleet.coding import ENCODINGS
 from mobiletl.device.fleet.wire import Shape
 
 # Rises when a board of the former one would misunderstand a round.
-PROTOCOL = 1
+PROTOCOL = 2
 NOTHING, NORMS, HEAD = "nothing", "norms", "head"
 PERSONAL = (NOTHING, NORMS, HEAD)
 # Over which classes a board has its softmax (training.py).
 ALL, OWN = "all", "own"
 SOFTMAX = (ALL, OWN)
+# In a sum of two each board knows what the other has sent.
+LEAST_IN_SUM = 3
 # Flower's own key, which its strategies write themselves.
 ROUND_KEY, PROXIMAL_KEY = "server-round", "proximal-mu"
 
@@ -42,6 +45,7 @@ _ASKED = fields(
         "encoding": one_of(*ENCODINGS),
         "personal": one_of(*PERSONAL),
         "softmax": one_of(*SOFTMAX),
+        "secagg": flag(),
         PROXIMAL_KEY: number(minimum=0.0, maximum=1e6),
     }
 )
@@ -66,6 +70,8 @@ class Asked:
     personal: str
     softmax: str
     proximal: float
+    secagg: bool = False
+    """Whether the server sees the sum of what boards send, and no board's own."""
 
     def document(self) -> dict[str, Any]:
         """Return it as what is sent."""
@@ -81,6 +87,7 @@ class Asked:
             "encoding": self.encoding,
             "personal": self.personal,
             "softmax": self.softmax,
+            "secagg": self.secagg,
             PROXIMAL_KEY: float(self.proximal),
         }
 
@@ -118,6 +125,7 @@ def asked_of(values: Mapping[str, Any], manifest: Manifest) -> Asked:
         personal=document["personal"],
         softmax=document["softmax"],
         proximal=document[PROXIMAL_KEY],
+        secagg=document["secagg"],
     )
 
 

@@ -42,6 +42,7 @@ _BOARD = fields(
         "threads": integer(maximum=1 << 10),
         "most_celsius": number(above=0.0),
         "on_battery": flag(),
+        "only_sums": flag(),
     }
 )
 
@@ -62,6 +63,8 @@ class Board:
     """A hotter processor sits a round out."""
     on_battery: bool = False
     """Whether it trains on battery, too."""
+    only_sums: bool = False
+    """Whether it sits out where the server would see its own parameters (sums.py)."""
 
     @property
     def maps(self) -> Path:
@@ -142,6 +145,7 @@ def read_board(home: Path) -> Board:
         threads=document["threads"],
         most_celsius=document["most_celsius"],
         on_battery=document["on_battery"],
+        only_sums=document["only_sums"],
     )
 
 

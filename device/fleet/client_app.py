@@ -7,7 +7,8 @@ processes. What a reply has:
     metrics   num-examples, and the figures of the run
     board     the board's name
 
-A board that sits out, or whose run has failed, replies with an error whose reason says so.
+In a round whose parameters are summed under masks the reply is what the protocol has (sums.py). A
+board that sits out, or whose run has failed, replies with an error whose reason says so.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from mobiletl.device.bundle.arrays import Tensors
 from mobiletl.device.bundle.bundle import read_manifest
 from mobiletl.device.bundle.manifest import Manifest
 from mobiletl.device.errors import BadRound, MobileTLError, SitsOut
+from mobiletl.device.fleet import sums
 from mobiletl.device.fleet.asked import Asked, asked_of, personal_names, round_shapes
 from mobiletl.device.fleet.board import LEFT, PERSONAL, Board, board_here
 from mobiletl.device.fleet.coding import sent_bytes, upwards
@@ -53,13 +55,15 @@ app = ClientApp()
 @app.train()  # type: ignore[untyped-decorator]
 def train(message: Message, context: Context) -> Message:
     """Answer a round: train on this board's pictures."""
-    return _answer(message, _train)
+    if sums.is_part_of_sum(message.content):
+        return _answer(message, lambda board: _part_of_sum(board, message, context))
+    return _answer(message, lambda board: _train(_open_task(board, message.content)))
 
 
 @app.evaluate()  # type: ignore[untyped-decorator]
 def evaluate(message: Message, context: Context) -> Message:
     """Answer a round: score its parameters on this board's held-out pictures."""
-    return _answer(message, _evaluate)
+    return _answer(message, lambda board: _evaluate(_task(board, message.content)))
 
 
 @dataclass(frozen=True)
@@ -84,11 +88,11 @@ class _Task:
         return {**self.shared, **fitting}
 
 
-def _answer(message: Message, work: Callable[[_Task], RecordDict]) -> Message:
+def _answer(message: Message, work: Callable[[Board], RecordDict]) -> Message:
     board: Board | None = None
     try:
         board = board_here()
-        return Message(work(_task(board, message.content)), reply_to=message)
+        return Message(work(board), reply_to=message)
     except MobileTLError as error:
         name = "a board" if board is None else board.name
         code = SITS_OUT if isinstance(error, SitsOut) else FAILED
@@ -106,6 +110,30 @@ def _task(board: Board, content: RecordDict) -> _Task:
     shared = {name: array.astype(np.float32) for name, array in arrays.items()}
     personal = personal_names(manifest, asked.personal)
     return _Task(board, manifest, asked, shared, personal, sent_bytes(arrays))
+
+
+def _open_task(board: Board, content: RecordDict) -> _Task:
+    """Return the task of a round in which the server sees this board's own parameters."""
+    task = _task(board, content)
+    if task.asked.secagg:
+        raise BadRound("the server asks for a sum, and for this board's own parameters")
+    if board.only_sums:
+        raise SitsOut("it takes part in sums alone, and this fleet has none (--secagg)")
+    return task
+
+
+def _part_of_sum(board: Board, message: Message, context: Context) -> RecordDict:
+    def train() -> RecordDict:
+        task = _task(board, message.content)
+        if not task.asked.secagg:
+            raise BadRound("the server asks for this board's own parameters, and for a sum")
+        content = _train(task)
+        ended = {name: array.numpy() for name, array in content.array_records[ARRAYS].items()}
+        told = {**content.metric_records[METRICS], "board": board.name}
+        told["bytes-up"] = sums.MASKED_BYTES * sum(tensor.size for tensor in ended.values())
+        return sums.fit_record(task.shared, ended, told.pop(PICTURES), told)
+
+    return sums.take_part(message, context, train)
 
 
 def _train(task: _Task) -> RecordDict:

@@ -47,6 +47,8 @@ FLOAT_BYTES = 4
 # What Flower and gRPC take in the process that answers a round, beside a run's own libraries
 # (Flower 1.22, gRPC 1.80, Python 3.9: resident memory before and after the import, docs/fleet.md).
 FLOWER_BYTES = 64_000_000
+# Of one number, what masking it takes: changes, steps, masks and sums in 64 bits (sums.py).
+SUM_BYTES = 48
 
 
 @dataclass(frozen=True)
@@ -225,4 +227,5 @@ def planned_bytes(asked: Asked, bundle: Bundle, dataset: Dataset) -> int:
     )
     # The round's parameters, those that are sent, and what is left to send, beside the run's own.
     copies = 4 if asked.proximal else 3
-    return planned.total_bytes + FLOWER_BYTES + copies * FLOAT_BYTES * numbers
+    each = copies * FLOAT_BYTES + (SUM_BYTES if asked.secagg else 0)
+    return planned.total_bytes + FLOWER_BYTES + each * numbers

@@ -52,6 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--threads", type=int, default=0, help="default: 0, all cores")
     add("--most-celsius", type=float, default=80.0, help="sit out above (default: 80)")
     add("--on-battery", action="store_true", help="take part on battery, too")
+    add("--only-sums", action="store_true", help="sit out where the server is without --secagg")
     return parser
 
 
@@ -72,6 +73,7 @@ def _join(flags: argparse.Namespace) -> int:
         threads=flags.threads,
         most_celsius=flags.most_celsius,
         on_battery=flags.on_battery,
+        only_sums=flags.only_sums,
     )
     way = Way(
         flags.server,

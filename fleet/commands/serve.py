@@ -12,7 +12,7 @@ from mobiletl.device.bundle.lock import locked
 from mobiletl.device.commands.parser import Parser
 from mobiletl.device.commands.table import guarded
 from mobiletl.device.errors import BadState, UsageError
-from mobiletl.device.fleet.asked import ALL, NOTHING, PERSONAL, SOFTMAX
+from mobiletl.device.fleet.asked import ALL, LEAST_IN_SUM, NOTHING, PERSONAL, SOFTMAX
 from mobiletl.device.fleet.coding import ENCODINGS, FLOAT32
 from mobiletl.device.printable import printable, say
 from mobiletl.device.refusals import cannot_write
@@ -22,7 +22,7 @@ from mobiletl.fleet.commands.status import line_of
 from mobiletl.fleet.folder import FleetFolder
 from mobiletl.fleet.keys import BOARDS, CA, LIST, SERVER, SERVER_KEY
 from mobiletl.fleet.plan import FILE, Plan, read_plan
-from mobiletl.fleet.strategies import TABLE
+from mobiletl.fleet.strategies import TABLE, row_of
 
 EXAMPLES = """\
 to paste:
@@ -48,6 +48,7 @@ DEFAULTS: dict[str, Any] = {
     "server_lr": 0.001,
     "broken": 1,
     "evaluate": False,
+    "secagg": False,
 }
 
 
@@ -88,6 +89,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--server-lr", type=float, help="rate of fedadam on the server (default: 0.001)")
     add("--broken", type=int, help="boards that krum leaves out (default: 1)")
     add("--evaluate", action="store_true", default=None, help="boards score each round's result")
+    add(
+        "--secagg",
+        action="store_true",
+        default=None,
+        help="boards mask what they send, so that the server sees the sum alone",
+    )
     return parser
 
 
@@ -153,6 +160,7 @@ def _settle(flags: argparse.Namespace, folder: FleetFolder) -> Plan:
     known.setdefault("lr", bundle.manifest.optimizer.default_lr)
     known.update(bundle=Path(known["bundle"]).resolve(), class_names=tuple(known["class_names"]))
     plan = Plan(**known)
+    _check_sum(plan)
     changed = [] if former is None else former.differences(plan)
     if changed:
         raise UsageError(
@@ -187,6 +195,22 @@ def _check(given: dict[str, Any]) -> None:
         problems.append(f"--proximal is {given['proximal']}, expected 0 or more")
     if problems:
         raise UsageError("; ".join(problems))
+
+
+def _check_sum(plan: Plan) -> None:
+    """Raise UsageError where a sum of what boards send cannot serve the plan."""
+    if not plan.secagg:
+        return
+    problems = []
+    if row_of(plan.strategy).needs_each:
+        usable = ", ".join(row.name for row in TABLE if not row.needs_each)
+        problems.append(f"--strategy {plan.strategy} compares boards; expected one of {usable}")
+    if plan.encoding != FLOAT32:
+        problems.append(f"masked numbers have 32 bits, so --encoding {plan.encoding} saves nothing")
+    if int(plan.boards * plan.share) < LEAST_IN_SUM:
+        problems.append(f"a round needs at least {LEAST_IN_SUM} boards (--boards, --share)")
+    if problems:
+        raise UsageError(f"--secagg: {'; '.join(problems)}")
 
 
 def _begin(flags: argparse.Namespace, folder: FleetFolder, plan: Plan) -> int:

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import time
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,10 @@ import pytest
 from PIL import Image
 
 from mobiletl.fleet import plan
-from runtime_tests.support.board.shared_files import REPOSITORY
+from runtime_tests.support.board.shared_files import REPOSITORY, shared
 
 PYTHON = REPOSITORY / ".venv-fleet" / "bin" / "python"
-# Which digits a board has pictures of: six each, and no board has all.
+# Which digits, or classes, a board has pictures of: six each, and no board has all.
 DIGITS = {
     "kitchen": (0, 1, 2, 3, 4, 5),
     "garden": (2, 3, 4, 5, 6, 7),
@@ -29,13 +30,14 @@ DIGITS = {
     "porch": (0, 1, 6, 7, 8, 9),
 }
 HELD_OUT = 0.2
+CIFAR = "data/cifar10-8k.zip"
 
 needs_fleet_env = pytest.mark.skipif(
     not PYTHON.exists(), reason="Flower is not set up (make fleet; Python 3.9 to 3.12)"
 )
 
 
-def write_shards(folder: Path) -> None:
+def write_digits(folder: Path) -> None:
     """Write handwritten digits as `BOARD/DIGIT/`, all of them as `all/train` and `all/val`."""
     from sklearn.datasets import load_digits
 
@@ -53,6 +55,21 @@ def write_shards(folder: Path) -> None:
                 target = folder / name / str(digit)
                 target.mkdir(parents=True, exist_ok=True)
                 Image.fromarray(pixels[row]).save(target / f"{row:04d}.png")
+
+
+def write_cifar(folder: Path) -> None:
+    """Write CIFAR-10 likewise, six classes of ten for each board; skips the test without it."""
+    with zipfile.ZipFile(shared(CIFAR)) as archive:
+        names = [name for name in archive.namelist() if name.endswith(".jpg")]
+        classes = sorted({name.split("/")[-2] for name in names})
+        for place, name in enumerate(sorted(names)):
+            part, label, file = name.split("/")[-3:]
+            owners = [board for board, mine in DIGITS.items() if classes.index(label) in mine]
+            chosen = ["all/train", owners[place % len(owners)]] if part == "train" else ["all/val"]
+            for one in chosen:
+                target = folder / one / label
+                target.mkdir(parents=True, exist_ok=True)
+                (target / file).write_bytes(archive.read(name))
 
 
 def free_port() -> int:

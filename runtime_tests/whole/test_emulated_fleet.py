@@ -19,7 +19,7 @@ from emulation.trial import build_wheel
 from mobiletl.device.bundle.bundle import open_bundle
 from mobiletl.device.bundle.state_file import load_state
 from runtime_tests.support.exported_bundles import Case, exported
-from runtime_tests.support.fleet_processes import Fleet, needs_fleet_env, write_shards
+from runtime_tests.support.fleet_processes import Fleet, needs_fleet_env, write_digits
 
 pytestmark = [pytest.mark.slow, pytest.mark.long, needs_fleet_env]
 
@@ -75,7 +75,7 @@ def test_an_emulated_pi_takes_part(
         pytest.skip(f"no emulated board: {error}")
     installed = engine.install(board, build_wheel(tmp_path / "wheel"))
     bundle = exported(tmp_path_factory, Case("mobiletl", 3, "adam"))
-    write_shards(tmp_path / "pictures")
+    write_digits(tmp_path / "pictures")
     (tmp_path / "fleet").mkdir()
     with Fleet(tmp_path / "fleet", bundle) as fleet, ThreadPoolExecutor(1) as pool:
         given = shared_folder(tmp_path / "given", fleet, bundle, tmp_path / "pictures" / EMULATED)

@@ -52,7 +52,7 @@ def test_what_is_sent_is_what_is_read(manifest: Manifest) -> None:
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"protocol": 2}, "version 2"),
+        ({"protocol": 1}, "version 1"),
         ({"epochs": 0}, "epochs"),
         ({"lr": float("nan")}, "lr"),
         ({"lr": "fast"}, "lr"),
