@@ -13,8 +13,9 @@ import sys
 from pathlib import Path
 from typing import Sequence
 
+from mobiletl.device.bundle.signature import require_state_signature
 from mobiletl.device.commands.flags import chosen_bundle
-from mobiletl.device.commands.parser import Parser
+from mobiletl.device.commands.parser import Parser, add_state_key
 from mobiletl.device.commands.table import EXPORT_HINT, guarded
 from mobiletl.device.errors import MissingDependency
 from mobiletl.device.finishing.finish import finish
@@ -55,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--softmax", action="store_true", help="probabilities come first, then logits")
     add("--json", action="store_true", help="print one JSON object")
+    add_state_key(parser)
     for name in _HOST_ONLY:
         kind = "store_true" if name == "int8" else "store"
         add(f"--{name}", action=kind, help=argparse.SUPPRESS)
@@ -71,6 +73,7 @@ def _finish(flags: argparse.Namespace) -> int:
         )
     out = None if flags.out is None else Path(flags.out)
     bundle, state = chosen_bundle(flags.bundle), Path(flags.state)
+    require_state_signature(state, flags.state_key)
     written = finish(bundle, state, out, flags.opset, flags.softmax)
     if flags.json:
         print(

@@ -15,10 +15,11 @@ from typing import Any, Sequence
 
 from mobiletl.device.bundle.bundle import open_bundle
 from mobiletl.device.bundle.decode import UnreadablePicture
+from mobiletl.device.bundle.signature import require_state_signature
 from mobiletl.device.commands import live
 from mobiletl.device.commands.camera_flags import add_camera, camera_problems
 from mobiletl.device.commands.flags import add_trust, below_least, chosen_bundle
-from mobiletl.device.commands.parser import Parser
+from mobiletl.device.commands.parser import Parser, add_state_key
 from mobiletl.device.commands.table import guarded
 from mobiletl.device.errors import BadPictures, UsageError
 from mobiletl.device.pictures.dataset import Skipped, files_below
@@ -53,6 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--threads", type=int, default=0, help="default: 0, all cores")
     add("--runtime", help="default: the first that the bundle serves and is installed")
     add_trust(parser)
+    add_state_key(parser)
     add(
         "--no-unknown",
         dest="unknown",
@@ -77,6 +79,7 @@ def _predict(flags: argparse.Namespace) -> int:
     if flags.camera is not None:
         return live.predict_live(flags)
     bundle = open_bundle(chosen_bundle(flags.bundle), flags.trust_bundle, flags.require_signature)
+    require_state_signature(Path(flags.state), flags.state_key)
     paths, skipped = _find([Path(name) for name in flags.pictures])
     with open_predictor(
         bundle, flags.state, flags.threads, flags.runtime, flags.unknown

@@ -2,6 +2,7 @@
 
 fleet.json               the plan
 state.safetensors        the state after the last round: what `predict` takes
+  .minisig               its signature, where the server has a key for it (state_key.py)
 strategy.safetensors     what the strategy remembers from round to round (FedAdam's moments)
 rounds.jsonl             one line per round
 outcome.json             how the server has ended
@@ -30,6 +31,7 @@ from mobiletl.device.fleet.training import with_slots
 from mobiletl.device.printable import one_line
 from mobiletl.device.refusals import cannot_read, cannot_write
 from mobiletl.device.run.lines import read_lines, sealed
+from mobiletl.fleet.state_key import sign_file
 
 FINISHED, FAILED = "finished", "failed"
 
@@ -39,9 +41,10 @@ logger = logging.getLogger(__name__)
 class FleetFolder:
     """Reads and writes a fleet's files; each is whole at any moment."""
 
-    def __init__(self, path: Path) -> None:
-        """Touch nothing yet."""
+    def __init__(self, path: Path, state_key: Path | None = None) -> None:
+        """Touch nothing yet; `state_key` signs the state."""
         self.path = path
+        self.state_key = state_key
         self.state = path / "state.safetensors"
         self.strategy = path / "strategy.safetensors"
         self.rounds = path / "rounds.jsonl"
@@ -57,6 +60,19 @@ class FleetFolder:
         whole = with_slots(manifest, tensors, len(classes))
         ordered = {entry.name: whole[entry.name] for entry in manifest.state}
         save_state(self.state, ordered, info)
+        self.sign(done)
+
+    def sign(self, done: int) -> None:
+        """Sign the state after `done` rounds, if there is a key; raises NoSpace, UsageError.
+
+        A server that was killed between the two signs it when it begins again.
+        """
+        if self.state_key is None:
+            return
+        try:
+            sign_file(self.state, self.state_key, f"state of a fleet after round {done}")
+        except OSError as error:
+            raise cannot_write("the signature of the state", self.state, error) from error
 
     def load(self, manifest: Manifest) -> tuple[Tensors, StateInfo]:
         """Return what lasts of the state, and how many rounds it has (`epoch`); raises BadState."""

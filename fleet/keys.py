@@ -4,9 +4,11 @@
     server.pem .key   what the server shows
     boards/NAME .pub  a board's key; copy both to that board, and to no other
     boards.csv        the public keys of all boards: what the server lets in
+    state.key .pub    what the server signs its state with (state_key.py)
     ca.key            signs further servers; keep it off the network
 
-All are elliptic-curve keys on NIST P-384, the kind that Flower's node authentication takes.
+All but the last are elliptic-curve keys on NIST P-384, the kind that Flower's node authentication
+takes.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from mobiletl.device.bundle.whole_file import write_whole
 from mobiletl.device.errors import MissingDependency, UsageError
 from mobiletl.device.printable import printable
 from mobiletl.device.refusals import cannot_write
+from mobiletl.fleet.state_key import make_state_key
 
 DAYS = 3650
 CA, CA_KEY = "ca.pem", "ca.key"
@@ -45,6 +48,7 @@ def make_keys(folder: Path, hosts: Sequence[str], boards: Sequence[str]) -> list
         (folder / BOARDS).mkdir(parents=True, exist_ok=True)
         if not (folder / SERVER).exists():
             _write_server(crypto, folder, hosts)
+        make_state_key(folder)
         new = [name for name in boards if not (folder / BOARDS / name).exists()]
         for name in new:
             secret, public = crypto.board_key(name)

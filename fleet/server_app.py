@@ -19,7 +19,7 @@ from mobiletl.fleet.plan import read_plan
 from mobiletl.fleet.strategies import row_of, strategy_of
 from mobiletl.fleet.summed import Summed
 
-FOLDER = "folder"
+FOLDER, STATE_KEY = "folder", "state-key"
 # What Flower's strategies with a memory call it.
 MEMORY = ("m_t", "v_t")
 
@@ -31,7 +31,8 @@ app = ServerApp()
 @app.main()  # type: ignore[untyped-decorator]
 def main(grid: Grid, context: Context) -> None:
     """Serve the rounds that are left, and say in the folder how it ended."""
-    folder = FleetFolder(Path(str(context.run_config[FOLDER])))
+    key = str(context.run_config.get(STATE_KEY, ""))
+    folder = FleetFolder(Path(str(context.run_config[FOLDER])), Path(key) if key else None)
     try:
         serve_rounds(grid, folder)
     except MobileTLError as error:

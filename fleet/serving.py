@@ -47,6 +47,7 @@ clientapp = "mobiletl.device.fleet.client_app:app"
 
 [tool.flwr.app.config]
 folder = {folder}
+state-key = {key}
 
 [tool.flwr.federations]
 default = "here"
@@ -135,7 +136,10 @@ def _hand_over(folder: FleetFolder, listening: Listening, control: str) -> None:
         trust = f"root-certificates = {json.dumps(str((listening.keys / CA).resolve()))}"
     app = folder.flower / "app"
     text = _APP.format(
-        folder=json.dumps(str(folder.path.resolve())), address=json.dumps(control), trust=trust
+        folder=json.dumps(str(folder.path.resolve())),
+        key=json.dumps("" if folder.state_key is None else str(folder.state_key.resolve())),
+        address=json.dumps(control),
+        trust=trust,
     )
     try:
         app.mkdir(parents=True, exist_ok=True)

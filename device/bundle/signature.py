@@ -15,15 +15,16 @@ from pathlib import Path
 from typing import Callable
 
 from mobiletl.device.bundle.outside_file import OddFile, read_outside
-from mobiletl.device.errors import MissingDependency, Untrusted, UsageError
+from mobiletl.device.errors import BadState, MissingDependency, Untrusted, UsageError
 from mobiletl.device.printable import printable
 
 SUFFIX = ".minisig"
 # A line of comment, one of key or signature, and the same of the second signature.
 MOST_BYTES = 20_000
+MOST_STATE_BYTES = 1 << 30
 HASHED, WHOLE = b"ED", b"Ed"
 KEY_BYTES, SIGNATURE_BYTES, ID_BYTES = 32, 64, 8
-COMMENT = b"trusted comment: "
+TRUSTED = b"trusted comment: "
 INSTALL = 'pip install "mobiletl[signed]"'
 
 # (key, signature, message): raises BadSignature
@@ -42,28 +43,44 @@ class PublicKey:
     key: bytes
 
 
-def require_signature(manifest: Path, content: bytes, keyfile: Path) -> None:
-    """Raise Untrusted unless `content` of the file `manifest` is signed with the key in `keyfile`.
+def require_state_signature(state: Path, keyfile: str | Path | None) -> None:
+    """Raise Untrusted unless the file `state` is signed with the key in `keyfile`, if one is named.
+
+    The server of a fleet signs its state (docs/fleet.md). Raises as `require_signature` does, and
+    BadState for a file that cannot be read.
+    """
+    if keyfile is None:
+        return
+    try:
+        content = read_outside(state, MOST_STATE_BYTES)
+    except (OSError, OddFile) as error:
+        why = getattr(error, "strerror", None) or error
+        raise BadState(f"{printable(str(state))} cannot be read ({why})") from error
+    require_signature(state, content, Path(keyfile), "state")
+
+
+def require_signature(signed: Path, content: bytes, keyfile: Path, what: str = "bundle") -> None:
+    """Raise Untrusted unless `content` of the file `signed` is signed with the key in `keyfile`.
 
     Raises UsageError for a file that holds no key, MissingDependency without the library.
     """
     verify = _library()
     key = read_key(keyfile)
-    file = manifest.with_name(manifest.name + SUFFIX)
+    file = signed.with_name(signed.name + SUFFIX)
     shown = printable(str(file))
     try:
         lines = read_outside(file, MOST_BYTES, follow=False).splitlines()
     except (OSError, OddFile) as error:
         why = getattr(error, "strerror", None) or error
         raise Untrusted(
-            f"{shown} cannot be read ({why}), so nobody has signed this bundle; ask its maker for "
-            f"it: minisign -S -m {manifest.name}"
+            f"{shown} cannot be read ({why}), so nobody has signed this {what}; ask its maker for "
+            f"it: minisign -S -m {signed.name}"
         ) from error
     try:
         _check(lines, content, key, verify)
     except BadSignature as error:
         raise Untrusted(
-            f"{shown} {error}; the bundle is not the one that the owner of "
+            f"{shown} {error}; the {what} is not the one that the owner of "
             f"{printable(str(keyfile))} has signed: do not use it"
         ) from error
 
@@ -83,7 +100,7 @@ def read_key(keyfile: Path) -> PublicKey:
 
 
 def _check(lines: list[bytes], content: bytes, key: PublicKey, verify: Verify) -> None:
-    if len(lines) < 4 or not lines[2].startswith(COMMENT):
+    if len(lines) < 4 or not lines[2].startswith(TRUSTED):
         raise BadSignature("is no signature of minisign")
     first, second = _decoded(lines[1]), _decoded(lines[3])
     kind, identity, signature = first[:2], first[2 : 2 + ID_BYTES], first[2 + ID_BYTES :]
@@ -93,7 +110,7 @@ def _check(lines: list[bytes], content: bytes, key: PublicKey, verify: Verify) -
         raise BadSignature("is made with another key")
     message = hashlib.blake2b(content).digest() if kind == HASHED else content
     verify(key.key, signature, message)
-    verify(key.key, second, signature + lines[2][len(COMMENT) :])
+    verify(key.key, second, signature + lines[2][len(TRUSTED) :])
 
 
 def _decoded(line: bytes) -> bytes:
@@ -117,6 +134,6 @@ def _library() -> Verify:
         try:
             Ed25519PublicKey.from_public_bytes(key).verify(signature, message)
         except (InvalidSignature, ValueError) as error:
-            raise BadSignature("does not fit the manifest") from error
+            raise BadSignature("does not fit the file beside it") from error
 
     return verify

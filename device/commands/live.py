@@ -17,6 +17,7 @@ from mobiletl.device.announcing.mqtt import Mqtt
 from mobiletl.device.announcing.on_change import OnChange, words_of
 from mobiletl.device.announcing.text import CLEAR_LINE, Text
 from mobiletl.device.bundle.bundle import open_bundle
+from mobiletl.device.bundle.signature import require_state_signature
 from mobiletl.device.bundle.view import View
 from mobiletl.device.cameras.base import CameraStopped
 from mobiletl.device.cameras.stream import CameraStream, open_stream
@@ -111,6 +112,7 @@ def predict_live(flags: argparse.Namespace) -> int:
     login = login_of(os.environ, flags.mqtt_login)
     broker = flags.mqtt and broker_of(flags.mqtt, flags.mqtt_tls, flags.mqtt_ca, login)
     bundle = open_bundle(chosen_bundle(flags.bundle), flags.trust_bundle, flags.require_signature)
+    require_state_signature(Path(flags.state), flags.state_key)
     shown = JsonLines(sys.stdout, flags.every) if flags.json else Text(sys.stdout)
     tell = _teller(shown)
     with ExitStack() as opened, StopFlag(NOTICE) as stop:

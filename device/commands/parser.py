@@ -42,3 +42,12 @@ class Parser(argparse.ArgumentParser):
         pairs = [(word, difflib.get_close_matches(word, known, 1)) for word in unknown]
         meant = [f"{near[0]} for {word}" for word, near in pairs if near]
         return f" (did you mean {', '.join(meant)}?)" if meant else ""
+
+
+def add_state_key(parser: argparse.ArgumentParser) -> None:
+    """Add whose states alone are read."""
+    parser.add_argument(
+        "--state-key",
+        metavar="KEYFILE",
+        help="read the state only if this key has signed it: state.pub of a fleet's server",
+    )

@@ -43,6 +43,7 @@ _BOARD = fields(
         "most_celsius": number(above=0.0),
         "on_battery": flag(),
         "only_sums": flag(),
+        "signed_by": text(r"(?s).{0,4096}", "a path, or nothing"),
     }
 )
 
@@ -65,6 +66,8 @@ class Board:
     """Whether it trains on battery, too."""
     only_sums: bool = False
     """Whether it sits out where the server would see its own parameters (sums.py)."""
+    signed_by: Path | None = None
+    """A public key of minisign that has signed the bundle, or it is not opened."""
 
     @property
     def maps(self) -> Path:
@@ -79,7 +82,8 @@ class Board:
     def write(self) -> None:
         """Keep it for the processes that train; raises NoSpace."""
         document = {name: value for name, value in asdict(self).items() if name != "home"}
-        document.update(bundle=str(self.bundle), data=str(self.data))
+        key = "" if self.signed_by is None else str(self.signed_by)
+        document.update(bundle=str(self.bundle), data=str(self.data), signed_by=key)
         content = json.dumps(document, indent=1).encode("utf-8")
         try:
             self.home.mkdir(parents=True, exist_ok=True)
@@ -146,6 +150,7 @@ def read_board(home: Path) -> Board:
         most_celsius=document["most_celsius"],
         on_battery=document["on_battery"],
         only_sums=document["only_sums"],
+        signed_by=Path(document["signed_by"]) if document["signed_by"] else None,
     )
 
 

@@ -25,7 +25,7 @@ from mobiletl.device.sessions.runtimes import open_session
 
 def evaluate_round(board: Board, asked: Asked, tensors: Tensors) -> Score:
     """Score the parameters `tensors` on the board's validation pictures; raises SitsOut."""
-    bundle = open_bundle(board.bundle)
+    bundle = open_bundle(board.bundle, require_signature=board.signed_by)
     manifest = bundle.manifest
     dataset = round_pictures(board, asked)
     if not dataset.val:

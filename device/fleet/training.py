@@ -67,7 +67,7 @@ def train_round(board: Board, asked: Asked, tensors: Tensors) -> Trained:
 
     Raises SitsOut where it takes no part, and whatever ends a run.
     """
-    bundle = open_bundle(board.bundle)
+    bundle = open_bundle(board.bundle, require_signature=board.signed_by)
     manifest = bundle.manifest
     dataset = round_pictures(board, asked)
     seen = own_classes(dataset)
@@ -187,6 +187,7 @@ def _run(board: Board, asked: Asked, bundle: Bundle, start: Start) -> _Ended:
         classes=start.class_names,
         proximal=asked.proximal,
         answers=False,
+        key=board.signed_by,
     )
     with contextlib.suppress(StopRequested):
         train(options, [ended], stop, start)

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mobiletl.core.errors import UsageError
-from mobiletl.device.commands.parser import Parser
+from mobiletl.device.bundle.signature import require_state_signature
+from mobiletl.device.commands.parser import Parser, add_state_key
 from mobiletl.device.finishing.opset import DEFAULT, LEAST, MOST
 from mobiletl.export.commands.telling import telling
 from mobiletl.export.finish.finish import Order, finish
@@ -60,6 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _order(flags: argparse.Namespace) -> Order:
+    require_state_signature(flags.state, flags.state_key)
     if flags.data is not None and not flags.int8:
         raise UsageError("--data is what --int8 calibrates on; add --int8 or leave it out")
     return Order(
@@ -89,6 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--bundle", type=Path, required=True, metavar="DIR", help="what was trained")
     add("--state", type=Path, required=True, metavar="FILE", help="state.safetensors of a run")
     add("--to", required=True, metavar="FORMAT", help=", ".join(row.name for row in FORMATS))
+    add_state_key(parser)
     add(
         "--int8",
         action="store_true",

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mobiletl.device.bundle.bundle import open_bundle
 from mobiletl.device.bundle.lock import locked
-from mobiletl.device.commands.flags import chosen_bundle
+from mobiletl.device.commands.flags import add_signature, chosen_bundle
 from mobiletl.device.commands.parser import Parser
 from mobiletl.device.commands.table import guarded
 from mobiletl.device.errors import UsageError
@@ -53,6 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--most-celsius", type=float, default=80.0, help="sit out above (default: 80)")
     add("--on-battery", action="store_true", help="take part on battery, too")
     add("--only-sums", action="store_true", help="sit out where the server is without --secagg")
+    add_signature(parser)
     return parser
 
 
@@ -63,7 +64,7 @@ def _join(flags: argparse.Namespace) -> int:
     from mobiletl.device.fleet.joining import Way, join
 
     bundle = chosen_bundle(flags.bundle)
-    open_bundle(bundle)
+    open_bundle(bundle, require_signature=flags.require_signature)
     board = Board(
         home=Path(flags.home).resolve(),
         name=printable((flags.name or socket.gethostname())[:60]),
@@ -74,6 +75,7 @@ def _join(flags: argparse.Namespace) -> int:
         most_celsius=flags.most_celsius,
         on_battery=flags.on_battery,
         only_sums=flags.only_sums,
+        signed_by=flags.require_signature and Path(flags.require_signature).resolve(),
     )
     way = Way(
         flags.server,

@@ -9,7 +9,9 @@ from typing import Any
 
 from mobiletl.device.bundle.bundle import Bundle, open_bundle
 from mobiletl.device.bundle.lock import locked
-from mobiletl.device.commands.parser import Parser
+from mobiletl.device.bundle.signature import require_state_signature
+from mobiletl.device.commands.flags import add_signature
+from mobiletl.device.commands.parser import Parser, add_state_key
 from mobiletl.device.commands.table import guarded
 from mobiletl.device.errors import BadState, UsageError
 from mobiletl.device.fleet.asked import ALL, LEAST_IN_SUM, NOTHING, PERSONAL, SOFTMAX
@@ -17,6 +19,7 @@ from mobiletl.device.fleet.coding import ENCODINGS, FLOAT32
 from mobiletl.device.printable import printable, say
 from mobiletl.device.refusals import cannot_write
 from mobiletl.device.run.start import state_start
+from mobiletl.fleet import state_key
 from mobiletl.fleet.commands.fleet import require_flower
 from mobiletl.fleet.commands.status import line_of
 from mobiletl.fleet.folder import FleetFolder
@@ -95,6 +98,8 @@ def _parser() -> argparse.ArgumentParser:
         default=None,
         help="boards mask what they send, so that the server sees the sum alone",
     )
+    add_signature(parser)
+    add_state_key(parser)
     return parser
 
 
@@ -103,7 +108,8 @@ def _serve(flags: argparse.Namespace) -> int:
     from mobiletl.fleet.serving import Listening, serve
 
     keys = _keys(flags)
-    folder = FleetFolder(Path(flags.out))
+    key = None if keys is None else keys / state_key.KEY
+    folder = FleetFolder(Path(flags.out), key if key is not None and key.is_file() else None)
     try:
         folder.path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -156,7 +162,7 @@ def _settle(flags: argparse.Namespace, folder: FleetFolder) -> Plan:
         known["bundle"] = flags.bundle
     if flags.classes:
         known["class_names"] = _classes(flags.classes)
-    bundle = open_bundle(Path(known["bundle"]))
+    bundle = open_bundle(Path(known["bundle"]), require_signature=flags.require_signature)
     known.setdefault("lr", bundle.manifest.optimizer.default_lr)
     known.update(bundle=Path(known["bundle"]).resolve(), class_names=tuple(known["class_names"]))
     plan = Plan(**known)
@@ -225,6 +231,7 @@ def _begin(flags: argparse.Namespace, folder: FleetFolder, plan: Plan) -> int:
             )
         if info.class_names != plan.class_names:
             raise BadState(f"{printable(str(folder.state))} is of other classes than the fleet")
+        folder.sign(info.epoch)
         return info.epoch
     folder.save(bundle.manifest, plan.class_names, _first(flags, bundle, plan), 0)
     return 0
@@ -233,6 +240,7 @@ def _begin(flags: argparse.Namespace, folder: FleetFolder, plan: Plan) -> int:
 def _first(flags: argparse.Namespace, bundle: Bundle, plan: Plan) -> dict[str, Any]:
     names = plan.class_names
     if flags.begin:
+        require_state_signature(Path(flags.begin), flags.state_key)
         state = state_start(flags.begin, bundle).for_classes(bundle.manifest, names)
     else:
         state = bundle.initial_state(len(names), 0)

@@ -49,7 +49,7 @@ def test_a_signature_by_minisign_is_taken(tmp_path: Path, key: Path) -> None:
 
 
 def test_another_content_is_refused(tmp_path: Path, key: Path) -> None:
-    with pytest.raises(Untrusted, match="does not fit the manifest"):
+    with pytest.raises(Untrusted, match="does not fit the file beside it"):
         check(tmp_path, key, content=MESSAGE + b" ")
 
 
@@ -108,4 +108,4 @@ def test_a_bundle_is_opened_for_the_key_that_signed_it(
     document = json.loads(manifest.read_text())
     write_manifest(bundle, {**document, "created_by": "somebody else"})
     assert main([*words, str(own)]) == 15
-    assert "does not fit the manifest" in capsys.readouterr().err
+    assert "does not fit the file beside it" in capsys.readouterr().err
