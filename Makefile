@@ -23,6 +23,8 @@ EXPORT_FLAGS = --out $(OUT) \
 	$(if $(METHOD),--method $(METHOD)) \
 	$(if $(BLOCKS),--blocks $(BLOCKS)) \
 	$(if $(SAVED),--saved $(SAVED)) \
+	$(if $(PREFIX),--prefix $(PREFIX)) \
+	$(if $(CALIBRATE),--calibrate $(CALIBRATE)) \
 	$(if $(RESOLUTION),--resolution $(RESOLUTION)) \
 	$(if $(OPTIMIZER),--optimizer $(OPTIMIZER)) \
 	$(if $(RUNTIMES),--runtimes $(RUNTIMES)) \
@@ -102,7 +104,7 @@ lint: build/host.installed ## style, format, strict types, import arrows
 	@$(BIN)/mypy tools
 	@$(BIN)/lint-imports --no-logo
 
-export: build/host.installed ## write a bundle: MODEL WEIGHTS METHOD BLOCKS SAVED RESOLUTION OPTIMIZER RUNTIMES BATCH CLASSES WHOLE_GRAPH OUT REPLACE
+export: build/host.installed ## write a bundle: MODEL WEIGHTS METHOD BLOCKS SAVED PREFIX CALIBRATE RESOLUTION OPTIMIZER RUNTIMES BATCH CLASSES WHOLE_GRAPH OUT REPLACE
 	@$(BIN)/mobiletl export $(EXPORT_FLAGS)
 
 bench: build/host.installed ## training speed and memory beside PyTorch's

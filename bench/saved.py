@@ -90,14 +90,15 @@ def _runs(
     test = PictureSet(pictures.name, held, held)
     tested = Maps.of(bench, test.link(bench.folder / "test", 0, 0, flags.test_per_class), names)
     started = time.perf_counter()
-    results = [_accuracy(flags, bundle, train, tested, seed) for bundle in bundles.values()]
+    results = [accuracy_of(flags, bundle, train, tested, seed) for bundle in bundles.values()]
     print(f"  {pictures.name} {seed}: {time.perf_counter() - started:.0f} s", file=sys.stderr)
     return [float(len(train.labels)), *results]
 
 
-def _accuracy(
+def accuracy_of(
     flags: argparse.Namespace, bundle: Bundle, train: Maps, test: Maps, seed: int
 ) -> float:
+    """The share of right answers after `flags.epochs` on the maps of `train`."""
     classes, generator = int(train.labels.max()) + 1, np.random.default_rng(seed)
     state = bundle.initial_state(classes, seed)
     rate = bundle.manifest.optimizer.default_lr if flags.rate is None else flags.rate

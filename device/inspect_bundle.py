@@ -10,7 +10,7 @@ if not __package__:
 import argparse
 import json
 from dataclasses import asdict
-from typing import Any, Sequence
+from typing import Any, Mapping, Sequence
 
 from mobiletl.device.bundle.bundle import Bundle, open_bundle
 from mobiletl.device.bundle.state_file import open_state
@@ -110,6 +110,7 @@ def describe(
         "model": asdict(manifest.model),
         "method": asdict(manifest.method),
         "input": asdict(manifest.input),
+        "prefix": None if manifest.prefix is None else asdict(manifest.prefix),
         "feature": asdict(manifest.feature),
         "embedding": asdict(manifest.embedding),
         "optimizer": asdict(manifest.optimizer),
@@ -161,6 +162,7 @@ def _summary(document: dict[str, Any]) -> str:
         ("bundle", f"{document['bundle']} ({document['id'][:12]}, {document['created_by']})"),
         ("model", f"{model['name']}, width {model['width']:g}, weights {model['weights']}"),
         ("pictures", f"{side} x {side}, feature map {_sides(document['feature']['shape'])}"),
+        *((("frozen layers", _prefix(document["prefix"])),) if document["prefix"] else ()),
         ("embedding", f"{document['embedding']['size']} numbers a picture"),
         ("method", f"{method['name']}, {method['blocks']} of {model['blocks']} blocks"),
         *(("trains" if index == 0 else "", part) for index, part in enumerate(method["trains"])),
@@ -175,6 +177,18 @@ def _summary(document: dict[str, Any]) -> str:
         ),
     )
     return "\n".join(f"{name:<18}{value}" for name, value in rows)
+
+
+def _prefix(prefix: Mapping[str, Any]) -> str:
+    text = f"{prefix['bits']} bits, calibrated on {prefix['calibrated_on']} pictures"
+    if prefix["labels_changed"] is None:
+        return (
+            f"{text}; embeddings of {prefix['checked_on']} others change by {prefix['error']:.1%}"
+        )
+    return (
+        f"{text}; of {prefix['checked_on']} others {prefix['accuracy_int8']:.1%} are right in "
+        f"closed form, {prefix['accuracy_float']:.1%} with floats"
+    )
 
 
 def _sides(shape: Sequence[int]) -> str:

@@ -49,8 +49,8 @@ ONNX = (
             "Concat", "Conv", "ConvTranspose", "CumSum", "DequantizeLinear", "Equal", "Exp",
             "Expand", "Gather", "Gemm", "GlobalAveragePool", "Greater", "GreaterOrEqual",
             "InstanceNormalization", "Less", "LogSoftmax", "MatMul", "MatMulInteger", "Max", "Min",
-            "Neg", "Pad", "Pow", "QuantizeLinear", "Reciprocal", "ReduceMax", "ReduceMean",
-            "ReduceMin", "ReduceSum", "Shape", "Sign", "Slice", "Sqrt", "Transpose",
+            "Neg", "Pad", "Pow", "QLinearConv", "QuantizeLinear", "Reciprocal", "ReduceMax",
+            "ReduceMean", "ReduceMin", "ReduceSum", "Shape", "Sign", "Slice", "Sqrt", "Transpose",
         )
     ),
 )  # fmt: skip

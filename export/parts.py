@@ -37,6 +37,10 @@ class Request:
     force: bool = False
     ema: bool = False
     """Take the moving average that a checkpoint has beside its weights."""
+    prefix: str = "float32"
+    """In which numbers the frozen layers compute: one of `export/prefix`'s PREFIXES."""
+    calibrate: Path | None = None
+    """Pictures that a prefix in 8 bits is calibrated on."""
 
 
 @dataclass(frozen=True)

@@ -80,6 +80,21 @@ class Embedding:
 
 
 @dataclass(frozen=True)
+class Prefix:
+    """Frozen layers in 8 bits: `error` is of embeddings, relative; accuracies are of a classifier
+    in closed form on `checked_on` pictures of the exporting host, None where it had no classes.
+    """
+
+    bits: int
+    calibrated_on: int
+    checked_on: int
+    error: float
+    labels_changed: float | None
+    accuracy_float: float | None
+    accuracy_int8: float | None
+
+
+@dataclass(frozen=True)
 class Optimizer:
     """The optimizer inside `train_step`; `default_lr` is meant for batches of 8."""
 
@@ -199,6 +214,8 @@ class Manifest:
     macs: Macs
     memory: Memory
     files: Mapping[str, FileRecord]
+    prefix: Prefix | None = None
+    """Of the frozen layers, where they are not float32."""
 
     @property
     def classifier(self) -> tuple[str, str] | None:
@@ -274,6 +291,7 @@ def parse_manifest(content: bytes | str) -> Manifest:
             runtime_release=memory["runtime_release"],
         ),
         files={path: _make(FileRecord, record) for path, record in document["files"].items()},
+        prefix=_make(Prefix, document["prefix"]) if "prefix" in document else None,
     )
 
 

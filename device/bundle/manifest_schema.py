@@ -18,6 +18,7 @@ from mobiletl.device.bundle.schema import (
     label,
     list_of,
     mapping,
+    nullable,
     number,
     one_of,
     shown,
@@ -76,6 +77,19 @@ _RUNTIME = fields(
     }
 )
 
+_SHARE = nullable(number(minimum=0.0, maximum=1.0))
+_PREFIX = fields(
+    {
+        "bits": one_of(8),
+        "calibrated_on": integer(),
+        "checked_on": integer(),
+        "error": number(minimum=0.0),
+        "labels_changed": _SHARE,
+        "accuracy_float": _SHARE,
+        "accuracy_int8": _SHARE,
+    }
+)
+
 SCHEMA = fields(
     {
         "format": one_of(FORMAT),
@@ -121,7 +135,9 @@ SCHEMA = fields(
             }
         ),
         "files": mapping(_PATH, fields({"bytes": integer(), "sha256": _SHA256})),
-    }
+    },
+    # Frozen layers in other numbers than float32, and what that costs on the host's pictures.
+    optional={"prefix": _PREFIX},
 )
 
 

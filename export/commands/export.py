@@ -16,6 +16,7 @@ from mobiletl.core.saved import SAVED
 from mobiletl.device.commands.parser import Parser
 from mobiletl.export.commands.telling import telling
 from mobiletl.export.own_file import short_name
+from mobiletl.export.prefix.frozen_in_bytes import PREFIXES
 from mobiletl.export.runtimes import DEFAULT_RUNTIMES, RUNTIMES
 from mobiletl.export.weights.loading import embedded_facts
 from mobiletl.export.writing.export_bundle import Request, export_bundle
@@ -93,6 +94,19 @@ def _parser() -> argparse.ArgumentParser:
         choices=[o.name for o in OPTIMIZERS],
         help="sgd with momentum 0.9, adam, or adamw (default adam)",
     )
+    parser.add_argument(
+        "--prefix",
+        choices=PREFIXES,
+        default=PREFIXES[0],
+        help="numbers that the frozen layers compute with; int8 is faster and smaller, and is "
+        "measured on the pictures of --calibrate (default %(default)s)",
+    )
+    parser.add_argument(
+        "--calibrate",
+        type=Path,
+        metavar="DIR",
+        help="pictures like those that boards will see, in a folder for each class",
+    )
     _add_runtimes(parser)
     parser.add_argument("--out", type=Path, help="the folder to write (default artifacts/MODEL)")
     parser.add_argument("--force", action="store_true", help="replace a bundle that is there")
@@ -151,6 +165,8 @@ def _request(flags: argparse.Namespace) -> Request:
         saved=flags.saved,
         force=flags.force,
         ema=flags.ema,
+        prefix=flags.prefix,
+        calibrate=flags.calibrate,
     )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import onnx
 
 from mobiletl.core.errors import UsageError
+from mobiletl.device.finishing.finish import finish as finish_on_board
 from mobiletl.device.finishing.opset import check_opset, in_opset, with_probabilities
 from mobiletl.device.printable import printable
 from mobiletl.export.finish.bundle_reader import read_bundle
@@ -65,6 +66,8 @@ def finish(order: Order) -> Result:
     out = order.out or _beside(order.state, row)
     require_writable(out, row.suffix)
     bundle = read_bundle(order.bundle, order.model, order.method)
+    if bundle.manifest.prefix is not None:
+        return _in_bytes(order)
     state = calibrated(read_state(order.state, bundle), bundle)
     with blamed("finished", order.model or "", order.method or ""):
         finished = finished_network(bundle, state, order.weights, order.ema)
@@ -74,6 +77,24 @@ def finish(order: Order) -> Result:
         require_writable(out.with_suffix(suffix), suffix)
     files = write_files(out, contents)
     return Result(files, state.class_names, finished.resolution, difference, summary, skipped)
+
+
+def _in_bytes(order: Order) -> Result:
+    """Frozen layers in 8 bits are no network of PyTorch's: the bundle's own graphs are joined."""
+    asked = {
+        f"--to {order.to}": order.to != ONNX,
+        "--int8": order.int8,
+        "--weights": order.weights is not None,
+    }
+    wrong = [flag for flag, is_given in asked.items() if is_given]
+    if wrong:
+        raise UsageError(
+            f"{', '.join(wrong)}: the bundle's frozen layers have 8 bits already, and it finishes "
+            f"to {ONNX} as it is; for anything else export it with --prefix float32 and train that"
+        )
+    done = finish_on_board(order.bundle, order.state, order.out, order.opset, order.softmax)
+    files = [done.path, done.labels]
+    return Result(files, done.class_names, done.resolution, done.difference)
 
 
 def _check_onnx_only(order: Order) -> None:

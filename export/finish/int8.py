@@ -31,8 +31,8 @@ from mobiletl.export.finish.int8_activations import convolutions, quantize_activ
 from mobiletl.export.finish.int8_check import Agreement, agreement, logits_of
 from mobiletl.export.finish.int8_noise import noise_pictures
 from mobiletl.export.finish.int8_weights import Kernel, pack, put_values, rounded_kernels
-from mobiletl.export.finish.pictures import Prepared, picture_files, prepared
 from mobiletl.export.finish.to_onnx import onnx_model
+from mobiletl.export.pictures import Prepared, picture_files, prepared
 
 Images = list[npt.NDArray[np.float32]]
 # Labels that may change.

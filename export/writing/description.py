@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from mobiletl.core.accounting.account import parameter_counts
 from mobiletl.core.accounting.flops import macs, training_macs
 from mobiletl.core.optimizers import Optimizer
 from mobiletl.core.step import Entry
+from mobiletl.device.bundle.manifest import Input
 from mobiletl.export.memory.plan import GraphPlan
 from mobiletl.export.parts import Parts
 from mobiletl.export.runtimes.artifact import Artifact
@@ -37,6 +39,7 @@ def describe(
     `at_rest` is measured.
     """
     optimizer: Optimizer = parts.step.optimizer
+    size = input_of(parts.request.resolution)
     return {
         "model": {
             "name": parts.backbone.name,
@@ -51,10 +54,9 @@ def describe(
             "trains": _trains(parts.step.entries),
         },
         "input": {
-            "resolution": parts.request.resolution,
-            "resize": round(parts.request.resolution / CROP_SHARE),
-            "mean": list(MEAN),
-            "std": list(STD),
+            **asdict(size),
+            "mean": list(size.mean),
+            "std": list(size.std),
         },
         "feature": {"shape": list(parts.feature_shape)},
         "embedding": {"size": parts.transfer.top.embedding_size},
@@ -92,6 +94,11 @@ def describe(
             "runtime_release": version("onnxruntime"),
         },
     }
+
+
+def input_of(resolution: int) -> Input:
+    """How a picture is prepared for networks of that side."""
+    return Input(resolution, round(resolution / CROP_SHARE), MEAN, STD)
 
 
 def _weights_label(source: str) -> str:

@@ -22,12 +22,14 @@ from mobiletl.export.own_file import blamed
 from mobiletl.export.own_method import method_named
 from mobiletl.export.own_network import find_network
 from mobiletl.export.parts import Parts, Request
+from mobiletl.export.prefix.frozen_in_bytes import INT8, check_prefix, frozen_in_bytes
 from mobiletl.export.runtimes import build_artifact, find_runtimes
 from mobiletl.export.stock_graphs import stock_graphs
 from mobiletl.export.tracing.functions import initial
 from mobiletl.export.tracing.trace import EXAMPLE_SIZE
 from mobiletl.export.weights.loading import weights_of
-from mobiletl.export.writing.description import describe
+from mobiletl.export.writing.description import describe, input_of
+from mobiletl.export.writing.frozen import with_graph
 from mobiletl.export.writing.writer import require_free, write_bundle
 
 __all__ = ["Request", "export_bundle"]
@@ -45,7 +47,10 @@ def export_bundle(request: Request) -> Path:
     runtimes = find_runtimes(request.runtimes)
     with blamed("exported", request.model, request.method):
         parts = _prepare(request)
-        graphs = stock_graphs(parts)
+        check_prefix(parts)
+        graphs, cost = stock_graphs(parts), None
+        if request.prefix == INT8:
+            graphs, cost = frozen_in_bytes(parts, graphs, input_of(request.resolution))
         artifacts = {row.name: build_artifact(row, parts, graphs) for row in runtimes}
     plans = {name: _plan(model) for name, model in graphs.by_name().items()}
     contents = {name: model.SerializeToString() for name, model in graphs.by_name().items()}
@@ -58,6 +63,9 @@ def export_bundle(request: Request) -> Path:
     }
     with blamed("described", request.model, request.method):
         manifest = describe(parts, plans, artifacts, at_rest)
+    if cost is not None:
+        manifest["prefix"] = cost.document()
+        manifest["frozen"] = with_graph(manifest["frozen"], graphs.features)
     state = {e.name: e.value.numpy() for e in parts.step.entries if initial(e) == "file"}
     write_bundle(request.out, manifest, files, _contiguous(state), request.force)
     return request.out

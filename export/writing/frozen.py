@@ -6,7 +6,17 @@ import hashlib
 import json
 from collections.abc import Collection
 
+import onnx
+
 from mobiletl.core.transfer import Transfer
+
+
+def with_graph(digest: str, frozen: onnx.ModelProto) -> str:
+    """The SHA-256 of a digest and of the graph `frozen`, where that has other numbers than the
+    layers it was made of.
+    """
+    content = frozen.graph.SerializeToString(deterministic=True)
+    return hashlib.sha256(digest.encode("ascii") + content).hexdigest()
 
 
 def frozen_digest(transfer: Transfer, trained: Collection[str]) -> str:

@@ -42,13 +42,14 @@ class World:
     classes: str
     rounds: int
     epochs: int
+    lr: float
     reaches: float
     """An accuracy that the fleet's state has at least, for who goes on from it."""
 
 
 WORLDS = {
-    "digits": World(write_digits, CLASSES, 16, 4, 0.9),
-    "cifar10": World(write_cifar, CIFAR_CLASSES, 16, 2, 0.7),
+    "digits": World(write_digits, CLASSES, 16, 4, 0.001, 0.9),
+    "cifar10": World(write_cifar, CIFAR_CLASSES, 8, 1, 0.0003, 0.7),
 }
 
 
@@ -109,7 +110,7 @@ def fleet(
             "--epochs",
             world.epochs,
             "--lr",
-            0.001,
+            world.lr,
             "--round-seconds",
             300,
         )

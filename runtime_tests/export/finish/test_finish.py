@@ -34,7 +34,7 @@ from mobiletl.device.errors import BadPictures
 from mobiletl.device.sessions import onnxruntime as session_onnxruntime
 from mobiletl.export.finish.finish import Order, finish
 from mobiletl.export.finish.formats import FORMATS, find_format
-from mobiletl.export.finish.pictures import picture_files, prepared
+from mobiletl.export.pictures import picture_files, prepared
 from mobiletl.export.weights.loading import load_weights
 from runtime_tests.support.exported_bundles import Case, exported, invented_pictures
 

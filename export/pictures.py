@@ -25,21 +25,24 @@ MOST = 384
 
 @dataclass(frozen=True)
 class Prepared:
-    """Readable pictures as [1,3,R,R] each, and a line for each file that could not be read."""
+    """Readable pictures as [1,3,R,R] each, where they lie, and a line for each file that could not
+    be read.
+    """
 
     images: tuple[npt.NDArray[np.float32], ...]
+    files: tuple[Path, ...]
     skipped: tuple[str, ...]
 
 
-def picture_files(folder: Path) -> list[Path]:
+def picture_files(folder: Path, flag: str = "--data") -> list[Path]:
     """At most `MOST` pictures below `folder`, spread evenly over its files in order of their names.
 
-    Raises BadPictures if there is none.
+    Raises BadPictures if there is none; `flag` is what the person named the folder by.
     """
     found = sorted(path for path in folder.rglob("*") if _is_meant(path.relative_to(folder), path))
     if not found:
         raise BadPictures(
-            f"--data {folder}: no picture ({', '.join(sorted(SUFFIXES))}) in this folder; name one "
+            f"{flag} {folder}: no picture ({', '.join(sorted(SUFFIXES))}) in this folder; name one "
             "with pictures like those the model will see"
         )
     count = min(len(found), MOST)
@@ -60,14 +63,16 @@ def prepared(files: Sequence[Path], size: Input) -> Prepared:
     Raises BadPictures if none is readable.
     """
     images: list[npt.NDArray[np.float32]] = []
+    readable: list[Path] = []
     skipped: list[str] = []
     for file in files:
         try:
             images.append(prepare(frame_of(file), size)[None])
+            readable.append(file)
         except UnreadablePicture as error:
             skipped.append(str(error))
     if not images:
         raise BadPictures(
             f"none of the {len(files)} pictures to calibrate on can be read ({skipped[0]})"
         )
-    return Prepared(tuple(images), tuple(skipped))
+    return Prepared(tuple(images), tuple(readable), tuple(skipped))

@@ -13,7 +13,7 @@ from mobiletl.device.bundle.bundle import open_bundle
 from mobiletl.device.errors import BadPictures
 from mobiletl.device.prediction.predictor import Predictor, open_predictor
 from mobiletl.device.run.start import bundle_start
-from mobiletl.export.finish.pictures import picture_files, prepared
+from mobiletl.export.pictures import picture_files, prepared
 from runtime_tests.support.board.tiny_bundle import write_tiny_bundle
 
 Floats = NDArray[np.float32]
