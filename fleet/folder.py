@@ -3,6 +3,7 @@
 fleet.json               the plan
 state.safetensors        the state after the last round: what `predict` takes
   .minisig               its signature, where the server has a key for it (state_key.py)
+best.safetensors         that after the round whose result boards' held-out pictures liked best
 strategy.safetensors     what the strategy remembers from round to round (FedAdam's moments)
 rounds.jsonl             one line per round
 outcome.json             how the server has ended
@@ -46,6 +47,7 @@ class FleetFolder:
         self.path = path
         self.state_key = state_key
         self.state = path / "state.safetensors"
+        self.best = path / "best.safetensors"
         self.strategy = path / "strategy.safetensors"
         self.rounds = path / "rounds.jsonl"
         self.outcome = path / "outcome.json"
@@ -62,17 +64,28 @@ class FleetFolder:
         save_state(self.state, ordered, info)
         self.sign(done)
 
+    def keep_best(self, done: int) -> None:
+        """Keep the state, which is that after `done` rounds, as the best; raises NoSpace."""
+        try:
+            write_whole(self.best, self.state.read_bytes())
+        except OSError as error:
+            raise cannot_write("the best state", self.best, error) from error
+        self._sign(self.best, done)
+
     def sign(self, done: int) -> None:
         """Sign the state after `done` rounds, if there is a key; raises NoSpace, UsageError.
 
         A server that was killed between the two signs it when it begins again.
         """
+        self._sign(self.state, done)
+
+    def _sign(self, state: Path, done: int) -> None:
         if self.state_key is None:
             return
         try:
-            sign_file(self.state, self.state_key, f"state of a fleet after round {done}")
+            sign_file(state, self.state_key, f"state of a fleet after round {done}")
         except OSError as error:
-            raise cannot_write("the signature of the state", self.state, error) from error
+            raise cannot_write("the signature of the state", state, error) from error
 
     def load(self, manifest: Manifest) -> tuple[Tensors, StateInfo]:
         """Return what lasts of the state, and how many rounds it has (`epoch`); raises BadState."""
@@ -124,6 +137,21 @@ class FleetFolder:
             raise cannot_read("the record of rounds", self.rounds, error) from error
         found = {line["round"]: line for line in lines if isinstance(line.get("round"), int)}
         return [found[number] for number in sorted(found)]
+
+    def best_round(self) -> tuple[int, float] | None:
+        """Return after which round boards' held-out pictures were answered best, and the share.
+
+        A round's result is scored by the boards of the next one, before they train.
+        """
+        scores = [
+            (line["figures"]["accuracy-before"], line["round"] - 1)
+            for line in self.read_rounds()
+            if isinstance((line.get("figures") or {}).get("accuracy-before"), float)
+        ]
+        if not scores:
+            return None
+        accuracy, number = max(scores)
+        return number, accuracy
 
     def end(self, outcome: str, message: str = "") -> None:
         """Say how the server has ended; raises NoSpace."""

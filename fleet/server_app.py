@@ -14,7 +14,7 @@ from mobiletl.device.errors import MobileTLError
 from mobiletl.device.fleet.asked import personal_names
 from mobiletl.device.fleet.client_app import record_of
 from mobiletl.fleet.folder import FAILED, FINISHED, FleetFolder
-from mobiletl.fleet.guarded import Guarded
+from mobiletl.fleet.guarded import Guarded, RoundRecord
 from mobiletl.fleet.plan import read_plan
 from mobiletl.fleet.strategies import row_of, strategy_of
 from mobiletl.fleet.summed import Summed
@@ -58,6 +58,7 @@ def serve_rounds(grid: Grid, folder: FleetFolder) -> None:
     def save(server_round: int, arrays: ArrayRecord) -> MetricRecord | None:
         if server_round:
             number = done + server_round
+            _keep_best(folder, strategy.record)
             # The strategy's memory first: it names the round, and counts with that state alone.
             folder.save_strategy(memory_of(inner), number)
             now = {name: array.numpy() for name, array in arrays.items()}
@@ -75,6 +76,13 @@ def serve_rounds(grid: Grid, folder: FleetFolder) -> None:
             timeout=plan.round_seconds,
             evaluate_fn=save,
         )
+
+
+def _keep_best(folder: FleetFolder, record: RoundRecord) -> None:
+    """Keep the state that the round `record` began with, if boards found none better so far."""
+    accuracy, best = record.figures.get("accuracy-before"), folder.best_round()
+    if accuracy is not None and (best is None or accuracy > best[1]):
+        folder.keep_best(record.number - 1)
 
 
 def memory_of(strategy: Any) -> dict[str, Any]:

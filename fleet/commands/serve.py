@@ -21,7 +21,7 @@ from mobiletl.device.refusals import cannot_write
 from mobiletl.device.run.start import state_start
 from mobiletl.fleet import state_key
 from mobiletl.fleet.commands.fleet import require_flower
-from mobiletl.fleet.commands.status import line_of
+from mobiletl.fleet.commands.status import line_of, say_best
 from mobiletl.fleet.folder import FleetFolder
 from mobiletl.fleet.keys import BOARDS, CA, LIST, SERVER, SERVER_KEY
 from mobiletl.fleet.plan import FILE, Plan, read_plan
@@ -48,7 +48,7 @@ DEFAULTS: dict[str, Any] = {
     "personal": NOTHING,
     "softmax": ALL,
     "proximal": 0.01,
-    "server_lr": 0.001,
+    "server_lr": 0.01,
     "broken": 1,
     "evaluate": False,
     "secagg": False,
@@ -89,7 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--personal", choices=PERSONAL, help="what stays on each board (default: nothing)")
     add("--softmax", choices=SOFTMAX, help="over all classes, or those of a board (default: all)")
     add("--proximal", type=float, help="mu of fedprox (default: 0.01)")
-    add("--server-lr", type=float, help="rate of fedadam on the server (default: 0.001)")
+    add("--server-lr", type=float, help="rate of fedadam on the server (default: 0.01)")
     add("--broken", type=int, help="boards that krum leaves out (default: 1)")
     add("--evaluate", action="store_true", default=None, help="boards score each round's result")
     add(
@@ -123,6 +123,7 @@ def _serve(flags: argparse.Namespace) -> int:
         )
         serve(folder, Listening(flags.address, keys), lambda one: say(line_of(one)))
     say(f"state {printable(str(folder.state))}")
+    say_best(folder)
     return 0
 
 

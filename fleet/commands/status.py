@@ -40,13 +40,14 @@ def _parser() -> argparse.ArgumentParser:
 def _status(flags: argparse.Namespace) -> int:
     folder = FleetFolder(Path(flags.folder))
     plan, rounds = read_plan(folder.path), folder.read_rounds()
-    ended = folder.ended()
+    ended, best = folder.ended(), folder.best_round()
     outcome, message = ended if ended is not None else ("open", "")
     if flags.json:
         document = {
             "plan": plan.document(),
             "outcome": outcome,
             "message": message,
+            "best_round": None if best is None else best[0],
             "rounds": rounds,
         }
         say(json.dumps(document))
@@ -56,7 +57,18 @@ def _status(flags: argparse.Namespace) -> int:
         say(message)
     for one in rounds:
         say(line_of(one))
+    say_best(folder)
     return 0
+
+
+def say_best(folder: FleetFolder) -> None:
+    """Say where the best state is, once a round has been scored."""
+    best = folder.best_round()
+    if best is not None and folder.best.is_file():
+        say(
+            f"best {printable(str(folder.best))}: after round {best[0]}, {best[1]:.1%} of what the "
+            "boards of the next round held out"
+        )
 
 
 def line_of(one: Mapping[str, Any]) -> str:

@@ -56,6 +56,8 @@ class Boards(Grid):
         self.rounds: list[int] = []
         self.spoil: dict[int, Any] = {}
         self.left: dict[int, Any] = {}
+        self.accuracies: dict[int, float] = {}
+        """What boards hold out, by the round that begins with it."""
 
     def get_node_ids(self) -> Iterable[int]:
         return list(self.steps)
@@ -79,10 +81,15 @@ class Boards(Grid):
             sent = self.spoil[node](sent)
         content = {
             ARRAYS: record_of(sent),
-            METRICS: MetricRecord({PICTURES: 10 * node, "loss": 0.5}),
+            METRICS: MetricRecord({PICTURES: 10 * node, "loss": 0.5, **self.figures(asked.round)}),
             BOARD: ConfigRecord({"name": f"board {node}"}),
         }
         return Message(RecordDict(content), reply_to=message)
+
+    def figures(self, number: int) -> dict[str, float]:
+        if number not in self.accuracies:
+            return {}
+        return {"accuracy-before": self.accuracies[number]}
 
     def set_run(self, run_id: int) -> None:
         raise AssertionError(UNASKED)
@@ -287,3 +294,23 @@ def test_bytes_and_boards_of_a_round_are_in_its_line(plan: Plan, tmp_path: Path)
     (line,) = folder.read_rounds()
     assert (line["round"], line["asked"], len(line["boards"])) == (1, BOARDS, BOARDS)
     assert {board["board"] for board in line["boards"]} == {f"board {node}" for node in steps()}
+
+
+def test_the_best_state_is_kept_across_servers(plan: Plan, tmp_path: Path) -> None:
+    """The result of round 2 is best; the server is started anew after round 3."""
+    folder = FleetFolder(tmp_path / "fleet")
+    manifest = read_manifest(plan.bundle)
+    folder.path.mkdir()
+    folder.save(manifest, CLASSES, tensors(1.0), 0)
+    states = {}
+    for rounds in (1, 2, 3, 5):
+        replace(plan, rounds=rounds).write(folder.path)
+        grid = Boards(plan, steps())
+        grid.accuracies = {1: 0.1, 2: 0.5, 3: 0.8, 4: 0.7, 5: 0.75}
+        serve_rounds(grid, folder)
+        states[rounds] = folder.state.read_bytes()
+    found = folder.best_round()
+    assert found is not None
+    assert found == (2, pytest.approx(0.8))
+    assert folder.best.read_bytes() == states[2]
+    assert folder.state.read_bytes() == states[5]
