@@ -9,9 +9,10 @@ of rounding do not add up along the residuals.
 
 with one s and z for each map, from `Ranges`, and one s for each output channel of a kernel, whose z
 is 0. Kernels have 7 bits, -64 to 64: processors without a dot product of bytes add two products
-u8 * s8 in 16 bits, and 2 * 255 * 64 is the most that they hold.
+u8 * s8 in 16 bits, and 2 * 255 * 64 is the most that they hold. Depthwise kernels, whose products
+are added in 32 bits everywhere, have 8.
 
-Letters: C input and C' output channels of a convolution.
+Letters: N pictures.
 """
 
 from __future__ import annotations
@@ -25,9 +26,10 @@ import numpy.typing as npt
 import onnx
 from onnx import helper, numpy_helper
 
-from mobiletl.export.prefix.ranges import Ranges
+from mobiletl.export.prefix.ranges import Columns, Ranges
+from mobiletl.export.prefix.rounding import rounded
 
-LARGEST_WEIGHT = 64
+LARGEST_WEIGHT, LARGEST_ALONE = 64, 127
 _LEVELS = 255
 _LARGEST_BIAS = 1 << 30
 
@@ -105,9 +107,10 @@ class _Rewriting:
             bias = numpy_helper.to_array(self._given[node.input[2]])
         # A bias has 32 bits in units of both scales.
         least = np.abs(bias) / (scale_x.s * _LARGEST_BIAS)
-        levels, scale_w = rounded(kernel, least.astype(np.float32))
-        lost = kernel - levels * scale_w.reshape(-1, 1, 1, 1)
-        bias = bias + lost_mean(lost, self._ranges.mean[x])
+        columns = self._ranges.columns[node.input[1]]
+        largest = LARGEST_ALONE if _is_depthwise(kernel, columns) else LARGEST_WEIGHT
+        levels, scale_w, lost = rounded(kernel, columns, largest, least.astype(np.float32))
+        bias = bias + lost
         names = [
             _bytes_of(x),
             *self._scale(x, scale_x),
@@ -184,28 +187,8 @@ def fused_clips(graph: onnx.GraphProto) -> dict[str, onnx.NodeProto]:
     return found
 
 
-def rounded(kernel: Floats, least: Floats) -> tuple[npt.NDArray[np.int8], Floats]:
-    """Return levels i8 of `kernel` f32[C',C,..] and their scale f32[C'], which is at least `least`,
-    and 1 where both are 0.
-    """
-    largest = np.abs(kernel).reshape(len(kernel), -1).max(axis=1)
-    scale = np.maximum(largest / LARGEST_WEIGHT, least).astype(np.float32)
-    scale[scale == 0] = 1.0
-    return np.rint(kernel / scale.reshape(-1, 1, 1, 1)).astype(np.int8), scale
-
-
-def lost_mean(lost: Floats, mean: Floats) -> Floats:
-    """Return what rounding takes from a convolution's outputs on the mean, f32[C'].
-
-    `lost` f32[C',C/G,..] is what the kernel has lost, `mean` f32[C] the input's mean by channel; G
-    groups (Nagel et al., ICCV 2019, arXiv 1906.04721, section 4.2).
-    """
-    outputs, inputs = lost.shape[:2]
-    sums = lost.reshape(outputs, inputs, -1).sum(axis=2)
-    groups = len(mean) // inputs
-    rows = np.repeat(mean.reshape(groups, inputs), outputs // groups, axis=0)
-    means: Floats = (sums * rows).sum(axis=1).astype(np.float32)
-    return means
+def _is_depthwise(kernel: Floats, columns: Columns) -> bool:
+    return kernel.shape[:2] == (columns.total.shape[0], 1)
 
 
 def _bytes_of(name: str) -> str:
