@@ -104,8 +104,8 @@ lint: build/host.installed ## style, format, strict types, import arrows
 	@$(BIN)/mypy tools
 	@$(BIN)/lint-imports --no-logo
 
-export: build/host.installed ## write a bundle: MODEL WEIGHTS METHOD BLOCKS SAVED PREFIX CALIBRATE RESOLUTION OPTIMIZER RUNTIMES BATCH CLASSES WHOLE_GRAPH OUT REPLACE
-	@$(BIN)/mobiletl export $(EXPORT_FLAGS)
+export: build/host.installed ## write a bundle: MODEL WEIGHTS METHOD BLOCKS SAVED PREFIX CALIBRATE RESOLUTION OPTIMIZER RUNTIMES BATCH CLASSES WHOLE_GRAPH OUT REPLACE; FIT=96MB takes what fits
+	@$(BIN)/mobiletl $(if $(FIT),fit --memory $(FIT),export) $(EXPORT_FLAGS)
 
 bench: build/host.installed ## training speed and memory beside PyTorch's
 	@$(BIN)/python -m bench
@@ -173,7 +173,7 @@ clean: ## remove caches, build outputs and the demo's files; bundles, runs/ and 
 # setuptools is installed beside, not fetched for every build: the repetition needs no network.
 build/files.txt: FORCE
 	@mkdir -p build
-	@find api core export device fleet -type f ! -name '*.pyc' | LC_ALL=C sort > build/files.new
+	@find api core export device fitting fleet -type f ! -name '*.pyc' | LC_ALL=C sort > build/files.new
 	@cmp -s build/files.new $@ && rm build/files.new || mv build/files.new $@
 
 build/host.installed: .venv/pyvenv.cfg build/files.txt pyproject.toml constraints.txt

@@ -45,6 +45,12 @@ COMMANDS: tuple[Command, ...] = (
         "turn a pretrained network into a bundle (needs PyTorch)",
         needs_host=True,
     ),
+    Command(
+        "fit",
+        "mobiletl.fitting.command",
+        "export the most that fits into a board's memory (needs PyTorch)",
+        needs_host=True,
+    ),
     Command("capture", "mobiletl.device.capture", "take pictures of classes by a camera"),
     Command("train", "mobiletl.device.train_on_board", "fine-tune a bundle on a picture folder"),
     Command("teach", "mobiletl.device.teach", "learn a picture folder in one look, untrained"),

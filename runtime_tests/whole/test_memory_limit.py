@@ -18,6 +18,7 @@ from bench.processes import unpacked
 from mobiletl.device.bundle.bundle import open_bundle
 from mobiletl.device.memory.plan import plan
 from mobiletl.export.writing.export_bundle import Request, export_bundle
+from mobiletl.fitting.command import main as fit
 from runtime_tests.support.board.shared_files import shared
 from runtime_tests.support.digits import write_digits
 from runtime_tests.support.exported_bundles import Case, exported
@@ -53,11 +54,13 @@ def libraries(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def train(group: MemoryGroup, bundle: Path, photos: Path, libraries: Path, out: Path) -> Ended:
+def train(
+    group: MemoryGroup, bundle: Path, photos: Path, libraries: Path, out: Path, batch: int = BATCH
+) -> Ended:
     """Train one epoch inside `group`; its report is what was printed."""
     forget_pages(libraries)
     command = [sys.executable, str(bundle / "device/train_on_board.py"), "--data", str(photos)]
-    command += ["--epochs", "1", "--batch", str(BATCH), "--threads", "1", "--json"]
+    command += ["--epochs", "1", "--batch", str(batch), "--threads", "1", "--json"]
     environment = {**os.environ, "PYTHONPATH": str(libraries), "PYTHONDONTWRITEBYTECODE": "1"}
     return group.run([*command, "--out", str(out / "run")], environment, out)
 
@@ -109,6 +112,23 @@ class TestInsideALimit:
         with memory_group(SMALLEST_BOARD_BYTES) as group:
             done = train(group, bundle, write_digits(tmp_path / "photos"), libraries, tmp_path)
             check(done, group, SMALLEST_BOARD_BYTES)
+
+    @pytest.mark.parametrize("megabytes", [92, 96, 128])
+    def test_of_what_fit_was_given(
+        self,
+        megabytes: int,
+        tmp_path: Path,
+        libraries: Path,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        limit, bundle = megabytes * 1_000_000, tmp_path / "bundle"
+        words = ["--memory", str(limit), "--classes", "4", "--weights", "demo", "--json"]
+        assert fit([*words, "--out", str(bundle)]) == 0
+        levels = json.loads(capsys.readouterr().out)["levels"]
+        (batch,) = [level["batch"] for level in levels if level["chosen"]]
+        photos = write_digits(tmp_path / "photos")
+        with memory_group(limit) as group:
+            check(train(group, bundle, photos, libraries, tmp_path, batch), group, limit)
 
     def test_kills_who_takes_more(self, tmp_path: Path) -> None:
         """So that the tests above test something."""

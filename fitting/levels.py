@@ -1,0 +1,146 @@
+"""Ways to train a network, from little to much: what each takes, and which of them are worth it.
+
+Letters: N pictures in a step, K classes, P pictures that a person has.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from mobiletl.core.saved import EIGHT_BIT, ONE_BIT
+from mobiletl.device.bundle.bundle import Bundle, open_bundle
+from mobiletl.device.memory.plan import plan
+from mobiletl.device.run.options import DEFAULTS, VIEWS, default_epochs
+from mobiletl.device.sessions.runtimes import open_session
+from mobiletl.export.parts import Request
+from mobiletl.export.writing.export_bundle import export_bundle
+
+# Of the pictures, what a run trains on.
+TRAINED = 1.0 - float(DEFAULTS["val_split"])
+_TIMED = 5
+
+
+@dataclass(frozen=True)
+class Level:
+    """One way: a bundle, and how many pictures make a step."""
+
+    bundle: Path
+    blocks: int
+    saved: str
+    batch: int
+    planned: int
+    """Bytes of the whole process, planned."""
+    picture_seconds: float
+    """A picture's way through the frozen layers, on this machine."""
+    step_seconds: float
+    """A step of N pictures, on this machine."""
+
+    def run_seconds(self, pictures: int) -> float:
+        """Return how long a run by default on P pictures is expected to take on this machine."""
+        trained = max(int(TRAINED * pictures), 1)
+        steps = max(trained // self.batch, 1)
+        passes = trained * VIEWS + (pictures - trained)
+        return passes * self.picture_seconds + default_epochs(steps) * steps * self.step_seconds
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a person asks for; no limit is None."""
+
+    memory: int | None
+    seconds: float | None
+    pictures: int
+    classes: int
+
+    def allows(self, level: Level) -> bool:
+        """Return whether a level keeps to both limits."""
+        fits = self.memory is None or level.planned <= self.memory
+        return fits and (self.seconds is None or level.run_seconds(self.pictures) <= self.seconds)
+
+
+def levels_of(
+    request: Request,
+    depths: Sequence[int],
+    batches: Sequence[int],
+    wanted: Wanted,
+    tell: Callable[[str], None],
+) -> Iterator[Level]:
+    """Export, plan and time each depth of `request`, below the folder `request.out`.
+
+    Maps are kept in bytes where that may help: where one bit for each element is over the memory
+    asked for. Raises what an export raises.
+    """
+    for blocks in depths:
+        for saved in (ONE_BIT.name, EIGHT_BIT.name):
+            tell(f"exporting {blocks} block{'s' if blocks > 1 else ''}, {saved} ...")
+            out = request.out / f"{blocks}-{saved}"
+            bundle = open_bundle(
+                export_bundle(replace(request, blocks=blocks, saved=saved, out=out))
+            )
+            found = [_level(bundle, saved, batch, wanted.classes) for batch in batches]
+            yield from found
+            if wanted.memory is None or found[0].planned <= wanted.memory:
+                break
+
+
+def _level(bundle: Bundle, saved: str, batch: int, classes: int) -> Level:
+    manifest = bundle.manifest
+    planned = plan(manifest, batch, classes, int(DEFAULTS["micro_batch"])).total_bytes
+    picture, step = _timed(bundle, batch, classes)
+    return Level(bundle.path, manifest.method.blocks, saved, batch, planned, picture, step)
+
+
+def _timed(bundle: Bundle, batch: int, classes: int) -> tuple[float, float]:
+    """Return the seconds of a picture's pass and of a step: medians, after one that warms up."""
+    side = bundle.manifest.input.resolution
+    image = np.random.default_rng(0).standard_normal((1, 3, side, side)).astype(np.float32)
+    labels = np.arange(batch, dtype=np.int64) % classes
+    passes, steps = [], []
+    with open_session(bundle, classes, bundle.initial_state(classes, 0)) as session:
+        maps = np.repeat(session.features(image), batch, axis=0)
+        for _ in range(_TIMED + 1):
+            began = time.perf_counter()
+            session.features(image)
+            middle = time.perf_counter()
+            session.train_step(maps, labels, 0.0)
+            passes.append(middle - began)
+            steps.append(time.perf_counter() - middle)
+    return statistics.median(passes[1:]), statistics.median(steps[1:])
+
+
+def chosen(levels: Sequence[Level], wanted: Wanted) -> Level | None:
+    """Return the level to take, None where no level keeps to the limits.
+
+    The deepest one with at least 4 pictures in a step: means and variances of norms are learned
+    from a step's pictures. Then as many pictures as there may be, and one bit before bytes, whose
+    gradients are less exact.
+    """
+    allowed = [level for level in levels if wanted.allows(level)]
+    return max(
+        allowed,
+        key=lambda one: (one.batch >= 4, one.blocks, one.batch, one.saved == ONE_BIT.name),
+        default=None,
+    )
+
+
+def worth_it(levels: Sequence[Level], wanted: Wanted) -> list[Level]:
+    """Return the levels that no other one equals in blocks and pictures of a step with less memory
+    and time.
+    """
+
+    def beaten(level: Level, other: Level) -> bool:
+        better = (
+            other.blocks >= level.blocks,
+            other.batch >= level.batch,
+            other.planned <= level.planned,
+            other.run_seconds(wanted.pictures) <= level.run_seconds(wanted.pictures),
+        )
+        return other is not level and all(better)
+
+    return [one for one in levels if not any(beaten(one, other) for other in levels)]
