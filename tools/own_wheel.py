@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-PACKAGES = ("api", "core", "export", "device", "fleet")
+PACKAGES = ("api", "core", "export", "device", "fitting", "fleet")
 FILES = ("pyproject.toml", "README.md", "LICENSE")
 # Files in a wheel carry times; with this one the same sources are the same wheel.
 EPOCH = "315532800"

@@ -12,7 +12,7 @@ import pytest
 
 from runtime_tests.support.board.shared_files import REPOSITORY
 
-FOLDERS = ("api", "core", "export", "device", "fleet")
+FOLDERS = ("api", "core", "export", "device", "fitting", "fleet")
 # Without MODEL, WEIGHTS and the like, and without an outer make's flags.
 BARE = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/")}
 
