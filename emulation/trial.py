@@ -25,7 +25,7 @@ MEMORY_TOLERANCE = 0.15
 BESIDE_NUMPY_LIMIT_BYTES = 60_000_000
 TIMEOUT_S = 3600
 # What the wheel is made of: a build in the working tree would meet what earlier ones left there.
-SOURCES = ("api", "core", "device", "export", "fleet", "pyproject.toml", "README.md")
+SOURCES = ("api", "core", "device", "export", "fitting", "fleet", "pyproject.toml", "README.md")
 
 
 @dataclass(frozen=True)
