@@ -123,12 +123,13 @@ def draw(runs: Runs, path: Path) -> None:
     from matplotlib import pyplot
 
     figure, (by_round, by_bytes) = pyplot.subplots(1, 2, figsize=(11, 4.2), sharey=True)
-    for name, seeds in runs.items():
-        rows = averaged(seeds)
+    for place, (name, seeds) in enumerate(runs.items()):
+        # Without the untrained state, and dashed differently: several lines lie on each other.
+        rows = averaged(seeds)[1:]
+        style = {"label": name, "linestyle": (0, (8, place)), "marker": "o", "markersize": 2.5}
         accuracies = [100 * row.accuracy for row in rows]
-        by_round.plot([row.round for row in rows], accuracies, label=name)
-        sent = [(row.up + row.down) / 1e6 for row in rows]
-        by_bytes.plot(sent[1:], accuracies[1:], label=name)
+        by_round.plot([row.round for row in rows], accuracies, **style)
+        by_bytes.plot([(row.up + row.down) / 1e6 for row in rows], accuracies, **style)
     by_round.set_xlabel("rounds")
     by_round.set_ylabel("accuracy on all test pictures, %")
     by_bytes.set_xlabel("MB up and down, all boards")
