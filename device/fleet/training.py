@@ -47,8 +47,9 @@ FLOAT_BYTES = 4
 # What Flower and gRPC take in the process that answers a round, beside a run's own libraries
 # (Flower 1.22, gRPC 1.80, Python 3.9: resident memory before and after the import, docs/fleet.md).
 FLOWER_BYTES = 64_000_000
-# Of one number, what masking it takes: changes, steps, masks and sums in 64 bits (sums.py).
-SUM_BYTES = 48
+# Of one number, what masking it takes: changes, steps, masks and sums in 64 bits (sums.py; 56 by an
+# allocation counter, 1.5 million numbers and four boards, and 8 on their way).
+SUM_BYTES = 64
 
 
 @dataclass(frozen=True)
