@@ -55,7 +55,8 @@ def test_an_unknown_command_names_the_nearest(capsys: Any) -> None:
 def test_an_unknown_command_lists_the_known_ones(capsys: Any) -> None:
     assert commands.main(["fly"]) == 2
     assert (
-        "'fly'; the commands are export, capture, train, teach, predict" in capsys.readouterr().err
+        "'fly'; the commands are export, fit, capture, train, teach, predict"
+        in capsys.readouterr().err
     )
 
 
