@@ -83,7 +83,7 @@ def test_a_state_that_nobody_signed_is_refused_by_the_commands(
     words = ["--bundle", bundle, "--state", folder.state, "--state-key", keys / PUBLIC]
     assert main(["predict", *map(str, words), str(keys)]) == Untrusted.exit_code
     assert "nobody has signed this state" in capsys.readouterr().err
-    assert main(["finish", *map(str, words)]) == Untrusted.exit_code
+    assert main(["finish", "--to", "onnx", *map(str, words)]) == Untrusted.exit_code
     train = ["--bundle", bundle, "--data", keys, "--from", folder.path, "--state-key"]
     assert main(["train", *map(str, train), str(keys / PUBLIC)]) == Untrusted.exit_code
     assert "nobody has signed this state" in capsys.readouterr().err
