@@ -4,10 +4,7 @@ Match: 1x1 convolutions and linear layers, kernels W [C',C]; a scale per output 
 convolution, depthwise kernels and the smallest 1x1 ones stay floats: they are a few per cent of the
 weights and most of the damage.
 
-Algebra: with the inputs X [C,L] that the layer sees, rounding to Q costs |(W - Q) X|^2. Columns are
-rounded in order, and the columns still to come take up the error of each, as the Hessian
-H = X X' + d I says they best can: with U' U = inv(H), U upper triangular, W[:,k] for k > j loses
-(W[:,j] - Q[:,j]) U[j,k] / U[j,j] (GPTQ: Frantar et al., ICLR 2023, arXiv 2210.17323, section 3).
+Levels are those of `export/levels.py`, for the inputs X [C,L] that the layer sees.
 """
 
 from __future__ import annotations
@@ -23,13 +20,13 @@ import onnx
 import onnxruntime
 from onnx import helper, numpy_helper
 
+from mobiletl.export.levels import nearest_outputs
+
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 _LARGEST = 127
 # Of all weights; a kernel with less stays float.
 _SMALLEST_SHARE = 1 / 300
-# d as a share of the mean of H's diagonal, GPTQ's own choice.
-_DAMPING = 0.01
 
 
 @dataclass(frozen=True)
@@ -65,22 +62,15 @@ def rounded_kernels(model: onnx.ModelProto, images: Iterable[Floats]) -> dict[st
 
 def rounded(weight: Floats, hessian: Doubles) -> Kernel:
     """A kernel [C',C,..] whose rounding suits inputs with X X' = `hessian` [C,C]."""
-    left = weight.reshape(len(weight), -1).astype(np.float64)
-    largest = np.abs(left).argmax(axis=1)
-    peak = np.take_along_axis(left, largest[:, None], axis=1)[:, 0]
-    scale = np.maximum(np.abs(peak) / _LARGEST, np.finfo(np.float32).tiny).astype(np.float32)
-    # A layer that no input reaches has H = 0; any damping serves there.
-    damping = _DAMPING * hessian.diagonal().mean() or 1.0
-    inverse = np.linalg.inv(hessian + damping * np.eye(len(hessian)))
-    upper = np.linalg.cholesky(inverse).T
-    levels = np.empty(left.shape, np.int8)
-    for j in range(left.shape[1]):
-        nearest = np.rint(left[:, j] / scale).clip(-_LARGEST, _LARGEST)
-        # The largest weight keeps the largest level: onnxruntime's quantizer finds the scale by it.
-        levels[:, j] = np.where(largest == j, np.sign(peak) * _LARGEST, nearest)
-        error = (left[:, j] - levels[:, j] * scale) / upper[j, j]
-        left[:, j + 1 :] -= np.outer(error, upper[j, j + 1 :])
-    return Kernel(levels.reshape(weight.shape), scale)
+    rows = weight.reshape(len(weight), -1).astype(np.float64)
+    largest = np.abs(rows).argmax(axis=1)
+    peak = np.take_along_axis(np.abs(rows), largest[:, None], axis=1)[:, 0]
+    scale = np.maximum(peak / _LARGEST, np.finfo(np.float32).tiny).astype(np.float32)
+    # The largest weight keeps the largest level: onnxruntime's quantizer finds the scale by it.
+    levels = nearest_outputs(
+        rows[None], scale.astype(np.float64)[None], hessian[None], _LARGEST, largest[None]
+    )
+    return Kernel(levels[0].astype(np.int8).reshape(weight.shape), scale)
 
 
 def put_values(model: onnx.ModelProto, kernels: Mapping[str, Kernel]) -> None:

@@ -1,10 +1,8 @@
-"""Kernels in whole levels, rounded so that a convolution's outputs change least, not its weights.
+"""Kernels of the frozen layers in whole levels, and what their rounding leaves to the bias.
 
-With X the columns that a kernel w is multiplied with, less their mean, rounding to q costs
-|(w - q) X|^2. Weights are rounded in order, and those still to come take up the error of each, as
-the covariance H = X X' + d I says they best can: with U' U = inv(H), U upper triangular, w[k] for
-k > j loses (w[j] - q[j]) U[j,k] / U[j,j] (GPTQ: Frantar et al., ICLR 2023, arXiv 2210.17323). What
-the mean of the columns loses is the bias's to add (Nagel et al., ICCV 2019, arXiv 1906.04721).
+Levels are those of `export/levels.py` for the columns that a kernel is multiplied with, less their
+mean. What the mean of the columns loses is the bias's to add (Nagel et al., ICCV 2019,
+arXiv 1906.04721).
 
 Letters: C' output channels of a convolution, G its groups, D weights of one output channel.
 """
@@ -14,11 +12,10 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from mobiletl.export.levels import nearest_outputs
 from mobiletl.export.prefix.ranges import Columns
 
 Floats = npt.NDArray[np.float32]
-# d as a share of the mean of H's diagonal, GPTQ's own choice.
-_DAMPING = 0.01
 
 
 def rounded(
@@ -35,25 +32,10 @@ def rounded(
     scale = np.maximum(np.abs(wanted).max(axis=2) / largest, least.reshape(groups, -1))
     scale[scale == 0] = 1.0
     scale = scale.astype(np.float32).astype(np.float64)
-    upper = _upper(columns.covariance())
-    left, levels = wanted.copy(), np.empty(wanted.shape)
-    for j in range(numbers):
-        levels[:, :, j] = np.rint(left[:, :, j] / scale).clip(-largest, largest)
-        error = (left[:, :, j] - levels[:, :, j] * scale) / upper[:, None, j, j]
-        left[:, :, j + 1 :] -= error[:, :, None] * upper[:, None, j, j + 1 :]
+    levels = nearest_outputs(wanted, scale, columns.covariance(), largest)
     lost = ((wanted - levels * scale[:, :, None]) * mean[:, None, :]).sum(axis=2)
     return (
         levels.astype(np.int8).reshape(kernel.shape),
         scale.astype(np.float32).reshape(-1),
         lost.astype(np.float32).reshape(-1),
     )
-
-
-def _upper(covariance: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Return U f64[G,D,D] of each group."""
-    diagonal = np.einsum("gii->gi", covariance)
-    damping = _DAMPING * diagonal.mean(axis=1)
-    # A group that nothing reaches has H = 0; any damping serves there.
-    damping[damping <= 0] = 1.0
-    inverse = np.linalg.inv(covariance + damping[:, None, None] * np.eye(covariance.shape[1]))
-    return np.asarray(np.linalg.cholesky(inverse).transpose(0, 2, 1))
