@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
-import os
-import shutil
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from mobiletl.device.run.duration import duration
 from mobiletl.device.run.expected import parse_seconds
 from mobiletl.export.parts import Request
 from mobiletl.export.weights.loading import embedded_facts
-from mobiletl.export.writing.writer import require_free
+from mobiletl.export.writing.writer import put_in_place, require_free
 from mobiletl.fitting.levels import Level, Wanted, chosen, levels_of, worth_it
 
 EXAMPLES = """\
@@ -69,16 +68,31 @@ def _fit(flags: argparse.Namespace) -> int:
     _check(flags)
     require_free(flags.out, flags.force)
     wanted = Wanted(flags.memory, flags.time, flags.pictures, flags.classes)
-    with tempfile.TemporaryDirectory(prefix="mobiletl-fit-") as scratch:
-        request = _request(flags, Path(scratch))
+    with _beside(flags.out) as scratch:
+        request = _request(flags, scratch)
         depths = range(1, flags.most_blocks + 1)
         levels = list(levels_of(request, depths, BATCHES, wanted, _tell(flags)))
         best = chosen(levels, wanted)
         if best is None:
             raise UsageError(_nothing(levels, wanted))
-        _put(best.bundle, flags.out)
+        try:
+            put_in_place(best.bundle, flags.out, scratch)
+        except OSError as error:
+            raise cannot_write("the bundle", flags.out, error) from error
     _report(flags, levels, best, wanted)
     return 0
+
+
+@contextlib.contextmanager
+def _beside(out: Path) -> Iterator[Path]:
+    """Yield an empty folder in the file system of `out`, which is gone afterwards."""
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        scratch = tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent)
+    except OSError as error:
+        raise cannot_write("the bundles to choose from", out.parent, error) from error
+    with scratch as folder:
+        yield Path(folder)
 
 
 def _check(flags: argparse.Namespace) -> None:
@@ -128,21 +142,6 @@ def _nothing(levels: Sequence[Level], wanted: Wanted) -> str:
 def _named(level: Level) -> str:
     plural = "s" if level.blocks > 1 else ""
     return f"with {level.blocks} block{plural}, {level.saved}, {level.batch} pictures a step"
-
-
-def _put(bundle: Path, out: Path) -> None:
-    """Move the chosen bundle to `out`; what is there goes once the new one is beside it."""
-    new, old = (out.with_name(f".{out.name}.{kind}-{os.getpid()}") for kind in ("new", "old"))
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        shutil.move(str(bundle), new)
-        if out.exists():
-            out.rename(old)
-        new.rename(out)
-        shutil.rmtree(old, ignore_errors=True)
-    except OSError as error:
-        shutil.rmtree(new, ignore_errors=True)
-        raise cannot_write("the bundle", out, error) from error
 
 
 def _report(

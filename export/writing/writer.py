@@ -50,9 +50,7 @@ def write_bundle(
             folder = Path(scratch) / out.name
             _fill(folder, graphs, state)
             bundle_id = _seal(folder, manifest)
-            if out.exists():
-                out.rename(Path(scratch) / "replaced")
-            folder.rename(out)
+            put_in_place(folder, out, Path(scratch))
         remember(OWN, bundle_id)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM):
@@ -60,6 +58,22 @@ def write_bundle(
                 f"can't write the bundle to {out}: {error.strerror}; free some space or choose "
                 "another folder with --out"
             ) from error
+        raise
+
+
+def put_in_place(folder: Path, out: Path, scratch: Path) -> None:
+    """Make the bundle in `folder` the one at `out`; what was there goes into `scratch`.
+
+    All three lie in one file system. Raises OSError, with `out` as it was.
+    """
+    replaced = scratch / "replaced"
+    if out.exists():
+        out.rename(replaced)
+    try:
+        folder.rename(out)
+    except OSError:
+        if replaced.exists():
+            replaced.rename(out)
         raise
 
 
