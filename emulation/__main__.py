@@ -15,12 +15,12 @@ from emulation.engine import choose
 from emulation.errors import BoardFailed, CannotEmulate
 from emulation.machine import NAMES, Machine, machine
 from emulation.trial import (
-    build_wheel,
     checks,
     pack,
     run_here,
     run_on,
 )
+from tools.own_wheel import build_wheel
 
 EXAMPLES = """\
 to paste:

@@ -19,13 +19,13 @@ from emulation.errors import BoardFailed, CannotEmulate
 from emulation.machine import machine
 from emulation.native import Native
 from emulation.trial import (
-    build_wheel,
     pack,
     results_agree,
     run_here,
     run_on,
 )
 from mobiletl.device.diagnosis.boards import OLDEST_ONNXRUNTIME, WHEELS
+from tools.own_wheel import build_wheel
 
 # The first release that has a wheel for the Python, where that is not our oldest.
 FIRST_WHEEL = {"3.12": "1.17.0", "3.13": "1.20.0"}

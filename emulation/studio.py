@@ -20,7 +20,8 @@ from typing import Any
 from emulation.engine import SHARED, Installed, choose
 from emulation.errors import BoardFailed, CannotEmulate
 from emulation.machine import NAMES, machine
-from emulation.trial import RESULTS, SCRIPT, Check, build_wheel
+from emulation.trial import RESULTS, SCRIPT, Check
+from tools.own_wheel import build_wheel
 from tools.studio_demo import QUALITY, SCENES
 
 CLIENT = Path(__file__).with_name("studio_on_board.py")

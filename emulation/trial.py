@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -13,7 +12,6 @@ from typing import Any
 
 from emulation.engine import SHARED, Installed
 from emulation.errors import BoardFailed
-from runtime_tests.support.board.shared_files import REPOSITORY
 from tools.demo import write_digits
 
 SCRIPT = Path(__file__).with_name("on_board.py")
@@ -24,8 +22,6 @@ LOSS_TOLERANCE = 1e-4
 MEMORY_TOLERANCE = 0.15
 BESIDE_NUMPY_LIMIT_BYTES = 60_000_000
 TIMEOUT_S = 3600
-# What the wheel is made of: a build in the working tree would meet what earlier ones left there.
-SOURCES = ("api", "core", "device", "export", "fitting", "fleet", "pyproject.toml", "README.md")
 
 
 @dataclass(frozen=True)
@@ -35,25 +31,6 @@ class Check:
     name: str
     found: str
     holds: bool
-
-
-def build_wheel(folder: Path) -> Path:
-    """Build the package's wheel in `folder`, without the network."""
-    sources = folder / "sources"
-    sources.mkdir(parents=True)
-    for name in SOURCES:
-        source = REPOSITORY / name
-        if source.is_dir():
-            ignored = shutil.ignore_patterns("__pycache__")
-            shutil.copytree(source, sources / name, ignore=ignored)
-        else:
-            shutil.copyfile(source, sources / name)
-    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "wheel", "--quiet"]
-    command += ["--no-deps", "--no-build-isolation", "--wheel-dir", str(folder), str(sources)]
-    # Files in a wheel carry times; with this one the same sources are the same wheel.
-    subprocess.run(command, check=True, env={**os.environ, "SOURCE_DATE_EPOCH": "315532800"})
-    (wheel,) = folder.glob("*.whl")
-    return wheel
 
 
 def pack(folder: Path, bundle: Path | None = None, photos: Path | None = None) -> Path:

@@ -8,8 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import tomllib
+
 REPOSITORY = Path(__file__).resolve().parent.parent
-PACKAGES = ("api", "core", "export", "device", "fitting", "fleet")
 FILES = ("pyproject.toml", "README.md", "LICENSE")
 # Files in a wheel carry times; with this one the same sources are the same wheel.
 EPOCH = "315532800"
@@ -25,8 +26,8 @@ def build_wheel(folder: Path) -> Path:
     The sources are copied first: setuptools would put files of earlier builds into the wheel.
     """
     source = folder / "source"
-    source.mkdir()
-    for name in PACKAGES:
+    source.mkdir(parents=True)
+    for name in packages():
         shutil.copytree(
             REPOSITORY / name, source / name, ignore=shutil.ignore_patterns("__pycache__")
         )
@@ -47,3 +48,10 @@ def build_wheel(folder: Path) -> Path:
         raise WheelError(f"the wheel cannot be built: {last[0]}")
     (wheel,) = folder.glob("*.whl")
     return wheel
+
+
+def packages() -> list[str]:
+    """Return the folders that the wheel is made of, as pyproject.toml has them."""
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))
+    folders: dict[str, str] = project["tool"]["setuptools"]["package-dir"]
+    return sorted(set(folders.values()))

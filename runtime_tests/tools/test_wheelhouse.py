@@ -17,8 +17,8 @@ from cyclonedx.validation.json import JsonStrictValidator
 from emulation.chroot import Chroot
 from emulation.host import index_answers
 from emulation.machine import machine
-from emulation.trial import build_wheel
 from mobiletl.device.diagnosis.boards import board_named
+from tools.own_wheel import build_wheel
 
 # A network of its own, which has nothing in it (CLONE_NEWNET).
 OFFLINE = """\

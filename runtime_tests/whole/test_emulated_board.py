@@ -15,8 +15,9 @@ from emulation.chroot import Chroot, build_root
 from emulation.engine import SHARED, Installed, choose
 from emulation.errors import CannotEmulate
 from emulation.machine import machine
-from emulation.trial import Check, build_wheel, checks, pack, run_here, run_on
+from emulation.trial import Check, checks, pack, run_here, run_on
 from mobiletl.device.diagnosis.boards import SIGILL_ONNXRUNTIME
+from tools.own_wheel import build_wheel
 
 pytestmark = pytest.mark.slow
 

@@ -15,11 +15,11 @@ import pytest
 from emulation.engine import SHARED, choose
 from emulation.errors import CannotEmulate
 from emulation.machine import machine
-from emulation.trial import build_wheel
 from mobiletl.device.bundle.bundle import open_bundle
 from mobiletl.device.bundle.state_file import load_state
 from runtime_tests.support.exported_bundles import Case, exported
 from runtime_tests.support.fleet_processes import Fleet, needs_fleet_env, write_digits
+from tools.own_wheel import build_wheel
 
 pytestmark = [pytest.mark.slow, pytest.mark.long, needs_fleet_env]
 

@@ -8,7 +8,7 @@ from emulation.engine import choose
 from emulation.errors import CannotEmulate
 from emulation.machine import machine
 from emulation.studio import EXTRA, checks, pack_studio, run_studio
-from emulation.trial import build_wheel
+from tools.own_wheel import build_wheel
 
 
 @pytest.mark.slow
