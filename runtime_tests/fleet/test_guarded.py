@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ import pytest
 pytest.importorskip("flwr")
 
 from flwr.app import ConfigRecord, Error, Message, MetricRecord, RecordDict
-from flwr.serverapp import Grid
 
 from mobiletl.device.bundle.bundle import read_manifest
 from mobiletl.device.fleet.asked import asked_of
@@ -34,23 +32,24 @@ from mobiletl.fleet.folder import FleetFolder
 from mobiletl.fleet.guarded import Guarded
 from mobiletl.fleet.plan import Plan
 from mobiletl.fleet.server_app import serve_rounds
-from mobiletl.fleet.strategies import NAMES, row_of, strategy_of
-from runtime_tests.support.board.tiny_bundle import BIAS, MEAN, WEIGHT, write_tiny_bundle
+from mobiletl.fleet.strategies import NAMES
+from runtime_tests.support.board.tiny_bundle import BIAS, MEAN, WEIGHT
+from runtime_tests.support.fleet_rounds import (
+    BOARDS,
+    CLASSES,
+    SHAPES,
+    AnsweringGrid,
+    guarded_strategy,
+    tensors,
+    tiny_plan,
+)
 
-CLASSES = ("ant", "bee")
-SHAPES = {WEIGHT: (2, 6), BIAS: (2,), MEAN: (6,)}
-BOARDS = 5
-UNASKED = "a strategy asks for nothing but replies"
 
-
-def tensors(value: float) -> dict[str, Any]:
-    return {name: np.full(shape, value, np.float32) for name, shape in SHAPES.items()}
-
-
-class Boards(Grid):
+class Boards(AnsweringGrid):
     """Boards in this process: board n answers the round's parameters plus `steps[n]`."""
 
     def __init__(self, plan: Plan, steps: dict[int, float]) -> None:
+        super().__init__(steps)
         self.plan, self.steps = plan, steps
         self.manifest = read_manifest(plan.bundle)
         self.rounds: list[int] = []
@@ -58,14 +57,6 @@ class Boards(Grid):
         self.left: dict[int, Any] = {}
         self.accuracies: dict[int, float] = {}
         """What boards hold out, by the round that begins with it."""
-
-    def get_node_ids(self) -> Iterable[int]:
-        return list(self.steps)
-
-    def send_and_receive(
-        self, messages: Iterable[Message], *, timeout: float | None = None
-    ) -> Iterable[Message]:
-        return [self.answer(message) for message in messages]
 
     def answer(self, message: Message) -> Message:
         node = message.metadata.dst_node_id
@@ -91,52 +82,10 @@ class Boards(Grid):
             return {}
         return {"accuracy-before": self.accuracies[number]}
 
-    def set_run(self, run_id: int) -> None:
-        raise AssertionError(UNASKED)
-
-    @property
-    def run(self) -> Any:
-        raise AssertionError(UNASKED)
-
-    def create_message(self, *_: Any, **__: Any) -> Message:
-        raise AssertionError(UNASKED)
-
-    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
-        raise AssertionError(UNASKED)
-
-    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
-        raise AssertionError(UNASKED)
-
 
 @pytest.fixture
 def plan(tmp_path: Path) -> Plan:
-    bundle = write_tiny_bundle(tmp_path / "bundle", graphs=False)
-    return Plan(
-        bundle=bundle,
-        class_names=CLASSES,
-        rounds=1,
-        boards=BOARDS,
-        share=1.0,
-        round_seconds=10.0,
-        strategy="fedavg",
-        epochs=1,
-        seconds=0.0,
-        batch=8,
-        lr=0.1,
-        encoding="float32",
-        personal="nothing",
-        softmax="all",
-        proximal=0.1,
-        server_lr=0.01,
-        broken=1,
-        evaluate=False,
-    )
-
-
-def strategy(plan: Plan, done: int = 0) -> Guarded:
-    manifest = read_manifest(plan.bundle)
-    row = row_of(plan.strategy)
-    return Guarded(strategy_of(plan), plan, manifest, done, row.averages_statistics)
+    return tiny_plan(tmp_path)
 
 
 def steps(value: float = 0.1) -> dict[int, float]:
@@ -145,7 +94,7 @@ def steps(value: float = 0.1) -> dict[int, float]:
 
 
 def one_round(plan: Plan, grid: Boards) -> tuple[dict[str, Any], Guarded]:
-    guarded = strategy(plan)
+    guarded = guarded_strategy(plan)
     result = guarded.start(grid, record_of(tensors(1.0)), num_rounds=1)
     return {name: array.numpy() for name, array in result.arrays.items()}, guarded
 
@@ -209,7 +158,7 @@ def test_what_passes_the_check_is_outvoted(plan: Plan, name: str) -> None:
 def test_a_round_of_broken_boards_changes_nothing(plan: Plan) -> None:
     grid = Boards(plan, steps())
     grid.spoil = dict.fromkeys(steps(), BROKEN["nan"])
-    guarded = strategy(plan)
+    guarded = guarded_strategy(plan)
     result = guarded.start(grid, record_of(tensors(1.0)), num_rounds=1)
     assert len(result.arrays) == 0
     assert len(guarded.record.refused) == BOARDS
@@ -218,7 +167,7 @@ def test_a_round_of_broken_boards_changes_nothing(plan: Plan) -> None:
 def test_a_round_that_most_boards_have_not_answered_changes_nothing(plan: Plan) -> None:
     grid = Boards(plan, steps())
     grid.spoil = {node: Error(5, "node unavailable") for node in (1, 2, 3)}
-    guarded = strategy(plan)
+    guarded = guarded_strategy(plan)
     result = guarded.start(grid, record_of(tensors(1.0)), num_rounds=1)
     assert len(result.arrays) == 0
     assert guarded.record.dropped == "2 of 5 boards have sent what fits"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
+import struct
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +18,6 @@ pytest.importorskip("flwr")
 from flwr.app import ConfigRecord, Context, Error, Message, RecordDict
 from flwr.common import bytes_to_ndarray, ndarray_to_bytes
 from flwr.common.secure_aggregation.secaggplus_constants import RECORD_KEY_CONFIGS, Key, Stage
-from flwr.serverapp import Grid
 
 from mobiletl.device.bundle.bundle import read_manifest
 from mobiletl.device.errors import BadRound, MobileTLError, SitsOut
@@ -32,30 +33,33 @@ from mobiletl.device.fleet.client_app import (
     record_of,
 )
 from mobiletl.device.fleet.wire import read_down
+from mobiletl.fleet import summed
 from mobiletl.fleet.folder import FleetFolder
 from mobiletl.fleet.guarded import Guarded
 from mobiletl.fleet.plan import Plan
 from mobiletl.fleet.server_app import serve_rounds
-from mobiletl.fleet.strategies import row_of, strategy_of
 from mobiletl.fleet.summed import Summed
-from runtime_tests.support.board.tiny_bundle import BIAS, MEAN, WEIGHT, write_tiny_bundle
+from runtime_tests.support.board.tiny_bundle import BIAS, MEAN, WEIGHT
+from runtime_tests.support.fleet_rounds import (
+    BOARDS,
+    CLASSES,
+    SHAPES,
+    AnsweringGrid,
+    guarded_strategy,
+    tensors,
+    tiny_plan,
+)
 
-CLASSES = ("ant", "bee")
-SHAPES = {WEIGHT: (2, 6), BIAS: (2,), MEAN: (6,)}
-BOARDS = 5
 GONE = Error(5, "node unavailable")
 # A number of 32 bits less those for five boards, in changes of at most CLIPPED_TO.
 ROUNDING = 1e-5
 
 
-def tensors(value: float) -> dict[str, Any]:
-    return {name: np.full(shape, value, np.float32) for name, shape in SHAPES.items()}
-
-
-class Boards(Grid):
+class Boards(AnsweringGrid):
     """Boards that take part in a sum; what each sends is kept in `seen`."""
 
     def __init__(self, plan: Plan, steps: dict[int, float]) -> None:
+        super().__init__(steps)
         self.steps = steps
         self.manifest = read_manifest(plan.bundle)
         self.home = personal_names(self.manifest, plan.personal)
@@ -68,14 +72,6 @@ class Boards(Grid):
         self.spoil: Any = lambda configs: None
         self.spoil_answer: dict[int, tuple[str, Any]] = {}
         self.refusals: list[str] = []
-
-    def get_node_ids(self) -> Iterable[int]:
-        return list(self.steps)
-
-    def send_and_receive(
-        self, messages: Iterable[Message], *, timeout: float | None = None
-    ) -> Iterable[Message]:
-        return [self.answer(message) for message in messages]
 
     def answer(self, message: Message) -> Message:
         node = message.metadata.dst_node_id
@@ -116,47 +112,10 @@ class Boards(Grid):
         }
         return sums.fit_record(began, ended, 10 * node, {"board": f"board {node}", "loss": 0.5})
 
-    def set_run(self, run_id: int) -> None:
-        raise NotImplementedError
-
-    @property
-    def run(self) -> Any:
-        raise NotImplementedError
-
-    def create_message(self, *_: Any, **__: Any) -> Message:
-        raise NotImplementedError
-
-    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
-        raise NotImplementedError
-
-    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
-        raise NotImplementedError
-
 
 @pytest.fixture
 def plan(tmp_path: Path) -> Plan:
-    bundle = write_tiny_bundle(tmp_path / "bundle", graphs=False)
-    return Plan(
-        bundle=bundle,
-        class_names=CLASSES,
-        rounds=1,
-        boards=BOARDS,
-        share=1.0,
-        round_seconds=10.0,
-        strategy="fedavg",
-        epochs=1,
-        seconds=0.0,
-        batch=8,
-        lr=0.1,
-        encoding="float32",
-        personal="nothing",
-        softmax="all",
-        proximal=0.1,
-        server_lr=0.01,
-        broken=1,
-        evaluate=False,
-        secagg=True,
-    )
+    return tiny_plan(tmp_path, secagg=True)
 
 
 def steps() -> dict[int, float]:
@@ -170,11 +129,9 @@ def mean(nodes: Iterable[int]) -> float:
 
 
 def one_round(plan: Plan, grid: Boards, rounds: int = 1) -> tuple[dict[str, Any], Guarded]:
-    manifest = read_manifest(plan.bundle)
-    row = row_of(plan.strategy)
-    guarded = Guarded(strategy_of(plan), plan, manifest, 0, row.averages_statistics)
+    guarded = guarded_strategy(plan)
     result = guarded.start(
-        Summed(grid, personal_names(manifest, plan.personal)),
+        Summed(grid, personal_names(grid.manifest, plan.personal)),
         record_of(tensors(1.0)),
         num_rounds=rounds,
         timeout=10,
@@ -263,9 +220,7 @@ def test_what_stays_at_home_is_not_in_the_sum(plan: Plan) -> None:
 def test_a_sum_that_jumps_is_refused(plan: Plan) -> None:
     """No board can be told from the others, so the round is lost and not the fleet."""
     grid = Boards(plan, steps())
-    guarded_plan = replace(plan, rounds=2)
-    manifest = read_manifest(plan.bundle)
-    guarded = Guarded(strategy_of(guarded_plan), guarded_plan, manifest, 0)
+    guarded = guarded_strategy(replace(plan, rounds=2))
     usual = guarded.start(Summed(grid, frozenset()), record_of(tensors(1.0)), num_rounds=1)
     grid.steps = {**steps(), 5: 2.0}
     jumped = guarded.start(Summed(grid, frozenset()), usual.arrays, num_rounds=1)
@@ -399,8 +354,37 @@ def test_masks_follow_from_the_seed_alone(shape: tuple[int, ...]) -> None:
 
 
 def test_masks_are_the_key_stream_of_chacha20() -> None:
-    """The first block for a key of zeros, RFC 8439, appendix A.1, test vector 1."""
-    from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
+    """Against the block function as RFC 8439 writes it, for the SHA-256 of the seed and no nonce;
+    its own first test vector (appendix A.1) comes first.
+    """
+    assert chacha20_block(bytes(32), 0).hex().startswith("76b8e0ada0f13d90405d6ae55386bd28")
+    key = hashlib.sha256(b"seed").digest()
+    stream = b"".join(chacha20_block(key, counter) for counter in range(3))
+    drawn = sums.masks_of(b"seed", sums.MODULUS, [(5,), (2, 20)])
+    found = np.concatenate([mask.ravel() for mask in drawn])
+    np.testing.assert_array_equal(found, np.frombuffer(stream, "<u4")[: found.size])
 
-    stream = Cipher(algorithms.ChaCha20(bytes(32), bytes(16)), mode=None).encryptor()
-    assert stream.update(bytes(8)).hex() == "76b8e0ada0f13d90"
+
+@pytest.mark.parametrize("module", [sums.flower, summed.flower])
+def test_both_sides_of_flowers_protocol_draw_these_masks(module: Any) -> None:
+    assert module.pseudo_rand_gen is sums.masks_of
+
+
+def chacha20_block(key: bytes, counter: int) -> bytes:
+    """RFC 8439, section 2.3, with a nonce of zeros."""
+
+    def turn(x: list[int], a: int, b: int, c: int, d: int) -> None:
+        for first, second, third, by in ((a, b, d, 16), (c, d, b, 12), (a, b, d, 8), (c, d, b, 7)):
+            x[first] = (x[first] + x[second]) & 0xFFFFFFFF
+            mixed = x[third] ^ x[first]
+            x[third] = ((mixed << by) | (mixed >> (32 - by))) & 0xFFFFFFFF
+
+    constants = struct.unpack("<4I", b"expand 32-byte k")
+    begun = [*constants, *struct.unpack("<8I", key), counter, 0, 0, 0]
+    x = list(begun)
+    for _ in range(10):
+        for column in range(4):
+            turn(x, column, column + 4, column + 8, column + 12)
+        for place in range(4):
+            turn(x, place, 4 + (place + 1) % 4, 8 + (place + 2) % 4, 12 + (place + 3) % 4)
+    return struct.pack("<16I", *((x[row] + begun[row]) & 0xFFFFFFFF for row in range(16)))

@@ -111,7 +111,7 @@ def test_convolutions_and_their_clips_are_on_bytes_and_sums_are_floats() -> None
     assert kinds.count("DequantizeLinear") == 2
 
 
-def test_onnx_says_the_same_to_the_integer() -> None:
+def test_onnx_says_the_same_to_one_byte() -> None:
     """The runtime's kernels against the operators' own definition, on each map in bytes."""
     model = quantised(block())
     shown = onnx.ModelProto.FromString(model.SerializeToString())
@@ -210,6 +210,21 @@ def test_which_clips_go_into_the_convolution(change: str, fused: bool) -> None:
     image = images(1)[0]
     wanted, found = run(model, image), run(quantised(model), image)
     assert np.abs(found - wanted).max() < 0.02 * np.abs(wanted).max() + 0.05
+
+
+@pytest.mark.parametrize("bias", [-50.0, 0.0])
+def test_pictures_unlike_the_calibrating_ones_are_cut_all_the_same(bias: float) -> None:
+    """With a bias of -50 the Clip lets nothing through while ranges are measured."""
+    constants: dict[str, npt.NDArray[Any]] = {
+        "w0": np.ones((2, 3, 3, 3), np.float32),
+        "w0.b": np.full(2, bias, np.float32),
+        "zero": np.float32(0),
+        "six": np.float32(6),
+    }
+    nodes = [conv("images", "w0", "a"), helper.make_node("Clip", ["a", "zero", "six"], ["h"])]
+    model = quantised(graph(nodes, constants, "h", 2))
+    found = run(model, np.full((1, 3, SIDE, SIDE), 2.6, np.float32))
+    assert found.max() == pytest.approx(6.0, abs=0.05)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from safetensors.numpy import load_file
 from mobiletl.core.errors import NoSpace, UsageError
 from mobiletl.device.bundle.bundle import open_bundle
 from mobiletl.export.writing import writer as bundle_writer
-from mobiletl.export.writing.writer import created_by, write_bundle
+from mobiletl.export.writing.writer import created_by, put_in_place, write_bundle
 from runtime_tests.support.exported_bundles import Case, exported
 
 GRAPHS = {"onnxruntime/features.onnx": b"features", "onnxruntime/train_step.onnx": b"step"}
@@ -187,3 +187,14 @@ def test_exported_bundle_opens_and_moves(
         "classifier.1.bias",
     ]
     assert bundle.manifest.feature.shape == (1280, 1, 1)
+
+
+def test_what_was_there_comes_back_if_the_new_one_cannot_be_put_there(tmp_path: Path) -> None:
+    out, scratch = tmp_path / "bundle", tmp_path / "scratch"
+    out.mkdir()
+    scratch.mkdir()
+    (out / "manifest.json").write_text("{}")
+    with pytest.raises(FileNotFoundError):
+        put_in_place(scratch / "nothing", out, scratch)
+    assert (out / "manifest.json").read_text() == "{}"
+    assert list(scratch.iterdir()) == []
