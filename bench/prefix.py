@@ -16,21 +16,23 @@ from pathlib import Path
 
 import numpy as np
 
+from bench.compared import BATCH, accuracy_of, parser_of, print_row
 from bench.defaults.cells import PictureSet, find_sets
 from bench.defaults.runs import Bench, Maps
-from bench.saved import accuracy_of
 from mobiletl.device.bundle.bundle import Bundle, open_bundle
 from mobiletl.device.sessions.runtimes import open_session
 from mobiletl.export.parts import Request
 from mobiletl.export.prefix.frozen_in_bytes import FLOAT32, INT8, PREFIXES
 from mobiletl.export.writing.export_bundle import export_bundle
 
-BATCH, ROUNDS = 8, 30
+ROUNDS = 30
 
 
 def main(argv: list[str] | None = None) -> int:
     """Print a row per set: accuracies in percent, means over seeds."""
-    flags = _parser().parse_args(argv)
+    flags = parser_of("python -m bench.prefix", __doc__, Path("artifacts/prefix"), 6).parse_args(
+        argv
+    )
     sets = [one for one in find_sets(flags.data) if not flags.sets or one.name in flags.sets]
     print("| set | pictures | float32 | int8 | difference | by seed |", flush=True)
     means: list[np.ndarray] = []
@@ -39,8 +41,8 @@ def main(argv: list[str] | None = None) -> int:
         last = [_bundle(flags, pictures, prefix) for prefix in PREFIXES]
         found = np.array([_runs(flags, last, pictures, seed) for seed in range(flags.seeds)])
         means.append(100 * found[:, 1:].mean(axis=0))
-        _row(pictures.name, int(found[0, 0]), means[-1], 100 * (found[:, 2] - found[:, 1]))
-    _row("mean", 0, np.mean(means, axis=0), np.zeros(0))
+        print_row(pictures.name, int(found[0, 0]), means[-1], 100 * (found[:, 2] - found[:, 1]))
+    print_row("mean", 0, np.mean(means, axis=0), np.zeros(0))
     print(_times(flags, last))
     return 0
 
@@ -66,13 +68,6 @@ def _times(flags: argparse.Namespace, bundles: list[Bundle]) -> str:
         f"frozen layers, batch {BATCH}, {side} px, {flags.threads} thread(s): float32 "
         f"{ms[0]:.1f} ms, int8 {ms[1]:.1f} ms, {ratio:.2f} x as fast"
     )
-
-
-def _row(name: str, count: int, accuracies: np.ndarray, by_seed: np.ndarray) -> None:
-    cells = [name, str(count or ""), *(f"{value:.1f}" for value in accuracies)]
-    cells.append(f"{accuracies[1] - accuracies[0]:+.2f}")
-    cells.append(" ".join(f"{value:+.1f}" for value in by_seed))
-    print("| " + " | ".join(cells) + " |", flush=True)
 
 
 def _runs(
@@ -103,26 +98,6 @@ def _bundle(flags: argparse.Namespace, pictures: PictureSet, prefix: str) -> Bun
         )  # fmt: skip
         export_bundle(request)
     return open_bundle(out)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m bench.prefix", description=__doc__)
-    add = parser.add_argument
-    add("--data", type=Path, required=True, help="folder of sets with train/ and test/ each")
-    add("--sets", nargs="*", default=[], help="some of them (default: all)")
-    add("--weights", default="imagenet", help="as for mobiletl export")
-    add("--model", default="mbv2")
-    add("--method", default="mobiletl")
-    add("--resolution", type=int, default=224)
-    add("--blocks", type=int, default=3)
-    add("--rate", type=float, help="first learning rate (default: the bundle's)")
-    add("--epochs", type=int, default=6)
-    add("--per-class", type=int, default=20, help="training pictures of each class")
-    add("--test-per-class", type=int, default=50, help="test pictures of each class")
-    add("--seeds", type=int, default=3)
-    add("--threads", type=int, default=1)
-    add("--out", type=Path, default=Path("artifacts/prefix"))
-    return parser
 
 
 if __name__ == "__main__":

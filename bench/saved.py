@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from bench.compared import BATCH, accuracy_of, parser_of, print_row
 from bench.defaults.cells import PictureSet, find_sets
 from bench.defaults.runs import Bench, Maps
 from mobiletl.device.bundle.bundle import Bundle, open_bundle
@@ -22,7 +23,7 @@ from mobiletl.device.sessions.runtimes import open_session
 from mobiletl.export.parts import Request
 from mobiletl.export.writing.export_bundle import export_bundle
 
-BATCH, CLASSES, ROUNDS = 8, 10, 60
+CLASSES, ROUNDS = 10, 60
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -39,9 +40,9 @@ def main(argv: list[str] | None = None) -> int:
         found = np.array([_runs(flags, bundles, pictures, seed) for seed in range(flags.seeds)])
         count, accuracies = int(found[0, 0]), 100 * found[:, 1:]
         means.append(accuracies.mean(axis=0))
-        _row(pictures.name, count, means[-1], accuracies[:, -1] - accuracies[:, 0])
+        print_row(pictures.name, count, means[-1], accuracies[:, -1] - accuracies[:, 0])
     if means:
-        _row("mean", 0, np.mean(means, axis=0), np.zeros(0))
+        print_row("mean", 0, np.mean(means, axis=0), np.zeros(0))
     return 0
 
 
@@ -71,13 +72,6 @@ def _times(flags: argparse.Namespace, bundles: dict[str, Bundle]) -> str:
     return "step: " + ", ".join(f"{name} {ms:.1f} ms ({ratio:.2f} x)" for name, ms, ratio in found)
 
 
-def _row(name: str, count: int, accuracies: np.ndarray, by_seed: np.ndarray) -> None:
-    cells = [name, str(count or ""), *(f"{value:.1f}" for value in accuracies)]
-    cells.append(f"{accuracies[-1] - accuracies[0]:+.2f}")
-    cells.append(" ".join(f"{value:+.1f}" for value in by_seed))
-    print("| " + " | ".join(cells) + " |", flush=True)
-
-
 def _runs(
     flags: argparse.Namespace, bundles: dict[str, Bundle], pictures: PictureSet, seed: int
 ) -> list[float]:
@@ -95,27 +89,6 @@ def _runs(
     return [float(len(train.labels)), *results]
 
 
-def accuracy_of(
-    flags: argparse.Namespace, bundle: Bundle, train: Maps, test: Maps, seed: int
-) -> float:
-    """The share of right answers after `flags.epochs` on the maps of `train`."""
-    classes, generator = int(train.labels.max()) + 1, np.random.default_rng(seed)
-    state = bundle.initial_state(classes, seed)
-    rate = bundle.manifest.optimizer.default_lr if flags.rate is None else flags.rate
-    with open_session(bundle, classes, state, flags.threads) as session:
-        steps = flags.epochs * (len(train.labels) // BATCH)
-        done = 0
-        for _ in range(flags.epochs):
-            order = generator.permutation(len(train.labels))
-            for start in range(0, len(order) - BATCH + 1, BATCH):
-                rows = order[start : start + BATCH]
-                session.train_step(train.h[rows], train.labels[rows], rate * (1 - done / steps))
-                done += 1
-        starts = range(0, len(test.h), BATCH)
-        logits = [session.predict(test.h[row : row + BATCH]) for row in starts]
-    return float((np.concatenate(logits).argmax(axis=1) == test.labels).mean())
-
-
 def _bundle(flags: argparse.Namespace, saved: str) -> Bundle:
     out = flags.out / f"{flags.model}-{flags.blocks}-{flags.resolution}-{saved}"
     if not out.exists():
@@ -128,23 +101,10 @@ def _bundle(flags: argparse.Namespace, saved: str) -> Bundle:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m bench.saved", description=__doc__)
-    add = parser.add_argument
-    add("--data", type=Path, required=True, help="folder of sets with train/ and test/ each")
-    add("--sets", nargs="*", default=[], help="some of them (default: all)")
-    add("--saved", default="one-bit,eight-bit", help="policies to compare, the first is the base")
-    add("--weights", default="imagenet", help="as for mobiletl export")
-    add("--model", default="mbv2")
-    add("--method", default="mobiletl")
-    add("--resolution", type=int, default=224)
-    add("--blocks", type=int, default=3)
-    add("--rate", type=float, help="first learning rate (default: the bundle's)")
-    add("--epochs", type=int, default=10)
-    add("--per-class", type=int, default=20, help="training pictures of each class")
-    add("--test-per-class", type=int, default=50, help="test pictures of each class")
-    add("--seeds", type=int, default=3)
-    add("--threads", type=int, default=1)
-    add("--out", type=Path, default=Path("artifacts/saved"))
+    parser = parser_of("python -m bench.saved", __doc__, Path("artifacts/saved"), 10)
+    parser.add_argument(
+        "--saved", default="one-bit,eight-bit", help="policies to compare, the first is the base"
+    )
     return parser
 
 
