@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
 from pathlib import Path
 
 from bench.defaults.cells import Results, cells, find_sets
@@ -27,11 +29,16 @@ def _compare(flags: argparse.Namespace) -> int:
     by_name = {one.name: one for one in sets}
     blocks = [int(word) for word in flags.blocks.split(",")]
     per_class = [int(word) for word in flags.per_class.split(",")]
-    for cell in cells(sets, blocks, per_class, flags.seeds, flags.train):
-        if not results.has(cell):
-            bundle = _bundle(flags, cell.blocks)
-            bench = Bench(bundle, flags.out / "scratch", flags.limit, flags.threads)
-            figures = run(bench, by_name[cell.set], cell)
+    benches = {
+        count: Bench(_bundle(flags, count), flags.out / "scratch", flags.limit, flags.threads)
+        for count in blocks
+    }
+    wanted = cells(sets, blocks, per_class, flags.seeds, flags.train)
+    todo = [cell for cell in wanted if not results.has(cell)]
+    with ProcessPoolExecutor(flags.jobs, get_context("spawn")) as pool:
+        futures = {pool.submit(run, benches[c.blocks], by_name[c.set], c): c for c in todo}
+        for future in as_completed(futures):
+            cell, figures = futures[future], future.result()
             results.add(cell, figures)
             gain = figures["trained"]["accuracy"] - figures["closed_form"]["accuracy"]
             print(f"{cell}: {figures['trained']['accuracy']:.1%}, {100 * gain:+.1f}", flush=True)
@@ -70,6 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--limit", type=int, default=120, help="how many of a class are all")
     add("--seeds", type=int, default=3)
     add("--threads", type=int, default=2)
+    add("--jobs", type=int, default=1, help="cells at a time, each in a process of its own")
     add("--out", type=Path, default=Path("artifacts/defaults"))
     return parser
 

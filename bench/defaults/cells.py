@@ -115,9 +115,11 @@ def cells(
     seeds: int,
     train: str,
 ) -> Iterator[Cell]:
-    """Every cell, seed by seed, so that a table of all sets is there early."""
-    for seed in range(seeds):
-        for count in blocks:
-            for number in per_class:
+    """Every cell, those of few pictures first, then seed by seed: a table of all sets is there
+    early.
+    """
+    for number in per_class:
+        for seed in range(seeds):
+            for count in blocks:
                 for pictures in sets:
                     yield Cell(pictures.name, number, count, seed, train)

@@ -4,13 +4,17 @@ part. Letters: P pictures, D numbers in an embedding, K classes.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import shlex
 import shutil
 import subprocess
 import sys
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -44,20 +48,31 @@ class Bench:
 
 def run(bench: Bench, pictures: PictureSet, cell: Cell) -> dict[str, Any]:
     """Run a cell; accuracies are shares of the test pictures, `nll` their mean cross-entropy."""
-    data = bench.folder / "pictures"
-    pictures.link(data, cell.per_class, cell.seed, bench.limit)
     names = pictures.class_names
-    test = Maps.of(bench, pictures.test, names)
-    train = Maps.of(bench, data, names)
-    probe = _probe(bench, train, test)
-    taught = _call(bench, "teach.py", data, cell)
-    trained = _call(bench, TRAIN, data, cell)
+    with _claimed(bench.folder / f"{bench.bundle.path.name}-{cell.set}") as folder:
+        data = pictures.link(folder / "pictures", cell.per_class, cell.seed, bench.limit)
+        test = _kept(bench, folder / "test.npz", pictures.test, names)
+        train = Maps.of(bench, data, names)
+        probe = _probe(bench, train, test)
+        taught = _call(bench, "teach.py", folder, cell)
+        trained = _call(bench, TRAIN, folder, cell)
+        return _figures(bench, (train, test), probe, (taught, trained))
+
+
+def _figures(
+    bench: Bench,
+    maps: tuple[Maps, Maps],
+    probe: float,
+    reports: tuple[dict[str, Any], dict[str, Any]],
+) -> dict[str, Any]:
+    (train, test), (taught, trained) = maps, reports
     return {
         "pictures": len(train.labels),
         "probe": probe,
         "closed_form": _scored(bench, taught, test),
         "trained": _scored(bench, trained, test),
         "best_epoch": trained.get("best", {}).get("epoch"),
+        "kept": trained.get("kept"),
         "epochs": trained.get("settings", {}).get("epochs"),
         "rate_cuts": trained.get("rate_cuts"),
         "seconds": {"teach": taught.get("seconds"), "train": trained.get("seconds")},
@@ -88,14 +103,41 @@ class Maps:
         return cls(h, np.array([label for _, label in files], np.int64))
 
 
-def _call(bench: Bench, script: str, data: Path, cell: Cell) -> dict[str, Any]:
+@contextlib.contextmanager
+def _claimed(folder: Path) -> Iterator[Path]:
+    """A folder of this name and a number that no other process works in.
+
+    What it has is used again: the feature maps of a set are the same in every cell of a depth.
+    """
+    for number in count():
+        one = folder.with_name(f"{folder.name}-{number}")
+        one.mkdir(parents=True, exist_ok=True)
+        with (one / "lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue
+            yield one
+            return
+
+
+def _kept(bench: Bench, file: Path, pictures: Path, names: list[str]) -> Maps:
+    """The maps of the test part, which no cell changes."""
+    if not file.exists():
+        found = Maps.of(bench, pictures, names)
+        np.savez(file, h=found.h, labels=found.labels)
+    with np.load(file) as kept:
+        return Maps(kept["h"], kept["labels"])
+
+
+def _call(bench: Bench, script: str, folder: Path, cell: Cell) -> dict[str, Any]:
     """Run a script of the bundle with its defaults; an empty report where it diverged."""
-    out = bench.folder / "runs" / f"{cell.set}-{cell.per_class}-{cell.blocks}-{cell.seed}-{script}"
+    out, data = folder / script, folder / "pictures"
     shutil.rmtree(out, ignore_errors=True)
     words = [
         *(sys.executable, str(bench.bundle.path / "device" / script), "--json"),
         *("--data", str(data), "--out", str(out), "--seed", str(cell.seed)),
-        *("--threads", str(bench.threads), "--replay-mb", "0"),
+        *("--threads", str(bench.threads), "--replay-mb", "0", "--cache", str(folder)),
         *(shlex.split(cell.train) if script == TRAIN else ()),
     ]
     done = subprocess.run(words, capture_output=True, text=True, check=False)

@@ -64,25 +64,32 @@ class Bundle:
         }
 
     def _stored_state(self) -> Tensors:
-        wanted = {entry.name: entry.shape for entry in self.manifest.state if entry.init == "file"}
-        if not wanted:
+        if all(entry.init != "file" for entry in self.manifest.state):
             return {}
+        with self.open_state() as stored:
+            return dict(stored)
+
+    def open_state(self) -> StoredState:
+        """Open the tensors of the initial state that are in a file, to be read one by one; the
+        caller closes it. Raises BadBundle.
+        """
+        wanted = {entry.name: entry.shape for entry in self.manifest.state if entry.init == "file"}
         file = self.file(STATE_FILE)
         try:
             stored = StoredState(file)
         except (OSError, ValueError) as error:
             raise BadBundle(f"{file} cannot be read ({error}); copy the bundle again") from error
-        with stored:
-            found = {name: tensor.shape for name, tensor in stored.forms().items()}
-            if found != wanted:
-                differing = sorted(
-                    name for name in {**found, **wanted} if found.get(name) != wanted.get(name)
-                )
-                raise BadBundle(
-                    f"{file} does not hold the state the manifest describes (differing entries "
-                    f"{shown(differing)}); export the bundle again"
-                )
-            return dict(stored)
+        found = {name: tensor.shape for name, tensor in stored.forms().items()}
+        if found != wanted:
+            stored.close()
+            differing = sorted(
+                name for name in {**found, **wanted} if found.get(name) != wanted.get(name)
+            )
+            raise BadBundle(
+                f"{file} does not hold the state the manifest describes (differing entries "
+                f"{shown(differing)}); export the bundle again"
+            )
+        return stored
 
 
 def open_bundle(

@@ -63,4 +63,20 @@ _POSITION = fields(
 )
 # What resuming refuses it names.
 _NAMED = mapping(label(100), lambda value, path, problems: None)
-SETTINGS = fields({}, {"run": both(_NAMED, SETTINGS_OF_RUN), "position": both(_NAMED, _POSITION)})
+_KEPT = fields(
+    {
+        "what": label(),
+        "score": _SCORE,
+        "penalty": number(minimum=0.0),
+        "scale": number(above=0.0),
+        "gain": nullable(number()),
+    }
+)
+SETTINGS = fields(
+    {},
+    {
+        "run": both(_NAMED, SETTINGS_OF_RUN),
+        "position": both(_NAMED, _POSITION),
+        "kept": _KEPT,
+    },
+)

@@ -22,7 +22,7 @@ from mobiletl.device.features.maps import Maps
 from mobiletl.device.features.quantised import Codec
 from mobiletl.device.features.replay import Kept, KeptParts, kept_parts
 from mobiletl.device.features.store import FeatureStore, store_path
-from mobiletl.device.features.views import FRESH, ONLY_CENTRAL, Views
+from mobiletl.device.features.views import FRESH, Views, judged
 from mobiletl.device.pictures.dataset import Dataset, Picture
 from mobiletl.device.pictures.outage import patiently
 from mobiletl.device.pictures.skipped import SkippedFiles
@@ -45,7 +45,8 @@ class Pictures:
 class SourcePlan:
     """What both parts have in common.
 
-    `views` are those of the training part; validation sees central crops. `cache` is the folder of
+    `views` are those of the training part; the validation part has a central crop in epoch 0, and
+    the others of `judged(views)` in the epochs from 1 on. `cache` is the folder of
     the cache, `memory` the file that an earlier run left; None for none. `kept` are the pictures of
     the memory that are gone: they come after the others, in the part that they are in.
     """
@@ -109,7 +110,7 @@ def open_parts(plan: SourcePlan, dataset: Dataset, skipped: SkippedFiles) -> Ite
         rows = _Rows(manifest, dataset, maps, plan.known, plan.note)
         yield Parts(
             rows.part(plan, dataset.train, plan.views, skipped.train_row, plan.kept.train),
-            rows.part(plan, dataset.val, ONLY_CENTRAL, skipped.val_row, plan.kept.val),
+            rows.part(plan, dataset.val, judged(plan.views), skipped.val_row, plan.kept.val),
         )
 
 
@@ -226,7 +227,8 @@ class _Rows:
 
 def _check_space(plan: SourcePlan, dataset: Dataset, store: FeatureStore) -> None:
     """Refuse to begin what the disk cannot hold, as if no map were there yet."""
-    maps = len(dataset.val) + max(len(plan.views.numbers), 1) * len(dataset.train)
+    judges = len(judged(plan.views).numbers) * len(dataset.val)
+    maps = judges + max(len(plan.views.numbers), 1) * len(dataset.train)
     needed = maps * store.map_bytes
     folder = store.path.parent
     free = shutil.disk_usage(str(folder)).free + store.path.stat().st_size

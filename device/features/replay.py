@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import math
 from collections import Counter, defaultdict
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,9 +24,12 @@ from mobiletl.device.bundle.replacing import (
 )
 from mobiletl.device.errors import NoSpace
 from mobiletl.device.features.store import FeatureStore, StoredMap
+from mobiletl.device.features.views import CENTRAL
 from mobiletl.device.pictures.dataset import Dataset
 from mobiletl.device.refusals import cannot_write
 
+# What all maps have in common has no more.
+HEADER_BYTES = 400
 # A map that comes more often than this in an epoch would be learned by heart.
 MOST_REPEATS = 10
 
@@ -162,10 +166,15 @@ def keep_memory(
                 if file.is_file() and limit > 0
             ]
             found = _of_run(stores, cache, dataset)
-            taken = chosen([stored for _, stored in found.values()], limit)
+            maps = [stored for _, stored in found.values()]
+            most = limit - HEADER_BYTES
+            if sum(one.length for one in maps) > most:
+                # More pictures with less of each are worth more (docs/continuing.md).
+                maps = [store.narrowed(stored) for store, stored in found.values()]
+            taken = chosen(maps, most)
             rows = [(found[(one.picture, one.view)][0], one, one.class_name) for one in taken]
             if rows:
-                _write(path, manifest, rows)
+                _write(path, manifest, rows, limit)
         if not rows and path.exists():
             path.unlink()
     except OSError as error:
@@ -178,20 +187,24 @@ def _of_run(
     """Return every map of the run by picture and view, with the class that the picture has now.
 
     Others may use the same cache, and a picture may have moved to another class since it was read.
+    Of one that validates the central crop alone is kept, so that it goes on being told from those
+    that were trained on.
     """
     classes: dict[str, str] = {}
+    judges: set[str] = set()
     for store in stores:
-        for file in (*dataset.train, *dataset.val):
+        for number, file in enumerate((*dataset.train, *dataset.val)):
             picture = store.picture_of(file)
             if picture is not None:
                 classes[picture] = dataset.class_names[file.label]
+                judges.update([picture] * (number >= len(dataset.train)))
     found: dict[tuple[str, int], tuple[FeatureStore, StoredMap]] = {}
     for store in stores:
         for stored in store.maps():
             name = classes.get(stored.picture)
             if name is None and store.path != cache and stored.class_name in dataset.class_names:
                 name = stored.class_name
-            if name is not None:
+            if name is not None and (stored.view == CENTRAL or stored.picture not in judges):
                 now = replace(stored, class_name=name)
                 found.setdefault((stored.picture, stored.view), (store, now))
     return found
@@ -227,9 +240,15 @@ def _hashed(picture: str) -> str:
 
 
 def _write(
-    path: Path, manifest: Manifest, rows: Collection[tuple[FeatureStore, StoredMap, str]]
+    path: Path,
+    manifest: Manifest,
+    rows: Collection[tuple[FeatureStore, StoredMap, str]],
+    limit: float = math.inf,
 ) -> None:
-    """Write a store of these maps under these class names; the former one stays until then."""
+    """Write a store of these maps under these class names; the former one stays until then.
+
+    What the files of pictures hold comes as far as `limit` bytes allow: they can be read again.
+    """
     partial = temporary_name(path)
     try:
         remove_leftovers(path)
@@ -239,7 +258,7 @@ def _write(
                 for source, stored, name in rows:
                     source.copy(stored, target, name)
                 for source in {id(source): source for source, _, _ in rows}.values():
-                    source.copy_files(target)
+                    source.copy_files(target, limit)
                 target.flush()
             partial.replace(path)
         except BaseException:

@@ -10,7 +10,8 @@ One file that grows by records, little-endian:
     JSON, UTF-8, then data
 
     {"fit": ..., "shape": [C, h, w], "by": TOKEN}                first: what all maps have in common
-    {"picture": ID, "view": V, "class": NAME}, and a map         see quantised.py
+    {"picture": ID, "view": V, "class": NAME}, and a map         see quantised.py; with "bits": 4
+                                                                 where those are not 8
     {"picture": ID, "path": ..., "bytes": ..., "mtime_ns": ...}  which picture a file holds
 
 A record that a crash has cut off is the last one, and goes when the file is opened. A map that the
@@ -23,12 +24,15 @@ from __future__ import annotations
 import errno
 import json
 import logging
+import math
 import os
 import struct
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO, Iterator, Tuple
+
+import numpy as np
 
 from mobiletl.device.bundle.arrays import Floats
 from mobiletl.device.bundle.closing import Closing
@@ -39,7 +43,7 @@ from mobiletl.device.bundle.schema import fields, integer, text
 from mobiletl.device.bundle.strict_json import BadJson, parse_json
 from mobiletl.device.bundle.wear import count, sync
 from mobiletl.device.errors import NoSpace
-from mobiletl.device.features.quantised import Codec
+from mobiletl.device.features.quantised import NARROW, WIDE, Codec
 from mobiletl.device.pictures.dataset import Picture
 from mobiletl.device.refusals import cannot_write
 
@@ -48,10 +52,15 @@ _HEAD = struct.Struct("<4sHIII")
 _LENGTHS = struct.Struct("<HI")
 _IDENTITY = text(r"[0-9a-f]{64}", "64 lower-case hex digits")
 _COUNT = integer(maximum=2**63 - 1)
-_MAP = fields({"picture": _IDENTITY, "view": integer(), "class": text(r"(?s).{1,1000}", "a name")})
+_MAP = fields(
+    {"picture": _IDENTITY, "view": integer(), "class": text(r"(?s).{1,1000}", "a name")},
+    {"bits": integer(minimum=NARROW, maximum=WIDE)},
+)
 _FILE = fields(
     {"picture": _IDENTITY, "path": text(), "bytes": _COUNT, "mtime_ns": integer(-(2**63), 2**63)}
 )
+# The record of a file has no more than these beside its path.
+FILE_BYTES = 220
 # What a file is known by without being read: path in its data folder, bytes, time of change.
 _FileKey = Tuple[str, int, int]
 
@@ -67,6 +76,7 @@ class StoredMap:
     class_name: str
     offset: int
     length: int
+    bits: int = WIDE
 
 
 def store_path(folder: Path, manifest: Manifest) -> Path:
@@ -86,6 +96,8 @@ class FeatureStore(Closing):
         self.path = path
         self._writes = writes
         self.codec = Codec(manifest.feature.shape)
+        self.narrow = Codec(manifest.feature.shape, NARROW)
+        self._bits: dict[tuple[str, int], int] = {}
         self._maps: dict[str, dict[int, tuple[int, int]]] = {}
         self._classes: dict[str, str] = {}
         self._files: dict[_FileKey, str] = {}
@@ -103,6 +115,7 @@ class FeatureStore(Closing):
         except OSError as error:
             raise self._no_space(error) from error
         try:
+            self._shape = manifest.feature.shape
             shape = list(manifest.feature.shape)
             self._open({"fit": manifest.fit, "shape": shape, "by": own_token()})
         except BaseException:
@@ -122,16 +135,22 @@ class FeatureStore(Closing):
         """Write a map to `out` f32[C,h,w]; False where it is missing or damaged."""
         place = self._maps.get(picture, {}).get(view)
         content = None if place is None else self._data(*place)
-        if content is None or len(content) != self.codec.size:
+        codec = self.narrow if self._bits.get((picture, view)) == NARROW else self.codec
+        if content is None or len(content) != codec.size:
             self._maps.get(picture, {}).pop(view, None)
             return False
-        self.codec.decode(content, out)
+        codec.decode(content, out)
         return True
 
-    def add(self, picture: str, view: int, class_name: str, content: bytes) -> None:
-        """Append an encoded map; raises NoSpace."""
-        about = {"picture": picture, "view": view, "class": class_name}
+    def add(
+        self, picture: str, view: int, class_name: str, content: bytes, bits: int = WIDE
+    ) -> None:
+        """Append a map, encoded in so many bits; raises NoSpace."""
+        about: dict[str, Any] = {"picture": picture, "view": view, "class": class_name}
+        if bits != WIDE:
+            about["bits"] = bits
         self._maps.setdefault(picture, {})[view] = self._append(about, content)
+        self._bits[(picture, view)] = bits
         self._classes[picture] = class_name
 
     def picture_of(self, file: Picture) -> str | None:
@@ -148,24 +167,49 @@ class FeatureStore(Closing):
         """Every map, by picture in the order in which they came, then by view."""
         for picture, views in self._maps.items():
             for view in sorted(views):
-                yield StoredMap(picture, view, self._classes[picture], *views[view])
+                bits = self._bits.get((picture, view), WIDE)
+                yield StoredMap(picture, view, self._classes[picture], *views[view], bits)
 
     def sound(self, stored: StoredMap) -> bool:
         """Whether a map is still what was written."""
         return self._data(stored.offset, stored.length) is not None
 
-    def copy(self, stored: StoredMap, target: FeatureStore, class_name: str) -> None:
-        """Append a map of this store to another one, unless it is damaged; raises NoSpace."""
-        content = self._data(stored.offset, stored.length)
-        if content is not None:
-            target.add(stored.picture, stored.view, class_name, content)
+    def narrowed(self, stored: StoredMap) -> StoredMap:
+        """Return a map of this store as it would be in NARROW bits."""
+        if stored.bits == NARROW:
+            return stored
+        saved = self.codec.size - self.narrow.size - len(f', "bits": {NARROW}')
+        return replace(stored, length=stored.length - saved, bits=NARROW)
 
-    def copy_files(self, target: FeatureStore) -> None:
-        """Let another store know which pictures the files hold of which it has a map."""
+    def copy(self, stored: StoredMap, target: FeatureStore, class_name: str) -> None:
+        """Append a map of this store to another one, in the bits that `stored` says, unless it is
+        damaged; raises NoSpace.
+        """
+        place = self._maps.get(stored.picture, {}).get(stored.view)
+        content = None if place is None else self._data(*place)
+        if content is None:
+            return
+        if stored.bits != self._bits.get((stored.picture, stored.view), WIDE):
+            h = np.empty(self._shape, np.float32)
+            self.codec.decode(content, h)
+            content = self.narrow.encode(h)
+        target.add(stored.picture, stored.view, class_name, content, stored.bits)
+
+    def copy_files(self, target: FeatureStore, most: float = math.inf) -> None:
+        """Let another store know which pictures the files hold of which it has a map, as long as it
+        has `most` bytes at most.
+        """
         for (path, size, mtime_ns), picture in self._files.items():
             known = target._files.get((path, size, mtime_ns))
             if picture in target._maps and known != picture:
+                if target.bytes + len(path.encode("utf-8", "surrogatepass")) + FILE_BYTES > most:
+                    return
                 target.remember(Picture(path, 0, size, mtime_ns), picture)
+
+    @property
+    def bytes(self) -> int:
+        """How large the file is."""
+        return os.fstat(self._file.fileno()).st_size
 
     def flush(self) -> None:
         """Have everything reach the disk; raises OSError."""
@@ -226,6 +270,7 @@ class FeatureStore(Closing):
             return
         if "view" in about:
             self._maps.setdefault(about["picture"], {})[about["view"]] = (offset, length)
+            self._bits[(about["picture"], about["view"])] = about.get("bits", WIDE)
             self._classes[about["picture"]] = about["class"]
         else:
             key = (about["path"], about["bytes"], about["mtime_ns"])

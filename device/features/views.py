@@ -48,6 +48,17 @@ def views(count: int) -> Views:
     return Views(tuple(range(count)))
 
 
+# Views that a picture is judged by where training sees fresh ones.
+JUDGED = 6
+
+
+def judged(training: Views) -> Views:
+    """Return the views that pictures are judged by which are not trained on: those of `training`,
+    the central one for evaluation among them.
+    """
+    return training if training.numbers else views(JUDGED)
+
+
 def write_view(frame: Frame, size: Input, identity: str, view: int, out: Floats) -> None:
     """Decode `frame` and write `view` of it to `out` f32[3,H,W]; raises UnreadablePicture."""
     if view == CENTRAL:

@@ -101,7 +101,7 @@ class _Problem:
 
     @classmethod
     def of(cls, embeddings: Floats, labels: Labels, classes: int) -> _Problem:
-        weights = _balanced(labels, classes)
+        weights = balanced_weights(labels, classes)
         # Single precision changes the head by one part in a million, and is half the memory.
         root = np.sqrt(weights).astype(np.float32)[:, None]
         x = embeddings.astype(np.float32)
@@ -146,7 +146,7 @@ class _Problem:
         )
 
 
-def _balanced(labels: Labels, classes: int) -> Reals:
+def balanced_weights(labels: Labels, classes: int) -> Reals:
     """Weights [P] of mean 1 with which every class counts alike."""
     counts = np.bincount(labels, minlength=classes)
     result: Reals = len(labels) / (np.count_nonzero(counts) * counts[labels].astype(np.float64))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from mobiletl.device.bundle.arrays import Tensors
 from mobiletl.device.bundle.bundle import Bundle
 from mobiletl.device.errors import UsageError
@@ -11,6 +13,7 @@ from mobiletl.device.printable import printable
 from mobiletl.device.run.former import FormerRun
 from mobiletl.device.run.opening import Opened
 from mobiletl.device.run.start import Start, bundle_start
+from mobiletl.device.solving.closed_form import START_SCALE
 
 
 @dataclass(frozen=True)
@@ -38,13 +41,21 @@ def first_state(bundle: Bundle, opened: Opened, start: Start | None = None) -> B
         return Beginning(dict(fresh.tensors), fresh.origin, needs_head=True)
     _require_pictures(opened, former)
     if sorted(former.class_names) == sorted(names) and not former.taught:
-        return Beginning(former.start.for_classes(manifest, names), former.start.origin)
+        begin = former.start.for_classes(manifest, names)
+        if former.settled and manifest.classifier is not None:
+            begin = {**begin, **_less_sure(begin, manifest.classifier)}
+        return Beginning(begin, former.start.origin)
     of_classes = {entry.name for entry in manifest.state if "K" in entry.shape}
     grown = {
         name: tensor if name in of_classes else former.start.tensors[name]
         for name, tensor in fresh.tensors.items()
     }
     return Beginning(grown, former.start.origin, needs_head=True)
+
+
+def _less_sure(state: Tensors, classifier: tuple[str, str]) -> Tensors:
+    """Scale a classifier that was solved for as one that training begins from."""
+    return {name: state[name] * np.float32(START_SCALE) for name in classifier}
 
 
 def _require_pictures(opened: Opened, former: FormerRun) -> None:

@@ -2,6 +2,7 @@
 
 state.safetensors   the state after the best epoch so far: what `predict` takes
 last.safetensors    the state of the last save, with the place to resume from
+began.safetensors   what a run began from that follows another with other classes, until it ends
 metrics.jsonl       one line per epoch
 events.jsonl        what happened, a line each (docs/events.md)
 plot.png            loss and accuracy
@@ -91,6 +92,8 @@ FLAGS = {
     "pictures": "the pictures",
     "begins": "the state to begin from",
 }
+# What a state says of how it came to be kept (settling.py).
+KEPT = "kept"
 # Of these, values tell a person nothing.
 UNSAID = ("pictures", "begins")
 
@@ -135,6 +138,7 @@ class RunFolder:
         self.path = path
         self.best = path / "state.safetensors"
         self.last = path / "last.safetensors"
+        self.began = path / "began.safetensors"
         self.metrics = path / "metrics.jsonl"
         self.events = path / "events.jsonl"
         self.plot = path / "plot.png"
@@ -157,7 +161,7 @@ class RunFolder:
 
     def discard(self) -> None:
         """Remove the states and the records of a run that has trained nothing."""
-        states = (self.best, self.last)
+        states = (self.best, self.last, self.began)
         records = (self.metrics, self.events, self.pictures, self.plot)
         files = [*states, *map(previous_generation, states), *records]
         for file in files:
@@ -234,21 +238,37 @@ class Checkpoints:
         """
         return self._open(kind, epoch)[0]
 
-    def answers(self, epoch: int) -> Answers | None:
-        """Return what the best state, of `epoch`, knows of its answers; None until the run has
-        ended. Raises BadState.
+    def ended(self, epoch: int) -> tuple[Mapping[str, Any] | None, Answers | None]:
+        """Return what the best state, of `epoch`, says of what was kept (settling.py), and of its
+        answers; None until the run has ended. Raises BadState.
         """
         stored, info = self._open(BEST, epoch)
         stored.close()
-        return info.answers
+        return info.settings.get(KEPT), info.answers
 
-    def add_answers(self, tensors: Tensors, answers: Answers, epoch: int) -> None:
-        """Save the best state, of `epoch`, which `tensors` are, once more, with `answers`; raises
-        NoSpace.
+    def end(
+        self, tensors: Tensors, kept: Mapping[str, Any] | None, answers: Answers | None, epoch: int
+    ) -> None:
+        """Save `tensors`, what is kept of the best state, of `epoch`, in its place, with its
+        `answers`; raises NoSpace.
         """
         stored, info = self._open(BEST, epoch)
         stored.close()
-        save_state(self.folder.best, tensors, replace(info, answers=answers, role=BEST))
+        settings = info.settings if kept is None else {**info.settings, KEPT: kept}
+        save_state(
+            self.folder.best,
+            tensors,
+            replace(info, settings=settings, answers=answers, role=BEST),
+        )
+
+    def keep_began(self, tensors: Tensors | None) -> None:
+        """Save what the run begins from, or nothing; raises NoSpace."""
+        began = self.folder.began
+        for file in (began, previous_generation(began)):
+            with contextlib.suppress(OSError):
+                file.unlink()
+        if tensors is not None:
+            save_state(began, tensors, replace(self.info(BEST, Position()), role=None))
 
     def _open(self, kind: str, epoch: int | None) -> tuple[StoredState, StateInfo]:
         refuse = of_run(kind, asdict(self._settings), self._class_names, epoch)
@@ -259,6 +279,11 @@ class Checkpoints:
         kept = "the last good state is kept" if self.folder.holds_run() else "nothing is saved yet"
         where = printable(str(self.folder.path))
         return f"try a lower --lr than {self._settings.lr:g} ({kept} in {where})"
+
+
+def not_kept(info: StateInfo) -> str | None:
+    """Refuse a state that a run has ended with, from which it cannot go on."""
+    return "is what the run has ended with" if KEPT in info.settings else None
 
 
 def of_role(role: str) -> Refuse:

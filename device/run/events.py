@@ -196,6 +196,8 @@ class Ended:
     """What this call has written, up to here."""
     stay: Stay = NO_STAY
     """What it has seen of the machine."""
+    kept: Mapping[str, Any] | None = None
+    """What is kept of the run (settling.Kept); None where that is its best epoch as it is."""
 
     def document(self) -> dict[str, Any]:
         """Return what a line of JSON says of it."""
@@ -214,6 +216,7 @@ class Ended:
             "last_accuracy": latest.accuracy if latest else None,
             "skipped": len(self.skipped),
             "answers": None if self.answers is None else self.answers.document(),
+            "kept": None if self.kept is None else dict(self.kept),
             "written": written(self.wear, self.seconds),
             **self.stay.document(),
         }

@@ -12,7 +12,7 @@ from mobiletl.device.bundle.state_file import load_state
 from mobiletl.device.errors import BadState, UsageError
 from mobiletl.device.features.replay import memory_path
 from mobiletl.device.printable import printable
-from mobiletl.device.run.checkpoints import RunFolder
+from mobiletl.device.run.checkpoints import KEPT, RunFolder
 from mobiletl.device.run.options import Former
 from mobiletl.device.run.start import Start, start_of
 
@@ -28,6 +28,8 @@ class FormerRun:
     """The file of what it kept of its pictures; None where it kept nothing."""
     taught: bool
     """Whether its classifier was solved for, and nothing trained."""
+    settled: bool = False
+    """Whether its classifier was solved for after training (settling.py)."""
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -58,6 +60,7 @@ def open_former(former: Former, bundle: Bundle) -> FormerRun:
         former.renamed,
         memory if memory.is_file() else None,
         info.step == 0,
+        KEPT in info.settings,
     )
 
 

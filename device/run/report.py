@@ -109,6 +109,7 @@ def report_json(started: Started, ended: Ended, predict_command: str) -> dict[st
         "before": _score(position.before),
         "best": {"epoch": best.epoch if best else None, **_score(best.score if best else None)},
         "last_epoch": {"epoch": position.epoch, **_score(position.latest)},
+        "kept": None if ended.kept is None else dict(ended.kept),
         "memory": {
             "plan": [asdict(row) for row in started.plan.rows],
             "planned_bytes": started.plan.total_bytes,

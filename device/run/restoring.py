@@ -33,6 +33,7 @@ from mobiletl.device.run.checkpoints import (
     Position,
     RunFolder,
     Settings,
+    not_kept,
     of_role,
     of_run,
 )
@@ -82,7 +83,8 @@ def load_checkpoint(folder: RunFolder, manifest: Manifest) -> Checkpoint:
 
 
 def _read(path: Path, role: str, manifest: Manifest) -> Checkpoint:
-    stored, info = open_state(path, manifest, of_role(role))
+    right_role = of_role(role)
+    stored, info = open_state(path, manifest, lambda one: right_role(one) or not_kept(one))
     with stored:
         tensors = dict(stored)
     checkpoint = _place(path, tensors, info)

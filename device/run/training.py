@@ -13,11 +13,11 @@ import numpy as np
 from mobiletl.device.bundle.answers import Answers
 from mobiletl.device.bundle.arrays import Tensors
 from mobiletl.device.bundle.bundle import Bundle, open_bundle
-from mobiletl.device.bundle.state_file import BEST
 from mobiletl.device.bundle.wear import Wear, wear
 from mobiletl.device.errors import Interrupted, MobileTLError, NoSpace
 from mobiletl.device.features.parts import Parts, SourcePlan, open_parts, worth_keeping
 from mobiletl.device.features.replay import memory_path
+from mobiletl.device.features.views import judged as judged_views
 from mobiletl.device.features.views import views
 from mobiletl.device.memory.limit import check_limit
 from mobiletl.device.memory.measured import peak_bytes
@@ -40,13 +40,12 @@ from mobiletl.device.run.notes import notes
 from mobiletl.device.run.opening import Opened, open_run
 from mobiletl.device.run.options import Options, Outcome
 from mobiletl.device.run.schedule import Schedule
+from mobiletl.device.run.settling import Kept, Settling, can_judge
 from mobiletl.device.run.start import Start
 from mobiletl.device.run.stop import StopFlag, StopRequested
 from mobiletl.device.run.trainer import Job, Trainer
-from mobiletl.device.sessions.freed import return_freed
 from mobiletl.device.sessions.runtimes import open_session
 from mobiletl.device.sessions.session import Session
-from mobiletl.device.solving.answers import fit_answers
 from mobiletl.device.solving.closed_form import MOST_PICTURES, load_head
 
 RESUMED = "resume"
@@ -99,6 +98,7 @@ def _train(
     try:
         record.begin(fresh=opened.checkpoint is None)
         maps.take_over(run.opened, bundle.manifest)
+        run.keep_beginning(beginning)
         # The session has its own copy; what is still held here would come on top of the plan.
         run = run.without_states()
         session = run.open_session(beginning.tensors)
@@ -109,10 +109,10 @@ def _train(
     del beginning, opened
     with session:
         flag = StopFlag() if stop is None else stop
-        position, answers = run.train(session, position, needs_head, voice, flag)
+        position, kept, answers = run.train(session, position, needs_head, voice, flag)
     run.leave_reports()
     maps.leave(options, run.opened, bundle.manifest)
-    voice.hear(run.ended(FINISHED, "", 0, position, answers))
+    voice.hear(run.ended(FINISHED, "", 0, position, answers, kept))
     return run.outcome(position)
 
 
@@ -154,6 +154,13 @@ class _Run:
         if start is None and self.settings.start == RANDOM and self.opened.former is None:
             return replace(begin, needs_head=False)
         return begin
+
+    def keep_beginning(self, beginning: Beginning) -> None:
+        """Save what the run is to be compared with in the end, unless the bundle has it."""
+        if self.opened.checkpoint is None:
+            former = self.opened.former is not None
+            keep = former and beginning.needs_head
+            self._checkpoints().keep_began(beginning.tensors if keep else None)
 
     def schedule(self) -> Schedule:
         """Return the order and the rates of the steps."""
@@ -204,6 +211,7 @@ class _Run:
         exit_code: int,
         position: Position,
         answers: Answers | None = None,
+        kept: Kept | None = None,
     ) -> Ended:
         """Return the last event."""
         seconds = time.monotonic() - self.started_at
@@ -221,6 +229,7 @@ class _Run:
             answers,
             written,
             self.courtesy.finish(),
+            None if kept is None else kept.document(),
         )
 
     def outcome(self, position: Position) -> Outcome:
@@ -249,7 +258,7 @@ class _Run:
         needs_head: bool,
         voice: Listener,
         stop: StopFlag,
-    ) -> tuple[Position, Answers | None]:
+    ) -> tuple[Position, Kept | None, Answers | None]:
         """Train to the end; a stop or an error is told and leaves the reports behind, too."""
         trainer: Trainer | None = None
         try:
@@ -259,8 +268,9 @@ class _Run:
                     self._solve(job, voice, stop)
                 trainer = Trainer(job, position, voice, stop, self.missing)
                 position = trainer.run()
-                wanted = self.options.answers
-                return position, self._fit_answers(job, position, voice, stop) if wanted else None
+                if not self.options.answers:
+                    return position, None, None
+                return (position, *self._settle(job, position, voice, stop))
         except (StopRequested, MobileTLError) as error:
             self.tell_end(error, trainer.position if trainer else position, voice)
             if isinstance(error, TooLong):
@@ -285,6 +295,12 @@ class _Run:
             note=self.opened.record.note,
         )
 
+    def _checkpoints(self) -> Checkpoints:
+        dataset, manifest = self.opened.dataset, self.bundle.manifest
+        return Checkpoints(
+            self.opened.folder, manifest, dataset.class_names, self.settings, dataset.view
+        )
+
     def _job(self, session: Session, parts: Parts) -> Job:
         manifest, dataset = self.bundle.manifest, self.opened.dataset
         mu = self.options.proximal
@@ -295,13 +311,7 @@ class _Run:
             schedule=self.schedule(),
             classes=len(dataset.class_names),
             buffer=np.empty((self.settings.batch, *manifest.feature.shape), np.float32),
-            checkpoints=Checkpoints(
-                self.opened.folder,
-                manifest,
-                dataset.class_names,
-                self.settings,
-                dataset.view,
-            ),
+            checkpoints=self._checkpoints(),
             save_every=self.options.save_every,
             save_budget=self.options.save_budget,
             courtesy=self.courtesy,
@@ -310,48 +320,52 @@ class _Run:
             anchor=Anchor(manifest, session.state(), mu) if mu else None,
         )
 
-    def _fit_answers(
+    def _settle(
         self, job: Job, position: Position, voice: Listener, stop: StopFlag
-    ) -> Answers | None:
-        """Find out how sure the best state may be, and add that to it, unless it is known."""
-        epoch = position.epoch if position.best is None else position.best.epoch
-        known = job.checkpoints.answers(epoch)
-        if known is not None:
-            return known
-        # All that a step takes is in memory still, so what this takes has to be free first.
-        return_freed()
-        if epoch != position.epoch:
-            with job.checkpoints.open(BEST, epoch) as stored:
-                job.session.load(stored)
-        seed, show = self.settings.seed, self._progress("calibrating", voice, stop)
-        size = self.bundle.manifest.embedding.size
-        answers = fit_answers(job.session, size, job.train, job.val, seed, job.buffer, show)
-        if answers is not None:
-            job.checkpoints.add_answers(job.session.state(), answers, epoch)
-        return answers
+    ) -> tuple[Kept | None, Answers | None]:
+        """Settle what is kept of the run, and how sure its answers may be."""
+
+        def show(name: str, done: int, total: int) -> None:
+            self._progress(name, voice, stop)(done, total)
+
+        rows, seed = self._rows(), self.settings.seed
+        settling = Settling(job, self.bundle, rows, self._views_seen(), seed, show)
+        return settling.settle(position, self._is_judged())
+
+    def _views_seen(self) -> int:
+        """Return how many views of a validation picture training is judged by."""
+        return len(judged_views(views(self.settings.views)).numbers)
+
+    def _is_judged(self) -> bool:
+        """Whether training has to prove itself: it began from a classifier that was solved for."""
+        solved = not self.settings.begins or self.opened.folder.began.is_file()
+        return self.settings.start != RANDOM and solved and can_judge(self.bundle)
 
     def _passes(self) -> int:
         """How many maps of training pictures have to be computed, if none is there yet."""
         settings = self.settings
         kept = self.options.use_cache and worth_keeping(self.bundle.manifest) and settings.views
         rounds = min(settings.views, settings.epochs) if kept else settings.epochs
-        return rounds * len(self.opened.dataset.train)
+        judges = self._is_judged() * (self._views_seen() - 1) * len(self.opened.dataset.val)
+        return rounds * len(self.opened.dataset.train) + judges
 
     def _solve(self, job: Job, voice: Listener, stop: StopFlag) -> None:
         """Begin from a classifier in closed form."""
         show = self._progress("embedding", voice, stop)
         manifest, seed = self.bundle.manifest, self.settings.seed
-        there = len(self.opened.dataset.train)
-        # Of a picture that comes repeatedly, the first row.
-        kept: dict[str, int] = {}
-        for row, one in enumerate(self.opened.replayed.train, there):
-            kept.setdefault(one.picture, row)
-        rows = [*range(there), *kept.values()]
-        chosen = balanced_rows(job.train.labels, rows, seed, MOST_PICTURES)
+        chosen = balanced_rows(job.train.labels, self._rows(), seed, MOST_PICTURES)
         fit = load_head(job.session, manifest, job.train, chosen, job.classes, job.buffer, show)
         if fit is None:
             text = "the classifier has no bias, so it is drawn at random and not solved for"
             voice.hear(Note(text))
+
+    def _rows(self) -> list[int]:
+        """Return the rows of the training part, of a picture that comes repeatedly the first."""
+        there = len(self.opened.dataset.train)
+        kept: dict[str, int] = {}
+        for row, one in enumerate(self.opened.replayed.train, there):
+            kept.setdefault(one.picture, row)
+        return [*range(there), *kept.values()]
 
     def _progress(self, name: str, voice: Listener, stop: StopFlag) -> Callable[[int, int], None]:
         """Tell how far a part of the work is, and stop there once that is asked for."""

@@ -44,11 +44,12 @@ def embed(
     rows: list[int],
     buffer: Floats,
     on_progress: OnProgress,
+    out: Floats | None = None,
 ) -> Embeddings:
     """Embed the central crops of `rows` in D = `size` numbers, in batches of `buffer`
-    f32[N,C,h,w].
+    f32[N,C,h,w]; into the first rows of `out` f32[.,D], if that is given.
     """
-    values = np.empty((len(rows), size), np.float32)
+    values = np.empty((len(rows), size), np.float32) if out is None else out
     seen: list[int] = []
     for start in range(0, len(rows), len(buffer)):
         on_progress(start, len(rows))

@@ -10,7 +10,9 @@ import pytest
 
 from mobiletl.device.bundle.bundle import open_bundle
 from mobiletl.device.bundle.manifest import Manifest
+from mobiletl.device.features.quantised import NARROW, WIDE
 from mobiletl.device.features.replay import (
+    HEADER_BYTES,
     begin_memory,
     chosen,
     keep_memory,
@@ -215,6 +217,32 @@ def test_the_file_stays_within_the_limit(tmp_path: Path, manifest: Manifest) -> 
         for number, file in enumerate(data.train):
             store.remember(file, identity(number))
         size = next(iter(store.maps())).length
-    keep_memory(tmp_path, manifest, cache, data, 40 * size)
-    found = read(memory_path(tmp_path, manifest), manifest)
-    assert Counter(view for _, view in found) == {0: 30, 1: 10}
+    limit = 40 * size
+    keep_memory(tmp_path, manifest, cache, data, limit)
+    path = memory_path(tmp_path, manifest)
+    found = Counter(view for _, view in read(path, manifest))
+    assert found[0] == 30
+    assert found[1] >= 9
+    assert limit - 2 * size - HEADER_BYTES < path.stat().st_size <= limit
+
+
+def test_maps_are_kept_in_four_bits_where_eight_leave_no_room(
+    tmp_path: Path, manifest: Manifest
+) -> None:
+    cache = store_path(tmp_path / "cache", manifest)
+    fill(cache, manifest, {(n, 0): "ant" for n in range(30)})
+    data = dataset_of({f"ant/{number}.png": "ant" for number in range(30)})
+    with FeatureStore(cache, manifest) as store:
+        for number, file in enumerate(data.train):
+            store.remember(file, identity(number))
+    path = memory_path(tmp_path, manifest)
+    for limit, bits in ((10**6, WIDE), (5000, NARROW), (10**6, NARROW)):
+        keep_memory(tmp_path, manifest, cache, data, limit)
+        cache.unlink(missing_ok=True) if bits == NARROW else None
+        with FeatureStore(path, manifest, writes=False) as store:
+            maps = list(store.maps())
+            assert {one.bits for one in maps} == {bits}
+            for one in maps:
+                h = np.empty(manifest.feature.shape, np.float32)
+                assert store.read(one.picture, one.view, h)
+                assert store.sound(one)

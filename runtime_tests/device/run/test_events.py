@@ -77,7 +77,13 @@ def test_a_run_from_start_to_end(workshop: Workshop, heard: Heard) -> None:
     assert saved[:2] == [("last", 0), ("best", 0)]
     assert saved.count(("last", 3)) == 1
     assert [kind for kind, _ in saved].count("last") == 1 + 3
-    assert {event.name for event in heard.of(Part)} == {"calibrating", "embedding", "evaluating"}
+    assert {event.name for event in heard.of(Part)} == {
+        "calibrating",
+        "comparing",
+        "embedding",
+        "evaluating",
+        "solving",
+    }
     ended = heard.events[-1]
     assert ended.position == outcome.position
     assert (ended.outcome, ended.message, ended.exit_code) == ("finished", "", 0)

@@ -20,6 +20,7 @@ from mobiletl.device.prediction.predictor import open_predictor
 from mobiletl.device.run.events import Event, Note, Started
 from mobiletl.device.run.listener import Listener
 from mobiletl.device.run.options import Former, Options
+from mobiletl.device.solving.closed_form import START_SCALE
 from runtime_tests.support.board.picture_folders import COLOURS
 from runtime_tests.support.board.tiny_bundle import BIAS, MEAN, WEIGHT, write_tiny_bundle
 from runtime_tests.support.board.training_workshop import Workshop, assert_same_run
@@ -67,7 +68,10 @@ def begun(workshop: Workshop, options: Options) -> Tensors:
 
 
 def ended(workshop: Workshop, run: str = "first") -> Tensors:
-    return load_state(workshop.folder / run / "state.safetensors", workshop.manifest)[0]
+    """Return the state that a run has kept, its classifier as another run begins with it."""
+    path = workshop.folder / run / "state.safetensors"
+    kept = load_state(path, workshop.manifest)[0]
+    return {**kept, **{name: kept[name] * np.float32(START_SCALE) for name in (WEIGHT, BIAS)}}
 
 
 def remembered(workshop: Workshop, run: str) -> dict[str, int]:
@@ -333,11 +337,19 @@ def blurred(root: Path, classes: Mapping[str, int], seed: int) -> Path:
 
 
 def test_replay_keeps_old_classes_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of ants and bees two pictures each are left when cats and dogs come: what is known of the
+    """Of ants and bees two pictures each are left when cats and dogs come. Where training is kept
+    whatever comes of it, what is known of the
     former 30 each makes the difference on pictures that no run has seen.
     """
     workshop = Workshop(tmp_path, monkeypatch)
-    settings = {"epochs": 20, "batch": 8, "lr": 0.2, "views": 1, "augment": False}
+    settings = {
+        "epochs": 20,
+        "batch": 8,
+        "lr": 0.2,
+        "views": 1,
+        "augment": False,
+        "start": "random",
+    }
     workshop.photos = blurred(tmp_path / "before", {"ant": 30, "bee": 30}, 1)
     workshop.train(workshop.options("first", **settings))
     workshop.photos = blurred(tmp_path / "after", {"cat": 30, "dog": 30}, 2)
