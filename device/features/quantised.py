@@ -9,6 +9,7 @@ values.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from mobiletl.device.bundle.arrays import Floats
 WIDE, NARROW = 8, 4
 # A group has at least so many values: its lowest value and its step are a quarter of it at most.
 LEAST_GROUP = 32
-_FLOATS = {WIDE: np.dtype("<f4"), NARROW: np.dtype("<f2")}
+_FLOATS: dict[int, np.dtype[Any]] = {WIDE: np.dtype("<f4"), NARROW: np.dtype("<f2")}
 
 
 class Codec:

@@ -202,13 +202,12 @@ class FeatureStore(Closing):
         for (path, size, mtime_ns), picture in self._files.items():
             known = target._files.get((path, size, mtime_ns))
             if picture in target._maps and known != picture:
-                if target.bytes + len(path.encode("utf-8", "surrogatepass")) + FILE_BYTES > most:
+                if target.file_size() + len(path.encode("utf-8", "surrogatepass")) + FILE_BYTES > most:
                     return
                 target.remember(Picture(path, 0, size, mtime_ns), picture)
 
-    @property
-    def bytes(self) -> int:
-        """How large the file is."""
+    def file_size(self) -> int:
+        """Return how many bytes the file has."""
         return os.fstat(self._file.fileno()).st_size
 
     def flush(self) -> None:

@@ -25,12 +25,18 @@ from mobiletl.device.features.live import LiveFeatures
 from mobiletl.device.features.parts import Pictures, SourcePlan, open_parts
 from mobiletl.device.features.replay import memory_path
 from mobiletl.device.features.views import ONLY_CENTRAL
+from mobiletl.device.heads.many import solve_many
+from mobiletl.device.heads.ridge import Head
+from mobiletl.device.pictures.balanced import balanced_rows
 from mobiletl.device.pictures.dataset import Picture, Skipped
 from mobiletl.device.pictures.skipped import SkippedFiles
 from mobiletl.device.reviewing.opened import Opened
+from mobiletl.device.run.checkpoints import KEPT
 from mobiletl.device.run.start import bundle_start
 from mobiletl.device.sessions.runtimes import open_session
 from mobiletl.device.sessions.session import Session
+from mobiletl.device.solving.keeping import MOST_BYTES, scaled
+from mobiletl.device.solving.taught import logits_of
 
 # Feature maps that wait while the other state is loaded.
 WAITING_BYTES = 2_000_000
@@ -51,7 +57,8 @@ class Looked:
     labels: Labels
     """i64[P]"""
     logits: Floats
-    """f32[P,K] of the trained state."""
+    """f32[P,K] of the trained state; those that validate are answered by a classifier that was
+    solved for without them, where the state's own was solved for with them."""
     embeddings: Floats
     """f32[P,D] of the initial network."""
     computed: int
@@ -72,6 +79,7 @@ def look(opened: Opened, threads: int, on_progress: OnProgress) -> Looked:
         with open_parts(plan, dataset, skipped) as parts:
             looking = _Looking(opened, session, (trained, initial), on_progress)
             train = looking.through(parts.train, 0)
+            looking.hold_out()
             val = looking.through(parts.val, len(dataset.train))
             computed = _computed(parts.train) + _computed(parts.val)
     return looking.found(train, val, computed, skipped.entries())
@@ -98,6 +106,24 @@ class _Looking:
         shape = manifest.feature.shape
         at_once = max(WAITING_BYTES // (4 * math.prod(shape)), AT_ONCE)
         self._maps = np.empty((min(at_once, len(self._pictures)), *shape), np.float32)
+        self._kept = opened.info.settings.get(KEPT)
+        self._head: Head | None = None
+        self._labels = np.array([picture.label for picture in dataset.train], np.int64)
+        most = max(MOST_BYTES // (4 * manifest.embedding.size), classes)
+        rows = range(len(dataset.train)) if self._kept else ()
+        chosen = balanced_rows(self._labels, rows, 0, most) if rows else []
+        self._place_of = {row: place for place, row in enumerate(chosen)}
+        self._values = np.zeros((len(chosen), manifest.embedding.size), np.float32)
+
+    def hold_out(self) -> None:
+        """Solve for the classifier of pictures that validate, once the others were looked at."""
+        if self._kept:
+            labels = self._labels[list(self._place_of)]
+            # A picture that cannot be decoded has left zeros.
+            seen = self._values.any(axis=1)
+            values, classes = self._values[seen], self._logits.shape[1]
+            head = solve_many(values, labels[seen], classes, self._kept["penalty"])
+            self._head = scaled(head, self._kept["scale"])
 
     def through(self, part: Pictures, offset: int) -> list[int]:
         """Look at a part whose first picture is row `offset` of all; return the rows seen."""
@@ -121,7 +147,13 @@ class _Looking:
         self._session.load(self._trained)
         for start in range(0, len(rows), AT_ONCE):
             few = slice(start, start + AT_ONCE)
-            self._logits[rows[few]] = self._session.predict(maps[few])
+            answer = self._session.embed(maps[few])
+            self._logits[rows[few]] = answer.logits
+            if self._head is not None:
+                self._logits[rows[few]] = logits_of(self._head, answer.embeddings)
+            for row, values in zip(rows[few], answer.embeddings):
+                if int(row) in self._place_of:
+                    self._values[self._place_of[int(row)]] = values
         self._session.load(self._initial)
         for start in range(0, len(rows), AT_ONCE):
             few = slice(start, start + AT_ONCE)

@@ -130,7 +130,7 @@ def solve(examples: Examples, on_progress: OnProgress) -> Solution:
     rows = balanced_rows(labels, one.rows, one.seed, one.most)
     found = embed(one.session, one.size, one.train, rows, one.buffer, on_progress)
     head = solve_many(found.values, found.labels, one.classes, fit.penalty)
-    return Solution(_scaled(head, fit.scale), fit.penalty, fit.scale)
+    return Solution(scaled(head, fit.scale), fit.penalty, fit.scale)
 
 
 def solve_with_all(
@@ -158,7 +158,7 @@ def solve_with_all(
     values, labels = values[: len(seen)], labels[seen]
     if untrained and len(seen) <= MOST_PICTURES:
         return fit_ridge(values, labels, one.classes).head
-    return _scaled(solve_many(values, labels, one.classes, penalty), scale)
+    return scaled(solve_many(values, labels, one.classes, penalty), scale)
 
 
 def losses(examples: Examples, head: Head, on_progress: OnProgress) -> Reals:
@@ -215,6 +215,7 @@ def standard_errors(before: Reals, after: Reals) -> float:
     return float(gains.sum()) / error if error else 0.0
 
 
-def _scaled(head: Head, scale: float) -> Head:
+def scaled(head: Head, scale: float) -> Head:
+    """Return `head` with its logits times `scale`."""
     factor = np.float32(scale)
     return Head(head.weight * factor, head.bias * factor)

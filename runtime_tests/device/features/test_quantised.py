@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mobiletl.device.features.quantised import Codec
+from mobiletl.device.features.quantised import NARROW, Codec
 
 
 @pytest.mark.parametrize("shape", [(16, 7, 7), (3, 5, 4), (1280, 1, 1), (7, 3, 3), (1, 1, 1)])
@@ -15,6 +15,19 @@ def test_what_comes_back_is_half_a_step_away_at_most(shape):
     back = np.empty(shape, np.float32)
     codec.decode(content, back)
     assert np.abs(back - h).max() <= (h.max() - h.min()) / 510 * 1.001
+
+
+@pytest.mark.parametrize("shape", [(16, 7, 7), (3, 5, 7), (160, 2, 2), (1, 1, 1)])
+def test_four_bits_are_half_a_size_and_half_a_step_away_at_most(shape):
+    h = np.random.default_rng(0).normal(0, 3, shape).astype(np.float32)
+    codec = Codec(shape, NARROW)
+    content = codec.encode(h)
+    assert len(content) == codec.size <= Codec(shape).size / 2 + 1
+    back = np.empty(shape, np.float32)
+    codec.decode(content, back)
+    # Lowest values and steps are of 16 bits.
+    most = (h.max() - h.min()) / 30 * 1.02 + np.abs(h).max() / 1000
+    assert np.abs(back - h).max() <= most
 
 
 def test_a_channel_has_a_range_of_its_own():
