@@ -202,7 +202,8 @@ class FeatureStore(Closing):
         for (path, size, mtime_ns), picture in self._files.items():
             known = target._files.get((path, size, mtime_ns))
             if picture in target._maps and known != picture:
-                if target.file_size() + len(path.encode("utf-8", "surrogatepass")) + FILE_BYTES > most:
+                needed = len(path.encode("utf-8", "surrogatepass")) + FILE_BYTES
+                if target.file_size() + needed > most:
                     return
                 target.remember(Picture(path, 0, size, mtime_ns), picture)
 

@@ -141,6 +141,9 @@ def _accuracy_lines(started: Started, ended: Ended) -> list[str]:
         columns.append((f"best (epoch {position.best.epoch})", position.best.score))
     if position.latest:
         columns.append((f"last (epoch {position.epoch})", position.latest))
+    if ended.kept is not None:
+        counts = (tuple(ended.kept[name]) for name in ("class_correct", "class_seen"))
+        columns.append((f"kept ({ended.kept['what']})", Score(ended.kept["loss"], *counts)))
     scores = [score for _, score in columns]
     rows = [
         ("validation", *(name for name, _ in columns), "pictures"),

@@ -85,31 +85,39 @@ def kept_of(document: Mapping[str, Any]) -> Kept:
 Show = Callable[[str, int, int], None]
 
 
+@dataclass(frozen=True)
+class JudgedPictures:
+    """`rows` are those of the training part, each picture once; `views` is how many of each judge.
+
+    Where the validation part was `drawn` from the pictures, the classifier that is kept is solved
+    for on it, too; one in a folder of its own is left alone.
+    """
+
+    rows: list[int]
+    views: int
+    seed: int
+    drawn: bool
+
+
 class Settling:
     """Settles one run, whose last epoch is trained."""
 
-    def __init__(
-        self, job: Job, bundle: Bundle, rows: list[int], views: int, seed: int, show: Show
-    ) -> None:
-        """`rows` are those of the training part, each picture once; `views` is how many each has.
-
-        `job.session` may hold any state of the run.
-        """
+    def __init__(self, job: Job, bundle: Bundle, pictures: JudgedPictures, show: Show) -> None:
+        """`job.session` may hold any state of the run."""
         self._job = job
         self._bundle = bundle
+        self._drawn = pictures.drawn
         self._show = show
-        self._seed = seed
-        self._size = bundle.manifest.embedding.size
         self._examples = Examples(
             job.session,
-            self._size,
+            bundle.manifest.embedding.size,
             job.classes,
             job.train,
             job.val,
-            rows,
-            views,
+            pictures.rows,
+            pictures.views,
             job.buffer,
-            seed,
+            pictures.seed,
         )
 
     def settle(self, position: Position, judged: bool) -> tuple[Kept | None, Answers | None]:
@@ -131,10 +139,11 @@ class Settling:
             with job.checkpoints.open(BEST, epoch) as stored:
                 job.session.load(stored)
         calibrating = self._progress("calibrating")
+        one = self._examples
         answers = fit_answers(
-            job.session, self._size, job.train, job.val, self._seed, job.buffer, calibrating
+            job.session, one.size, job.train, job.val, one.seed, job.buffer, calibrating
         )
-        if kept is not None:
+        if kept is not None and self._drawn:
             exactly = kept.what == CLOSED_FORM
             progress = self._progress("solving")
             head = solve_with_all(self._examples, kept.penalty, kept.scale, exactly, progress)

@@ -40,7 +40,7 @@ from mobiletl.device.run.notes import notes
 from mobiletl.device.run.opening import Opened, open_run
 from mobiletl.device.run.options import Options, Outcome
 from mobiletl.device.run.schedule import Schedule
-from mobiletl.device.run.settling import Kept, Settling, can_judge
+from mobiletl.device.run.settling import JudgedPictures, Kept, Settling, can_judge
 from mobiletl.device.run.start import Start
 from mobiletl.device.run.stop import StopFlag, StopRequested
 from mobiletl.device.run.trainer import Job, Trainer
@@ -328,9 +328,9 @@ class _Run:
         def show(name: str, done: int, total: int) -> None:
             self._progress(name, voice, stop)(done, total)
 
-        rows, seed = self._rows(), self.settings.seed
-        settling = Settling(job, self.bundle, rows, self._views_seen(), seed, show)
-        return settling.settle(position, self._is_judged())
+        drawn, seed = self.opened.dataset.drawn, self.settings.seed
+        pictures = JudgedPictures(self._rows(), self._views_seen(), seed, drawn)
+        return Settling(job, self.bundle, pictures, show).settle(position, self._is_judged())
 
     def _views_seen(self) -> int:
         """Return how many views of a validation picture training is judged by."""
