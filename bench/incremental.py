@@ -1,6 +1,6 @@
 """Classes that come a few at a time, their pictures deleted after each run, against all at once.
 
-    python -m bench.incremental --data cifar10 --weights mobilenet_v2.safetensors
+    python -m bench.incremental --data cifar10 --weights mobilenet_v2.safetensors --resolution 64
 
 Every run is the board's runner with its defaults, in a process of its own. The figure is the
 accuracy on the test pictures of all classes after the last run.
