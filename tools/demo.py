@@ -64,10 +64,10 @@ def run(*command: str | Path) -> None:
         sys.exit(f"demo: the command above ended with {code} (docs/exit-codes.md)")
 
 
-def final_accuracy(metrics: Path) -> float:
-    """Share of held-out pictures recognised after the last epoch, from the run's JSON lines."""
-    last = metrics.read_text(encoding="utf-8").splitlines()[-1]
-    return float(json.loads(last)["val_accuracy"])
+def kept_accuracy(events: Path) -> float:
+    """Share of the held-out pictures that the state which the run has kept recognises."""
+    last = events.read_text(encoding="utf-8").splitlines()[-1]
+    return float(json.loads(last)["kept"]["accuracy"])
 
 
 def typed(path: Path) -> Path:
@@ -93,7 +93,7 @@ def main() -> int:
     state = ("--state", RUN / "state.safetensors")
     run(python, "device/predict.py", "--bundle", BUNDLE, *state, picture)
 
-    accuracy = final_accuracy(RUN / "metrics.jsonl")
+    accuracy = kept_accuracy(RUN / "events.jsonl")
     verdict = "" if accuracy >= PROMISED_ACCURACY else f"; promised were {PROMISED_ACCURACY:.0%}"
     print(f"\ndemo: {accuracy:.1%} of {counts['val']} held-out digits recognised{verdict}")
     return 1 if verdict else 0

@@ -138,6 +138,7 @@ class Settling:
         elif epoch != position.epoch:
             with job.checkpoints.open(BEST, epoch) as stored:
                 job.session.load(stored)
+        return_freed()
         calibrating = self._progress("calibrating")
         one = self._examples
         answers = fit_answers(
