@@ -61,6 +61,13 @@ class KeptParts:
         pictures = {one.picture: one.class_name for one in (*self.train, *self.val)}
         return dict(Counter(pictures.values()))
 
+    def once(self, first: int) -> list[int]:
+        """Return the rows of `train`, which begin at `first`, with each picture once."""
+        rows: dict[str, int] = {}
+        for row, one in enumerate(self.train, first):
+            rows.setdefault(one.picture, row)
+        return list(rows.values())
+
     def balanced(self, dataset: Dataset) -> KeptParts:
         """Repeat what is trained on of a class until it has as many rows as those of `dataset`.
 

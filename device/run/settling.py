@@ -20,8 +20,9 @@ from mobiletl.device.bundle.arrays import Floats
 from mobiletl.device.bundle.bundle import Bundle
 from mobiletl.device.bundle.state_file import BEST, LAST, open_state
 from mobiletl.device.heads.calibration import Reals
-from mobiletl.device.run.checkpoints import Position
+from mobiletl.device.run.checkpoints import Position, RunFolder, Settings
 from mobiletl.device.run.evaluation import Score, evaluate
+from mobiletl.device.run.limits import RANDOM
 from mobiletl.device.run.trainer import Job
 from mobiletl.device.sessions.freed import return_freed
 from mobiletl.device.solving.answers import fit_answers
@@ -239,7 +240,12 @@ class _Part(Mapping[str, Floats]):
         return len(self._names)
 
 
-def can_judge(bundle: Bundle) -> bool:
-    """Whether there is a classifier to solve for, and training changes embeddings below it."""
+def is_judged(bundle: Bundle, settings: Settings, folder: RunFolder) -> bool:
+    """Whether a run began from a classifier that was solved for, and changes embeddings below it.
+
+    What else a run may begin from is known by then: the bundle's state, or that in its folder.
+    """
     trained = (entry for entry in bundle.manifest.state if entry.role != "slot")
-    return bundle.manifest.classifier is not None and any("K" not in one.shape for one in trained)
+    changes = bundle.manifest.classifier is not None and any("K" not in e.shape for e in trained)
+    known = not settings.begins or folder.began.is_file()
+    return changes and known and settings.start != RANDOM

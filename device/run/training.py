@@ -40,7 +40,7 @@ from mobiletl.device.run.notes import notes
 from mobiletl.device.run.opening import Opened, open_run
 from mobiletl.device.run.options import Options, Outcome
 from mobiletl.device.run.schedule import Schedule
-from mobiletl.device.run.settling import JudgedPictures, Kept, Settling, can_judge
+from mobiletl.device.run.settling import JudgedPictures, Kept, Settling, is_judged
 from mobiletl.device.run.start import Start
 from mobiletl.device.run.stop import StopFlag, StopRequested
 from mobiletl.device.run.trainer import Job, Trainer
@@ -338,8 +338,7 @@ class _Run:
 
     def _is_judged(self) -> bool:
         """Whether training has to prove itself: it began from a classifier that was solved for."""
-        solved = not self.settings.begins or self.opened.folder.began.is_file()
-        return self.settings.start != RANDOM and solved and can_judge(self.bundle)
+        return is_judged(self.bundle, self.settings, self.opened.folder)
 
     def _passes(self) -> int:
         """How many maps of training pictures have to be computed, if none is there yet."""
@@ -362,10 +361,7 @@ class _Run:
     def _rows(self) -> list[int]:
         """Return the rows of the training part, of a picture that comes repeatedly the first."""
         there = len(self.opened.dataset.train)
-        kept: dict[str, int] = {}
-        for row, one in enumerate(self.opened.replayed.train, there):
-            kept.setdefault(one.picture, row)
-        return [*range(there), *kept.values()]
+        return [*range(there), *self.opened.replayed.once(there)]
 
     def _progress(self, name: str, voice: Listener, stop: StopFlag) -> Callable[[int, int], None]:
         """Tell how far a part of the work is, and stop there once that is asked for."""

@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image, ImageOps
 
 from mobiletl.device.bundle.arrays import Tensors
 from mobiletl.device.bundle.state_file import load_state
 from mobiletl.device.run import settling
 from mobiletl.device.run.events import Ended, Event
 from mobiletl.device.run.listener import Listener
-from mobiletl.device.run.options import Options
+from mobiletl.device.run.options import Former, Options
 from mobiletl.device.teaching.folder import teach
 from runtime_tests.support.board.tiny_bundle import BIAS, MEAN, WEIGHT
 from runtime_tests.support.board.training_workshop import Workshop, assert_same_run
@@ -119,3 +120,27 @@ def test_a_run_that_has_ended_does_not_go_on_from_what_it_kept(workshop: Worksho
         (options.run / name).unlink()
     workshop.train(replace(options, resume=True, given={}))
     assert_same_run(workshop, "whole", "lost")
+
+
+def test_a_run_with_a_new_class_is_compared_with_the_former_network(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped and resumed, too: what it began from is in its folder until it ends."""
+    workshop.train(workshop.options("first"))
+    (workshop.photos / "dog").mkdir()
+    for path in sorted((workshop.photos / "ant").iterdir()):
+        ImageOps.invert(Image.open(path).convert("RGB")).save(workshop.photos / "dog" / path.name)
+    former = Former(workshop.folder / "first")
+    monkeypatch.setattr(settling, "STANDARD_ERRORS", np.inf)
+    whole = replace(workshop.options("whole"), former=former)
+    workshop.train(whole)
+    options = replace(workshop.options("stopped"), former=former)
+    workshop.interrupt(options, "train_step", 2)
+    assert (options.run / "began.safetensors").is_file()
+    workshop.train(replace(options, resume=True, given={}, former=None))
+    assert_same_run(workshop, "whole", "stopped")
+    assert not list(options.run.glob("began*"))
+    tensors, kept = state_of(options, workshop)
+    assert kept["what"] == "closed form"
+    first, _ = state_of(workshop.options("first"), workshop)
+    np.testing.assert_array_equal(tensors[MEAN], first[MEAN])
