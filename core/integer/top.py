@@ -1,0 +1,141 @@
+"""A trained top whose blocks and head compute with bytes; the state is the float top's.
+
+Letters: N pictures, C x h x w a map.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from mobiletl.core.backbones.inverted_residual import InvertedResidual
+from mobiletl.core.errors import UnsupportedModel
+from mobiletl.core.integer import operators as _operators  # noqa: F401  registers the operators
+from mobiletl.core.integer.layers import Block, Head, RowNorm
+from mobiletl.core.layers.shift_norm import ShiftNormActivation, ShiftOnlyNorm
+from mobiletl.core.transfer import Transfer, TransferTop
+
+FLOAT32, INT8 = "float32", "int8"
+STEPS = (FLOAT32, INT8)
+
+
+def integer_top(transfer: Transfer) -> TransferTop:
+    """A top that shares every tensor with `transfer.top`, under the same names.
+
+    Raises UnsupportedModel where a layer has no form in bytes.
+    """
+    top = transfer.top
+    if len(top.side) or len(top.picture_side):
+        raise _unsupported("modules beside the blocks")
+    if not len(top.features):
+        raise _unsupported("a classifier alone, whose products are too small to gain anything")
+    layers = dict(top.features.items())
+    last = list(layers)[-1]
+    return TransferTop(
+        {name: _in_bytes(name, layer, name == last) for name, layer in layers.items()},
+        dict(top.classifier.items()),
+    )
+
+
+def _in_bytes(name: str, layer: nn.Module, is_last: bool) -> nn.Module:
+    if isinstance(layer, ShiftNormActivation) and is_last:
+        return IntegerHead(name, layer)
+    if isinstance(layer, InvertedResidual):
+        return IntegerResidual(name, layer)
+    raise _unsupported(f"features.{name}, a {type(layer).__name__}")
+
+
+def _unsupported(what: str) -> UnsupportedModel:
+    return UnsupportedModel(
+        f"--step int8 has no form for {what}, expected blocks of expand, depthwise and project "
+        "with ReLU6 as --method mobiletl trains them; use --step float32"
+    )
+
+
+class IntegerResidual(nn.Module):
+    """An inverted residual block on bytes. Maps f32 [N,C,H,W] to [N,C',H/stride,W/stride]."""
+
+    def __init__(self, name: str, block: InvertedResidual) -> None:
+        super().__init__()
+        self.name, self.residual = block.name, block.residual
+        body = block.get_submodule(block.name)
+        self.add_module(block.name, body)
+        layers = _leaves(body)
+        kinds = [type(layer) for layer in layers]
+        if kinds != [ShiftNormActivation, ShiftNormActivation, nn.Conv2d, nn.BatchNorm2d]:
+            found = ", ".join(kind.__name__ for kind in kinds)
+            raise _unsupported(f"features.{name}, which is {found}")
+        for row in layers[:2]:
+            _require_relu6(name, cast(ShiftNormActivation, row))
+
+    def forward(self, x: Tensor) -> Tensor:
+        expand, filters, project, norm = _leaves(self.get_submodule(self.name))
+        assert isinstance(project, nn.Conv2d)
+        assert isinstance(norm, nn.BatchNorm2d)
+        x = x.permute(0, 2, 3, 1)
+        wide, wide_shift = _folded(cast(ShiftNormActivation, expand))
+        kernel, kernel_shift = _folded(cast(ShiftNormActivation, filters))
+        conv = cast(nn.Conv2d, cast(ShiftNormActivation, filters)[0])
+        y = _apply(
+            Block, x, wide.flatten(1), wide_shift, kernel, kernel_shift, project.weight.flatten(1),
+            conv.stride[0], int(conv.padding[0]),
+        )  # fmt: skip
+        y = _normalised(y, norm)
+        return (x + y if self.residual else y).permute(0, 3, 1, 2)
+
+
+class IntegerHead(ShiftNormActivation):
+    """The last convolution on bytes, and the mean behind it. f32 [N,C,H,W] to [N,C',1,1]."""
+
+    def __init__(self, name: str, row: ShiftNormActivation) -> None:
+        nn.Sequential.__init__(self, *row)
+        self.activation_type = row.activation_type
+        _require_relu6(name, row)
+        conv = row[0]
+        assert isinstance(conv, nn.Conv2d)
+        if conv.kernel_size != (1, 1) or conv.stride != (1, 1) or conv.groups != 1:
+            raise _unsupported(f"features.{name}, a convolution that is not 1x1")
+
+    def forward(self, x: Tensor) -> Tensor:
+        kernel, shift = _folded(self)
+        mean = _apply(Head, x.permute(0, 2, 3, 1), kernel.flatten(1), shift)
+        return mean.view(*mean.shape, 1, 1)
+
+
+def _require_relu6(name: str, row: ShiftNormActivation) -> None:
+    if row.activation_type is not nn.ReLU6:
+        raise _unsupported(f"features.{name}, whose activation is {row.activation_type.__name__}")
+
+
+def _leaves(body: nn.Module) -> list[nn.Module]:
+    """The layers of a row in order; a convolution with its frozen norm counts as one."""
+    if isinstance(body, ShiftNormActivation) or not isinstance(body, nn.Sequential):
+        return [body]
+    return [leaf for child in body for leaf in _leaves(child)]
+
+
+def _folded(row: ShiftNormActivation) -> tuple[Tensor, Tensor]:
+    conv, norm = row[0], row[1]
+    assert isinstance(conv, nn.Conv2d)
+    assert isinstance(norm, ShiftOnlyNorm)
+    return conv.weight * norm.scale.view(-1, 1, 1, 1), norm.shift
+
+
+def _normalised(x: Tensor, norm: nn.BatchNorm2d) -> Tensor:
+    """Batch norm of x [N,H,W,C] in training mode; the module gets new running statistics."""
+    rows = x.reshape(-1, x.shape[-1])
+    y, mean, variance = _apply(RowNorm, rows, norm.weight, norm.bias, norm.eps)
+    count, momentum = rows.shape[0], norm.momentum
+    assert momentum is not None
+    unbiased = variance * count / (count - 1)
+    for key, batch in (("running_mean", mean), ("running_var", unbiased)):
+        setattr(norm, key, (1.0 - momentum) * getattr(norm, key) + momentum * batch)
+    shaped: Tensor = y.view(x.shape)
+    return shaped
+
+
+def _apply(function: type[torch.autograd.Function], *arguments: object) -> Tensor:
+    result: Tensor = function.apply(*arguments)  # type: ignore[no-untyped-call]
+    return result
