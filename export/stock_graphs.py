@@ -10,13 +10,12 @@ from dataclasses import dataclass
 import onnx
 from onnxscript import ir
 
-from mobiletl.core.integer.top import FLOAT32
 from mobiletl.core.step import TrainingStep
 from mobiletl.core.transfer import Transfer
 from mobiletl.export.lowering.onnx.model import lower_to_onnx
 from mobiletl.export.memory.execution_order import check_in_place, reorder
 from mobiletl.export.parts import Parts
-from mobiletl.export.passes.pipelines import INTEGER, run_passes
+from mobiletl.export.passes.pipelines import run_passes
 from mobiletl.export.tracing.functions import (
     Shape,
     Size,
@@ -47,13 +46,9 @@ def stock_graphs(parts: Parts) -> StockGraphs:
     """Lower the three functions of `parts`; raises UnsupportedModel."""
     return StockGraphs(
         lower_features(parts.transfer, parts.request.resolution),
-        lower_train_step(parts.training, parts.feature_shape, pipeline=_pipeline(parts)),
+        lower_train_step(parts.training, parts.feature_shape),
         lower_predict(parts.step, parts.feature_shape),
     )
-
-
-def _pipeline(parts: Parts) -> str:
-    return "onnxruntime" if parts.request.step == FLOAT32 else INTEGER
 
 
 def lower_features(transfer: Transfer, resolution: int) -> onnx.ModelProto:
@@ -62,15 +57,11 @@ def lower_features(transfer: Transfer, resolution: int) -> onnx.ModelProto:
 
 
 def lower_train_step(
-    step: TrainingStep,
-    feature_shape: Shape,
-    batch: Size = "N",
-    classes: Size = "K",
-    pipeline: str = "onnxruntime",
+    step: TrainingStep, feature_shape: Shape, batch: Size = "N", classes: Size = "K"
 ) -> onnx.ModelProto:
     """(state, h, labels, lr) -> (loss, correct, new state), in the order that saves memory."""
     traced = trace_train_step(step, feature_shape, batch, classes)
-    model = lower_to_onnx(run_passes(traced, pipeline), "train_step")
+    model = lower_to_onnx(run_passes(traced), "train_step")
     reorder(model)
     check_in_place(model)
     return _checked(model)

@@ -33,24 +33,31 @@ from mobiletl.core.integer.operators import (
 
 REACH = 0.25
 # Tensors made here and not while a step is traced, so that a graph holds them as constants.
-_CLAMPED = torch.tensor(CLAMPED_SCALE)
-_ONE = torch.tensor([1.0])
+CLAMPED = torch.tensor(CLAMPED_SCALE)
+ONE = torch.tensor([1.0])
 _TINIEST_REACH = torch.tensor([TINIEST_KERNEL])
 _OPS: Any = torch.ops.mobiletl
-ROWS, COLUMNS = 0, 1
 
 
-def _centred(x: Tensor) -> tuple[Tensor, Tensor]:
+def centred(x: Tensor) -> tuple[Tensor, Tensor]:
+    """x f32 as centred bytes, and their one scale, []."""
     pair: tuple[Tensor, Tensor] = _OPS.centred_bytes.default(x)
     return pair
 
 
-def _signed(x: Tensor, axis: int) -> tuple[Tensor, Tensor]:
-    pair: tuple[Tensor, Tensor] = _OPS.signed_bytes.default(x, axis, SIGNED_STEPS, TINIEST)
+def signed_rows(x: Tensor) -> tuple[Tensor, Tensor]:
+    """x f32 [A,B] as signed bytes, and the scale of each row, [A]."""
+    pair: tuple[Tensor, Tensor] = _OPS.signed_bytes.default(x, 0, SIGNED_STEPS, TINIEST)
     return pair
 
 
-def _product(
+def signed_columns(x: Tensor) -> tuple[Tensor, Tensor]:
+    """x f32 [A,B] as signed bytes, and the scale of each column, [B]."""
+    pair: tuple[Tensor, Tensor] = _OPS.signed_bytes.default(x, 1, SIGNED_STEPS, TINIEST)
+    return pair
+
+
+def product(
     left: Tensor,
     left_scale: Tensor,
     centre: int,
@@ -58,11 +65,13 @@ def _product(
     right_scale: Tensor,
     bias: Tensor | None = None,
 ) -> Tensor:
+    """The scaled product of left [M,K] and right [K,N], f32 [M,N] (`byte_product`)."""
     y: Tensor = _OPS.byte_product.default(left, left_scale, centre, right, right_scale, bias)
     return y
 
 
-def _rows(x: Tensor) -> Tensor:
+def rows(x: Tensor) -> Tensor:
+    """[..., C] -> [R,C]."""
     return x.reshape(-1, x.shape[-1])
 
 
@@ -88,23 +97,21 @@ class Block(torch.autograd.Function):
     ) -> Tensor:
         """See the class."""
         batch, height, width, _ = x.shape
-        pixels = _rows(x)
-        x_kept, x_scale = _signed(pixels, COLUMNS)
-        left, left_scale = _centred(pixels)
-        expand_kept, expand_scale = _signed(expand, ROWS)
-        a = _product(left, left_scale, CENTRE, expand_kept.t(), expand_scale, expand_shift)
+        pixels = rows(x)
+        x_kept, x_scale = signed_columns(pixels)
+        left, left_scale = centred(pixels)
+        expand_kept, expand_scale = signed_rows(expand)
+        a = product(left, left_scale, CENTRE, expand_kept.t(), expand_scale, expand_shift)
         wide = _OPS.clamped_bytes.default(a).view(batch, height, width, -1)
         flat = filters.flatten(1)
-        filter_kept, filter_scale = _OPS.signed_bytes.default(
-            flat, ROWS, KERNEL_STEPS, TINIEST_KERNEL
-        )
+        filter_kept, filter_scale = _OPS.signed_bytes.default(flat, 0, KERNEL_STEPS, TINIEST_KERNEL)
         filter_kept = filter_kept.view(filters.shape)
         shift = filter_shift / (filter_scale * CLAMPED_SCALE)
         filtered = _OPS.byte_depthwise.default(
             wide, 0, filter_kept, filter_scale, shift, stride, padding
         )
-        project_kept, project_scale = _signed(project, ROWS)
-        y = _product(_rows(filtered), _CLAMPED, 0, project_kept.t(), project_scale)
+        project_kept, project_scale = signed_rows(project)
+        y = product(rows(filtered), CLAMPED, 0, project_kept.t(), project_scale)
         # The most that each filter makes of a gradient of 1, but for what is cut.
         reach = torch.maximum(flat.abs().sum(1) * REACH, _TINIEST_REACH)
         ctx.save_for_backward(
@@ -121,22 +128,22 @@ class Block(torch.autograd.Function):
             x_kept, x_scale, wide, filtered, reach,
             expand_kept, expand_scale, filter_kept, filter_scale, project_kept, project_scale,
         ) = ctx.saved_tensors  # fmt: skip
-        grad = _rows(grads[0])
+        grad = rows(grads[0])
         # Project.
-        right, right_scale = _signed(grad, COLUMNS)
-        d_project = _product(_rows(filtered).t(), _CLAMPED, 0, right, right_scale).t()
-        left, left_scale = _centred(grad * project_scale)
-        d_filtered = _product(left, left_scale, CENTRE, project_kept, _ONE)
+        right, right_scale = signed_columns(grad)
+        d_project = product(rows(filtered).t(), CLAMPED, 0, right, right_scale).t()
+        left, left_scale = centred(grad * project_scale)
+        d_filtered = product(left, left_scale, CENTRE, project_kept, ONE)
         # Depthwise.
-        kept, scale = _centred(d_filtered)
+        kept, scale = centred(d_filtered)
         kept = _OPS.masked_bytes.default(filtered, kept.view(filtered.shape))
-        d_filter_shift = _OPS.byte_sums.default(_rows(kept).t()) * scale
+        d_filter_shift = _OPS.byte_sums.default(rows(kept).t()) * scale
         side = filter_kept.shape[2]
         sums = _OPS.byte_kernel_sums.default(wide, kept, side, ctx.stride, ctx.padding)
         d_filters = (sums * (scale * CLAMPED_SCALE)).view(filter_kept.shape)
         unit = scale * reach
         through = _OPS.byte_depthwise.default(
-            _spread(kept, ctx.stride, wide.shape[1], wide.shape[2]),
+            spread(kept, ctx.stride, wide.shape[1], wide.shape[2]),
             CENTRE,
             filter_kept.flip((2, 3)),
             filter_scale / reach,
@@ -145,18 +152,18 @@ class Block(torch.autograd.Function):
             side - 1 - ctx.padding,
         )
         # Expand.
-        kept = _rows(_OPS.masked_bytes.default(wide, through))
+        kept = rows(_OPS.masked_bytes.default(wide, through))
         turned = kept.t()
         d_expand_shift = _OPS.byte_sums.default(turned) * unit
-        d_expand = _product(turned, _ONE, CENTRE, x_kept, x_scale) * unit.view(-1, 1)
+        d_expand = product(turned, ONE, CENTRE, x_kept, x_scale) * unit.view(-1, 1)
         dx = None
         if ctx.needs_input_grad[0]:
             right, right_scale = _OPS.rescaled_bytes.default(expand_kept, expand_scale * unit)
-            dx = _product(kept, _ONE, CENTRE, right, right_scale).view(*wide.shape[:3], -1)
+            dx = product(kept, ONE, CENTRE, right, right_scale).view(*wide.shape[:3], -1)
         return dx, d_expand, d_expand_shift, d_filters, d_filter_shift, d_project, None, None
 
 
-def _spread(grad: Tensor, stride: int, height: int, width: int) -> Tensor:
+def spread(grad: Tensor, stride: int, height: int, width: int) -> Tensor:
     """A centred [N,H',W',C] with the byte of 0 between its pixels, as a stride leaves them out:
     [N,height,width,C].
     """
@@ -181,11 +188,11 @@ class Head(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, kernel: Tensor, shift: Tensor) -> Tensor:
         """See the class."""
         batch, height, width, _ = x.shape
-        pixels = _rows(x)
-        x_kept, x_scale = _signed(pixels, COLUMNS)
-        left, left_scale = _centred(pixels)
-        kernel_kept, kernel_scale = _signed(kernel, ROWS)
-        a = _product(left, left_scale, CENTRE, kernel_kept.t(), kernel_scale, shift)
+        pixels = rows(x)
+        x_kept, x_scale = signed_columns(pixels)
+        left, left_scale = centred(pixels)
+        kernel_kept, kernel_scale = signed_rows(kernel)
+        a = product(left, left_scale, CENTRE, kernel_kept.t(), kernel_scale, shift)
         wide = _OPS.clamped_bytes.default(a).view(batch, height * width, -1)
         ctx.save_for_backward(x_kept, x_scale, wide, kernel_kept, kernel_scale)
         ctx.size = (height, width)
@@ -196,15 +203,15 @@ class Head(torch.autograd.Function):
         """The gradients of x, the kernel and the shift."""
         x_kept, x_scale, wide, kernel_kept, kernel_scale = ctx.saved_tensors
         height, width = ctx.size
-        small, unit = _centred(grads[0] * (kernel_scale / (height * width)))
-        kept = _rows(_OPS.masked_bytes.default(wide, small.unsqueeze(1)))
+        small, unit = centred(grads[0] * (kernel_scale / (height * width)))
+        kept = rows(_OPS.masked_bytes.default(wide, small.unsqueeze(1)))
         per_row = unit / kernel_scale
         turned = kept.t()
         d_shift = _OPS.byte_sums.default(turned) * per_row
-        d_kernel = _product(turned, _ONE, CENTRE, x_kept, x_scale) * per_row.view(-1, 1)
+        d_kernel = product(turned, ONE, CENTRE, x_kept, x_scale) * per_row.view(-1, 1)
         dx = None
         if ctx.needs_input_grad[0]:
-            dx = _product(kept, unit, CENTRE, kernel_kept, _ONE)
+            dx = product(kept, unit, CENTRE, kernel_kept, ONE)
             dx = dx.view(wide.shape[0], height, width, -1)
         return dx, d_kernel, d_shift
 

@@ -23,6 +23,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from mobiletl.core.layers.masks import apply_mask, pack_mask, packed_bytes
+
 CENTRE = 128
 CENTRED_STEPS = 127
 SIGNED_STEPS = 63
@@ -209,3 +211,27 @@ def byte_sums(turned: Tensor) -> Tensor:
 @byte_sums.register_fake
 def _(turned: Tensor) -> Tensor:
     return turned.new_empty((turned.shape[0],), dtype=torch.float32)
+
+
+@torch.library.custom_op("mobiletl::pack_bits", mutates_args=())
+def pack_bits(x: Tensor) -> Tensor:
+    """1[x > 0] of clamped bytes as bits, u8 [n/8], laid out as `pack_mask` has them."""
+    bits: Tensor = pack_mask(x.float() - 1)
+    return bits
+
+
+@pack_bits.register_fake
+def _(x: Tensor) -> Tensor:
+    return x.new_empty((packed_bytes(x.numel()),))
+
+
+@torch.library.custom_op("mobiletl::masked_by_bits", mutates_args=())
+def masked_by_bits(bits: Tensor, grad: Tensor) -> Tensor:
+    """`grad`, centred, where its bit is 1, and elsewhere the byte of 0."""
+    passes = apply_mask(bits, torch.ones(grad.shape)) > 0
+    return torch.where(passes, grad, torch.full((), CENTRE, dtype=torch.uint8))
+
+
+@masked_by_bits.register_fake
+def _(bits: Tensor, grad: Tensor) -> Tensor:
+    return grad.new_empty(grad.shape)

@@ -18,6 +18,7 @@ from mobiletl.core.integer.operators import (
     SIGNED_STEPS,
     TINIEST,
 )
+from mobiletl.core.layers import masks_reference
 
 Floats = NDArray[np.float32]
 Bytes = NDArray[np.uint8]
@@ -137,3 +138,14 @@ def byte_sums(turned: Bytes) -> Whole:
     """[C]."""
     sums: Whole = (turned.astype(np.int64) - CENTRE).sum(1)
     return sums
+
+
+def pack_bits(x: Bytes) -> Bytes:
+    """u8 [n/8]."""
+    return masks_reference.pack_mask(x.astype(np.float32) - 1)
+
+
+def masked_by_bits(bits: Bytes, grad: Bytes) -> Bytes:
+    """u8 as grad."""
+    passes = masks_reference.apply_mask(bits, np.ones(grad.shape, np.float32)) > 0
+    return np.where(passes, grad, np.uint8(CENTRE))

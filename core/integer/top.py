@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from mobiletl.core.backbones.inverted_residual import InvertedResidual
 from mobiletl.core.errors import UnsupportedModel
-from mobiletl.core.integer import operators as _operators  # noqa: F401  registers the operators
+from mobiletl.core.integer.frozen import FrozenBlock
 from mobiletl.core.integer.layers import Block, Head, RowNorm
 from mobiletl.core.layers.shift_norm import ShiftNormActivation, ShiftOnlyNorm
 from mobiletl.core.transfer import Transfer, TransferTop
@@ -24,34 +24,73 @@ STEPS = (FLOAT32, INT8)
 def integer_top(transfer: Transfer) -> TransferTop:
     """A top that shares every tensor with `transfer.top`, under the same names.
 
-    Raises UnsupportedModel where a layer has no form in bytes.
+    What is frozen and has no form in bytes stays as it is, and so does what stands beside blocks.
+    Raises UnsupportedModel where a trained layer has no form, or nothing at all.
     """
     top = transfer.top
-    if len(top.side) or len(top.picture_side):
-        raise _unsupported("modules beside the blocks")
-    if not len(top.features):
-        raise _unsupported("a classifier alone, whose products are too small to gain anything")
     layers = dict(top.features.items())
-    last = list(layers)[-1]
-    return TransferTop(
-        {name: _in_bytes(name, layer, name == last) for name, layer in layers.items()},
-        dict(top.classifier.items()),
-    )
+    in_bytes = {name: _in_bytes(name, layer, [*layers][-1]) for name, layer in layers.items()}
+    if not any(layer is not in_bytes[name] for name, layer in layers.items()):
+        raise _unsupported("any of the layers")
+    integer = TransferTop(in_bytes, dict(top.classifier.items()))
+    integer.side, integer.picture_side = top.side, top.picture_side
+    return integer
 
 
-def _in_bytes(name: str, layer: nn.Module, is_last: bool) -> nn.Module:
-    if isinstance(layer, ShiftNormActivation) and is_last:
+def _in_bytes(name: str, layer: nn.Module, last: str) -> nn.Module:
+    if isinstance(layer, ShiftNormActivation) and name == last:
         return IntegerHead(name, layer)
+    is_frozen = not any(parameter.requires_grad for parameter in layer.parameters())
     if isinstance(layer, InvertedResidual):
-        return IntegerResidual(name, layer)
+        if not is_frozen:
+            return IntegerResidual(name, layer)
+        convolutions = _frozen_rows(layer)
+        if convolutions is not None:
+            return FrozenResidual(layer.residual, FrozenBlock(*convolutions))
+    if is_frozen:
+        return layer
     raise _unsupported(f"features.{name}, a {type(layer).__name__}")
 
 
 def _unsupported(what: str) -> UnsupportedModel:
     return UnsupportedModel(
         f"--step int8 has no form for {what}, expected blocks of expand, depthwise and project "
-        "with ReLU6 as --method mobiletl trains them; use --step float32"
+        "with ReLU6, as --method mobiletl trains them or repnet freezes them; use --step float32"
     )
+
+
+def _frozen_rows(block: InvertedResidual) -> tuple[nn.Conv2d, nn.Conv2d, nn.Conv2d] | None:
+    """The three convolutions of a frozen block, norms multiplied in; None where it is another."""
+    leaves = [m for m in _leaves(block.get_submodule(block.name)) if not _is_nothing(m)]
+    convolutions, activations = leaves[::2], leaves[1::2]
+    if len(leaves) != 5 or not all(_is_relu6(layer) for layer in activations):
+        return None
+    expand, filters, project = convolutions
+    if not all(isinstance(layer, nn.Conv2d) for layer in convolutions):
+        return None
+    return expand, filters, project  # type: ignore[return-value]  # looked at just above
+
+
+def _is_nothing(layer: nn.Module) -> bool:
+    return isinstance(layer, nn.Identity)
+
+
+def _is_relu6(layer: nn.Module) -> bool:
+    return getattr(layer, "stands_for", type(layer)) is nn.ReLU6
+
+
+class FrozenResidual(nn.Module):
+    """A frozen inverted residual block on bytes. Maps f32 [N,C,H,W] to [N,C',H',W']."""
+
+    def __init__(self, residual: bool, block: FrozenBlock) -> None:
+        super().__init__()
+        self.residual = residual
+        self.block = block
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.permute(0, 2, 3, 1)
+        y: Tensor = self.block(x)
+        return (x + y if self.residual else y).permute(0, 3, 1, 2)
 
 
 class IntegerResidual(nn.Module):

@@ -1,6 +1,4 @@
-"""The passes over the traced step, and in which order each runtime has them; a step on bytes has a
-pipeline of its own.
-"""
+"""The passes over the traced step, and in which order each runtime has them."""
 
 from __future__ import annotations
 
@@ -41,20 +39,15 @@ MATRIX_PRODUCTS = (SHRINK_EXPAND, REMATERIALISE, CHANNEL_MAJOR, CANCEL_TRANSPOSE
 # Convolutions and norms stay PyTorch's own, which are faster there than products.
 AS_TRACED = (SHRINK_EXPAND, REMATERIALISE)
 
-# No convolution or norm is left of a step on bytes, whose maps have their channels last.
-INTEGER = "integer"
-ON_BYTES = (SHRINK_EXPAND, CANCEL_TRANSPOSES)
-
 PIPELINES: Mapping[str, tuple[Pass, ...]] = {
     "onnxruntime": MATRIX_PRODUCTS,
     "onnxruntime-training": MATRIX_PRODUCTS,
     "executorch": MATRIX_PRODUCTS,
     "torchscript": AS_TRACED,
-    INTEGER: ON_BYTES,
 }
 
 
-def run_passes(traced: Traced, pipeline: str = "onnxruntime") -> Traced:
-    """Apply the passes of `pipeline`, a runtime's name or `INTEGER`, in order."""
-    rewritten, _ = apply_passes(PIPELINES[pipeline], traced)
+def run_passes(traced: Traced, runtime: str = "onnxruntime") -> Traced:
+    """Apply the passes of `runtime` in order."""
+    rewritten, _ = apply_passes(PIPELINES[runtime], traced)
     return rewritten

@@ -14,6 +14,7 @@ from torch.nn import functional
 from mobiletl.core.backbones import find_backbone
 from mobiletl.core.errors import UnsupportedModel
 from mobiletl.core.integer import reference
+from mobiletl.core.integer.frozen import FrozenBlock
 from mobiletl.core.integer.layers import REACH, Block, Head, RowNorm
 from mobiletl.core.integer.operators import (
     CENTRE,
@@ -23,7 +24,7 @@ from mobiletl.core.integer.operators import (
     TINIEST,
     TINIEST_KERNEL,
 )
-from mobiletl.core.integer.top import integer_top
+from mobiletl.core.integer.top import FrozenResidual, integer_top
 from mobiletl.core.methods import find_method
 from mobiletl.core.optimizers import Sgd
 from mobiletl.core.step import TrainingStep
@@ -118,6 +119,33 @@ def test_a_block_is_the_sums_of_whole_numbers(  # noqa: PLR0915  read beside the
 
 def signed(x: Floats, axis: int) -> tuple[NDArray[np.int8], Floats]:
     return reference.signed_bytes(x, axis, SIGNED_STEPS, TINIEST)
+
+
+@pytest.mark.parametrize(("side", "stride", "size"), [(3, 1, 8), (3, 2, 8), (5, 2, 8)])
+def test_a_frozen_block_is_near_that_of_floats(side: int, stride: int, size: int) -> None:
+    """And rounds its kernels as a trained one does: forward both give the same."""
+    x, expand, expand_shift, filters, filter_shift, project = arguments(side, size)
+    layers = [
+        nn.Conv2d(8, 24, 1),
+        nn.Conv2d(24, 24, side, stride, side // 2, groups=24),
+        nn.Conv2d(24, 16, 1, bias=False),
+    ]
+    kernels = (expand[:, :, None, None], filters, project[:, :, None, None])
+    for layer, kernel in zip(layers, kernels, strict=True):
+        layer.weight.data = kernel
+    layers[0].bias.data, layers[1].bias.data = expand_shift, filter_shift  # type: ignore[union-attr]
+    leaf = x.clone().requires_grad_()
+    y = FrozenBlock(*layers)(leaf)
+    trained = Block.apply(  # type: ignore[no-untyped-call]
+        x, expand, expand_shift, filters, filter_shift, project, stride, side // 2
+    )
+    torch.testing.assert_close(y, trained)
+    exact_leaf = x.clone().requires_grad_()
+    exact = _floats(exact_leaf, expand, expand_shift, filters, filter_shift, project, stride=stride)
+    grad = torch.randn(y.shape, generator=torch.Generator().manual_seed(9))
+    (found,) = torch.autograd.grad(y, leaf, grad)
+    (wanted,) = torch.autograd.grad(exact, exact_leaf, grad)
+    assert alike(found.numpy(), wanted.numpy()) > 0.95
 
 
 @pytest.mark.parametrize(("side", "stride", "size"), [(3, 1, 7), (3, 2, 8), (5, 1, 7), (5, 2, 7)])
@@ -223,8 +251,8 @@ def test_both_steps_have_one_state_and_like_results() -> None:
     ("model", "method", "blocks", "reason"),
     [
         ("mbv2-0.1", "ft-blocks", 1, "features.17, which is Conv2d, BatchNorm2d, ReLU6"),
-        ("mbv2-0.1", "ft-last", None, "a classifier alone"),
-        ("mbv2-0.1", "repnet", None, "modules beside the blocks"),
+        ("mbv2-0.1", "ft-last", None, "any of the layers"),
+        ("mbv2-0.1", "repnet-bias", None, "features.0, a ShiftedSequential"),
         ("mbv2-0.1", "mobiletl", 17, "features.1, which is ShiftNormActivation, Conv2d"),
         ("mbv3-small", "mobiletl", 1, "SqueezeExcitation"),
     ],
@@ -235,6 +263,18 @@ def test_what_has_no_form_in_bytes_is_refused(
     transfer = find_method(method).prepare(find_backbone(model).build(3), blocks, resolution=64)
     with pytest.raises(UnsupportedModel, match=reason):
         integer_top(transfer)
+
+
+def test_below_side_modules_frozen_blocks_are_on_bytes() -> None:
+    """All but the first, which does not expand; the rest of the top is the very same modules."""
+    transfer = prepared(find_method("repnet"), None)
+    top = integer_top(transfer)
+    kinds = {name: type(layer) for name, layer in top.features.items()}
+    on_bytes = [name for name, kind in kinds.items() if kind is FrozenResidual]
+    assert on_bytes == [str(number) for number in range(2, 18)]
+    assert all(top.features[n] is transfer.top.features[n] for n in ("0", "1", "18"))
+    assert top.side is transfer.top.side
+    assert top.picture_side is transfer.top.picture_side
 
 
 def test_another_activation_is_refused() -> None:

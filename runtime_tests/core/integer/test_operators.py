@@ -116,6 +116,8 @@ CASES: dict[str, tuple[str, tuple[Any, ...]]] = {
     "mask": ("masked_bytes", (unsigned(N, 4, 8) // 128, unsigned(N, 4, 8))),
     "mask of a mean": ("masked_bytes", (unsigned(N, 4, 8) // 128, unsigned(N, 1, 8))),
     "sums": ("byte_sums", (unsigned(8, N),)),
+    "bits": ("pack_bits", (unsigned(N, 4, 8) // 128,)),
+    "masked by bits": ("masked_by_bits", (unsigned(4), unsigned(4, 8))),
 }
 BATCHED_SECOND = {"sums"}
 

@@ -10,7 +10,6 @@ from mobiletl.export.passes.manager import Pass, apply_passes, check_order
 from mobiletl.export.passes.pipelines import (
     CANCEL_TRANSPOSES,
     CHANNEL_MAJOR,
-    INTEGER,
     MATRIX_PRODUCTS,
     PIPELINES,
     REMATERIALISE,
@@ -32,7 +31,7 @@ def row(name: str, **more: object) -> Pass:
 
 
 def test_every_runtime_has_a_pipeline_in_an_allowed_order() -> None:
-    assert set(PIPELINES) == {*(runtime.name for runtime in RUNTIMES), INTEGER}
+    assert set(PIPELINES) == {runtime.name for runtime in RUNTIMES}
     for passes in PIPELINES.values():
         check_order(passes)
         assert all(found.legal for found in passes)

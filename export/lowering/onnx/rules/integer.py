@@ -21,6 +21,7 @@ from mobiletl.core.integer.operators import (
     TINIEST,
 )
 from mobiletl.export.lowering.onnx.builder import MICROSOFT, OnnxBuilder
+from mobiletl.export.lowering.onnx.rules.one_bit import packed, unpacked
 from mobiletl.export.lowering.onnx.rules.operands import Rules, meta
 from mobiletl.export.lowering.onnx.rules.shapes import shape_vector
 
@@ -173,6 +174,17 @@ def _masked_bytes(b: OnnxBuilder, node: fx.Node, mask: ir.Value, grad: ir.Value)
     return b.op("Where", passes, grad, nothing)
 
 
+def _pack_bits(b: OnnxBuilder, node: fx.Node, x: ir.Value) -> ir.Value:
+    return packed(b, node, b.op("Cast", x, to=ir.DataType.BOOL))
+
+
+def _masked_by_bits(b: OnnxBuilder, node: fx.Node, bits: ir.Value, grad: ir.Value) -> ir.Value:
+    sizes = [s if isinstance(s, int) else -1 for s in meta(node).shape]
+    passes = b.op("Reshape", unpacked(b, bits), b.integers(sizes))
+    nothing = b.constant(np.full((1,) * len(sizes), CENTRE), np.uint8)
+    return b.op("Where", passes, grad, nothing)
+
+
 def _byte_sums(b: OnnxBuilder, node: fx.Node, turned: ir.Value) -> ir.Value:
     channels, rows = meta(node.args[0]).shape
     ones = b.op("Expand", b.constant([[1]], np.int8), shape_vector(b, [rows, 1]))
@@ -191,4 +203,6 @@ RULES: Rules = {
     _OPS.byte_kernel_sums.default: _byte_kernel_sums,
     _OPS.masked_bytes.default: _masked_bytes,
     _OPS.byte_sums.default: _byte_sums,
+    _OPS.pack_bits.default: _pack_bits,
+    _OPS.masked_by_bits.default: _masked_by_bits,
 }
