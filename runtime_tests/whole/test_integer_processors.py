@@ -48,9 +48,8 @@ print(json.dumps({"wrong": {most: wrong(most) for most in (127, 63)}, "losses": 
 def run(bundle: Path, *emulator: str) -> dict[str, object]:
     command = [*emulator, sys.executable, "-c", PROGRAM, str(bundle)]
     done = subprocess.run(
-        command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        check=False, timeout=900,
-    )  # fmt: skip
+        command, cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=900
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     found: dict[str, object] = json.loads(done.stdout.splitlines()[-1])
     return found
