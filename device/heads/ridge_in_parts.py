@@ -82,28 +82,28 @@ class _Problem:
         # Nearly the mean, so that what is taken off the products below is small and exact.
         shift = features(some).mean(axis=0)
         width = len(shift)
-        products, off = np.zeros((width, width)), np.zeros(width)
-        towards = np.zeros((width, classes))
+        products, off = np.zeros((width, width), np.float32), np.zeros(width)
+        towards = np.zeros((width, classes), np.float32)
         for rows in _some(len(labels)):
             x = (features(rows) - shift) * root[rows]
             products += x.T @ x
             off += (root[rows] * x).sum(axis=0, dtype=np.float64)
             towards += x.T @ y[rows]
         # The targets' weighted mean is nought, so theirs need no correction.
-        products -= np.outer(off, off) / weights.sum()
-        values, vectors = np.linalg.eigh(products.astype(np.float32))
+        scaled = (off / np.sqrt(weights.sum())).astype(np.float32)
+        products -= np.outer(scaled, scaled)
+        values, vectors = np.linalg.eigh(products)
         mean_x = (shift + off / weights.sum()).astype(np.float32)
         values = np.maximum(values, 0.0).astype(np.float64)
-        target = vectors.T @ towards.astype(np.float32)
-        return cls(features, y, mean_x, mean_y, weights, values, vectors, target)
+        return cls(features, y, mean_x, mean_y, weights, values, vectors, vectors.T @ towards)
 
-    def rotated(self, rows: Labels) -> Floats:
+    def rotated(self, rows: Labels) -> Reals:
         """Weighted features of some pictures along the eigenvectors, f32[N,R]."""
         root = np.sqrt(self.weights[rows]).astype(np.float32)[:, None]
-        result: Floats = ((self.features(rows) - self.mean_x) * root) @ self.vectors
+        result: Reals = ((self.features(rows) - self.mean_x) * root) @ self.vectors
         return result
 
-    def answers(self, rotated: Floats, rows: Labels, penalty: float) -> Reals:
+    def answers(self, rotated: Reals, rows: Labels, penalty: float) -> Reals:
         """The fit [N,K] of some pictures' indicators, of each without that picture."""
         shrunk = (1.0 / (self.values + penalty)).astype(np.float32)
         y, weights = self.y[rows], self.weights[rows]

@@ -67,7 +67,8 @@ class Kernel:
         """Return features f32[P,R] of pictures with `parts`."""
         near = np.zeros((len(parts[0]), len(self.projection)), np.float32)
         for x, landmarks, scale, weight in zip(parts, self.landmarks, self.scales, WEIGHTS):
-            near += np.float32(weight) * np.exp(_distances(x, landmarks) / np.float32(-scale))
+            distances = _distances(x, landmarks) / np.float32(-scale)
+            near += np.float32(weight) * np.exp(distances, out=distances)
         result: Floats = near @ self.projection
         return result
 
@@ -79,11 +80,13 @@ def fit_kernel(landmarks: Parts) -> Kernel:
     products = np.zeros((count, count), np.float32)
     for part, weight in zip(landmarks, WEIGHTS):
         distances = _distances(part, part)
-        between = distances[np.triu_indices(count, 1)]
+        # Of every two landmarks once; `np.triu_indices` would take twice the distances' memory.
+        between = distances[~np.tri(count, dtype=bool)]
         # Of pictures that are all the same, any scale will do.
         median = (float(np.median(between)) if len(between) else 0.0) or 1.0
         scales.append(median / SHARPNESS)
-        products += np.float32(weight) * np.exp(distances / np.float32(-scales[-1]))
+        distances /= np.float32(-scales[-1])
+        products += np.float32(weight) * np.exp(distances, out=distances)
     values, vectors = np.linalg.eigh(products)
     kept = values > LEAST_EIGENVALUE * values[-1]
     projection = (vectors[:, kept] / np.sqrt(values[kept])).astype(np.float32)
@@ -105,6 +108,8 @@ def channel_statistics(maps: Floats) -> tuple[Floats, Floats]:
 
 def _distances(x: Floats, y: Floats) -> Floats:
     """Return squared distances f32[P,L] of rows of `x` [P, any] and `y` [L, any]."""
-    squares = (x * x).sum(axis=1)[:, None] + (y * y).sum(axis=1)
-    result: Floats = np.maximum(squares - 2 * (x @ y.T), 0)
-    return result
+    result: Floats = x @ y.T
+    result *= np.float32(-2)
+    result += (x * x).sum(axis=1)[:, None]
+    result += (y * y).sum(axis=1)
+    return np.maximum(result, 0, out=result)
