@@ -20,7 +20,7 @@ import numpy as np
 from mobiletl.device.bundle.arrays import Floats, Labels
 
 # A kernel falls to exp(-SHARPNESS) at the median distance of two landmarks.
-SHARPNESS = 2.0
+SHARPNESS = 1.0
 # Of the embedding, and of means and deviations of the map's channels: the three that together
 # contradict wrong labels best, maxima added nothing (docs/review.md).
 WEIGHTS = (0.5, 0.25, 0.25)
