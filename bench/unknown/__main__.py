@@ -27,7 +27,8 @@ from mobiletl.device.bundle.state_file import load_state
 from mobiletl.device.commands.table import guarded
 from mobiletl.device.errors import UsageError
 from mobiletl.device.heads.calibration import (
-    SOLVED_PRIOR_WIDTH,
+    SOLVED_PRIOR,
+    TRAINED_PRIOR,
     Reals,
     calibration_error,
     errors_by_chance,
@@ -200,7 +201,7 @@ def _fitted(train: Split, test: Split, known: list[str], seed: int, from_test: i
         return Seen(x, (x @ head.weight.T + head.bias).astype(np.float64))
 
     held_out = seen((test if from_test else train).embeddings[held])
-    temperature = fit_temperature(held_out.logits, held_labels, SOLVED_PRIOR_WIDTH)
+    temperature = fit_temperature(held_out.logits, held_labels, SOLVED_PRIOR)
     known_part = Known(train.embeddings[fit], labels[fit], temperature, SOLVED_WEIGHT)
     tested = seen(test.embeddings[rest])
     return Trial(known_part, held_out, held_labels, tested, test_labels[rest])
@@ -232,7 +233,7 @@ def _trained(flags: argparse.Namespace, bundle: Bundle, place: int, data: Path) 
         test = _tested(flags, session, bundle, data)
     train, held = parts
     held_labels = held.labels(known)
-    temperature = fit_temperature(held.logits, held_labels)
+    temperature = fit_temperature(held.logits, held_labels, TRAINED_PRIOR)
     return Trial(
         Known(train.embeddings, train.labels(known), temperature, TRAINED_WEIGHT),
         Seen(held.embeddings, held.logits),

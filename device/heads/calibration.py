@@ -9,7 +9,7 @@ Letters: P pictures, K classes.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,29 +23,40 @@ Reals = NDArray[Any]
 
 # Temperatures that are considered.
 TEMPERATURES = (0.05, 20.0)
-# How far from 1 a temperature is expected to lie, as a standard deviation of its logarithm. Of a
-# few pictures, all of them right, the likelihood alone would ask for certainty.
-PRIOR_WIDTH = 0.5
-# The same where all pictures that were solved for have chosen the scale of the logits, each held
-# out: only pictures that are unlike them have something to add.
-SOLVED_PRIOR_WIDTH = 0.2
+
+
+class Prior(NamedTuple):
+    """What is expected of a temperature: its logarithm is normal around that of `centre`."""
+
+    centre: float
+    width: float
+    """Standard deviation of the logarithm."""
+
+
+# Of a few pictures, all of them right, the likelihood alone would ask for certainty. Networks that
+# are trained on few pictures tend to be too sure (docs/honest.md).
+TRAINED_PRIOR = Prior(1.5, 0.5)
+# Where all pictures that were solved for have chosen the scale of the logits, each held out, only
+# pictures that are unlike them have something to add.
+SOLVED_PRIOR = Prior(1.0, 0.2)
 BINS = 15
 # How often labels are drawn to find out what error chance alone makes.
 DRAWS = 200
 
 
-def fit_temperature(logits: Reals, labels: Labels, width: float = PRIOR_WIDTH) -> float:
+def fit_temperature(logits: Reals, labels: Labels, prior: Prior) -> float:
     """Return the temperature for `logits` [P,K] of pictures that the head was not fitted to.
 
-    It is the most probable one where log T is normal around 0 with deviation `width` before a
-    picture is seen. So it is 1 without pictures, and the more pictures there are the less the prior
-    weighs.
+    It is the most probable one. Without pictures that is the prior's centre, and the more there are
+    the less the prior weighs.
     """
+
+    centre = math.log(prior.centre)
 
     def loss(log_temperature: float) -> float:
         scaled = logits / math.exp(log_temperature)
         of_labels = log_softmax(scaled)[np.arange(len(labels)), labels]
-        return -float(of_labels.sum()) + 0.5 * (log_temperature / width) ** 2
+        return -float(of_labels.sum()) + 0.5 * ((log_temperature - centre) / prior.width) ** 2
 
     place, _ = least(loss, math.log(TEMPERATURES[0]), math.log(TEMPERATURES[1]))
     return math.exp(place)

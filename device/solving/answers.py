@@ -19,8 +19,9 @@ from mobiletl.device.bundle.answers import Answers, Unknown
 from mobiletl.device.bundle.arrays import Floats, Labels
 from mobiletl.device.features.parts import Pictures
 from mobiletl.device.heads.calibration import (
-    PRIOR_WIDTH,
-    SOLVED_PRIOR_WIDTH,
+    SOLVED_PRIOR,
+    TRAINED_PRIOR,
+    Prior,
     Reals,
     calibration_error,
     errors_by_chance,
@@ -90,7 +91,7 @@ def fit_answers(
     )
     if not len(held_out.labels):
         return None
-    return _fitted(held_out, familiar, PRIOR_WIDTH, TRAINED_WEIGHT)
+    return _fitted(held_out, familiar, TRAINED_PRIOR, TRAINED_WEIGHT)
 
 
 def familiar_of(embeddings: Floats, labels: Labels, seed: int) -> Familiar:
@@ -106,7 +107,7 @@ def answers_of_others(held_out: HeldOut, familiar: Familiar) -> Answers | None:
     """
     if len(held_out.labels) < LEAST_OTHERS:
         return None
-    return _fitted(held_out, familiar, SOLVED_PRIOR_WIDTH, SOLVED_WEIGHT)
+    return _fitted(held_out, familiar, SOLVED_PRIOR, SOLVED_WEIGHT)
 
 
 def answers_in_turn(embeddings: Floats, labels: Labels, held_out: Reals, seed: int) -> Answers:
@@ -163,8 +164,8 @@ def look_at(
     return HeldOut(np.concatenate(logits), np.concatenate(strange), val.labels[seen])
 
 
-def _fitted(held_out: HeldOut, familiar: Familiar, width: float, weight: float) -> Answers:
-    temperature = fit_temperature(held_out.logits, held_out.labels, width)
+def _fitted(held_out: HeldOut, familiar: Familiar, prior: Prior, weight: float) -> Answers:
+    temperature = fit_temperature(held_out.logits, held_out.labels, prior)
     calibrated = held_out.logits / temperature
     scores = score(held_out.logits, held_out.strange, temperature, weight)
     return Answers(

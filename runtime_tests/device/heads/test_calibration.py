@@ -10,6 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mobiletl.device.heads.calibration import (
+    SOLVED_PRIOR,
+    TRAINED_PRIOR,
+    Prior,
     Reals,
     calibration_error,
     errors_by_chance,
@@ -30,21 +33,28 @@ def drawn(pictures: int, classes: int, temperature: float, seed: int = 0) -> tup
 @pytest.mark.parametrize("temperature", [0.4, 1.0, 3.0])
 def test_it_finds_what_the_logits_were_multiplied_by(temperature: float) -> None:
     logits, labels = drawn(5000, 5, temperature)
-    found = fit_temperature(logits, labels.astype(np.int64))
+    found = fit_temperature(logits, labels.astype(np.int64), TRAINED_PRIOR)
     assert found == pytest.approx(temperature, rel=0.06)
     assert calibration_error(logits / found, labels.astype(np.int64)) < 0.02
 
 
 def test_a_few_pictures_all_right_are_no_proof() -> None:
     logits = 6.0 * np.eye(4)
-    found = fit_temperature(logits, np.arange(4))
+    found = fit_temperature(logits, np.arange(4), Prior(1.0, 0.5))
     assert 0.3 < found <= 1.0
-    assert fit_temperature(np.zeros((0, 4)), np.zeros(0, np.int64)) == pytest.approx(1.0, abs=0.01)
+
+
+@pytest.mark.parametrize("prior", [TRAINED_PRIOR, SOLVED_PRIOR])
+def test_without_pictures_it_is_what_is_expected(prior: Prior) -> None:
+    found = fit_temperature(np.zeros((0, 4)), np.zeros(0, np.int64), prior)
+    assert found == pytest.approx(prior.centre, abs=0.01)
 
 
 def test_a_narrow_prior_moves_less() -> None:
     logits, labels = drawn(30, 5, 3.0)
-    wide, narrow = (fit_temperature(logits, labels.astype(np.int64), width) for width in (0.5, 0.2))
+    wide, narrow = (
+        fit_temperature(logits, labels.astype(np.int64), Prior(1.0, width)) for width in (0.5, 0.2)
+    )
     assert 1.0 < narrow < wide < 3.5
 
 
@@ -52,7 +62,7 @@ def test_a_narrow_prior_moves_less() -> None:
 @given(st.integers(0, 1000), st.integers(1, 40), st.integers(2, 6))
 def test_no_label_changes(seed: int, pictures: int, classes: int) -> None:
     logits, labels = drawn(pictures, classes, 2.0, seed)
-    found = fit_temperature(logits, labels.astype(np.int64))
+    found = fit_temperature(logits, labels.astype(np.int64), TRAINED_PRIOR)
     assert 0.05 <= found <= 20.0
     assert np.array_equal((logits / found).argmax(axis=1), logits.argmax(axis=1))
 
