@@ -8,10 +8,10 @@ a product by a kernel, the kernel's scale of each channel is multiplied into it 
 bytes of the forward product serve the backward one as well. Weights, their updates, norms,
 residuals and the classifier are float32.
 
-Two roundings beyond those of operands: a depthwise convolution's gradient with respect to its input
-is written in bytes at once. Its largest value is not known beforehand. It is at most the largest
-byte times a kernel's sum of magnitudes; `REACH` of that bound is what 127 stands for, and what lies
-beyond is cut (docs/eight-bits.md has the measurement).
+One rounding goes beyond those of operands: a depthwise convolution's gradient with respect to its
+input is written in bytes at once. Its largest value is not known beforehand. It is at most the
+largest byte times a kernel's sum of magnitudes; `REACH` of that bound is what 127 stands for, and
+what lies beyond is cut (docs/eight-bits.md has the measurement).
 """
 
 from __future__ import annotations

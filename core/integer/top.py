@@ -28,6 +28,8 @@ def integer_top(transfer: Transfer) -> TransferTop:
     Raises UnsupportedModel where a trained layer has no form, or nothing at all.
     """
     top = transfer.top
+    if any(isinstance(module, nn.GroupNorm) for module in top.side.modules()):
+        raise _unsupported("group norms beside the blocks")  # PyTorch traces them in another way
     layers = dict(top.features.items())
     in_bytes = {name: _in_bytes(name, layer, [*layers][-1]) for name, layer in layers.items()}
     if not any(layer is not in_bytes[name] for name, layer in layers.items()):

@@ -252,6 +252,7 @@ def test_both_steps_have_one_state_and_like_results() -> None:
     [
         ("mbv2-0.1", "ft-blocks", 1, "features.17, which is Conv2d, BatchNorm2d, ReLU6"),
         ("mbv2-0.1", "ft-last", None, "any of the layers"),
+        ("mbv2-0.1", "tinytl-l", None, "group norms beside the blocks"),
         ("mbv2-0.1", "repnet-bias", None, "features.0, a ShiftedSequential"),
         ("mbv2-0.1", "mobiletl", 17, "features.1, which is ShiftNormActivation, Conv2d"),
         ("mbv3-small", "mobiletl", 1, "SqueezeExcitation"),
