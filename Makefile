@@ -25,6 +25,7 @@ EXPORT_FLAGS = --out $(OUT) \
 	$(if $(SAVED),--saved $(SAVED)) \
 	$(if $(PREFIX),--prefix $(PREFIX)) \
 	$(if $(CALIBRATE),--calibrate $(CALIBRATE)) \
+	$(if $(STEP),--step $(STEP)) \
 	$(if $(RESOLUTION),--resolution $(RESOLUTION)) \
 	$(if $(OPTIMIZER),--optimizer $(OPTIMIZER)) \
 	$(if $(RUNTIMES),--runtimes $(RUNTIMES)) \
@@ -104,11 +105,11 @@ lint: build/host.installed ## style, format, strict types, import arrows
 	@$(BIN)/mypy tools
 	@$(BIN)/lint-imports --no-logo
 
-export: build/host.installed ## write a bundle: MODEL WEIGHTS METHOD BLOCKS SAVED PREFIX CALIBRATE RESOLUTION OPTIMIZER RUNTIMES BATCH CLASSES WHOLE_GRAPH OUT REPLACE; FIT=96MB takes what fits
+export: build/host.installed ## write a bundle: MODEL WEIGHTS METHOD BLOCKS SAVED PREFIX CALIBRATE STEP RESOLUTION OPTIMIZER RUNTIMES BATCH CLASSES WHOLE_GRAPH OUT REPLACE; FIT=96MB takes what fits
 	@$(BIN)/mobiletl $(if $(FIT),fit --memory $(FIT),export) $(EXPORT_FLAGS)
 
-bench: build/host.installed ## training speed and memory beside PyTorch's
-	@$(BIN)/python -m bench
+bench: build/host.installed ## training speed and memory beside PyTorch's: BENCH_FLAGS
+	@$(BIN)/python -m bench $(BENCH_FLAGS)
 
 bench-accuracy: build/host.installed ## accuracy against measured memory and time: DATA WEIGHTS MODEL RESOLUTION EPOCHS SEEDS BENCH_FLAGS
 	@test -n "$(DATA)" || { echo "make: which pictures? make bench-accuracy DATA=photos/ WEIGHTS=mobilenet_v2.safetensors" >&2; exit 2; }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from bench.eager import MODEL
@@ -15,19 +15,32 @@ from bench.speed import BLOCKS, EAGER, SIDE, measure_speed
 from mobiletl.export.writing.export_bundle import Request, export_bundle
 from runtime_tests.support.board.shared_files import SHARED
 
-METHODS = ("mobiletl", "ft-blocks")
 WEIGHTS = SHARED / "weights" / "mobilenet_v2-imagenet.safetensors"
 PICTURES = SHARED / "data" / "animals4.zip"
+
+# What ours is exported as, row by row; frozen layers in bytes are calibrated on the pictures.
+FLOATS, PREFIX, BYTES = "mobiletl", "mobiletl, prefix int8", "mobiletl, all int8"
+ROWS: dict[str, dict[str, str]] = {
+    FLOATS: {},
+    PREFIX: {"prefix": "int8"},
+    BYTES: {"prefix": "int8", "step": "int8"},
+    "ft-blocks": {"method": "ft-blocks"},
+}
 
 
 def main() -> None:
     flags = _parser().parse_args()
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
-        bundles = {method: _export(flags.weights, method, scratch) for method in METHODS}
-        speed = measure_speed(flags.weights, bundles, flags.rounds)
-        processes = _processes(flags, bundles["mobiletl"], scratch)
-    facts = conditions(flags.weights, flags.rounds)
+        data = unpacked(flags.pictures, scratch / "pictures") if flags.pictures.exists() else None
+        bundles = {
+            name: _export(flags, data, changes, scratch / name.replace(", ", "-"))
+            for name, changes in ROWS.items()
+            if data is not None or "prefix" not in changes
+        }
+        speed = measure_speed(flags.weights, bundles, flags.blocks, flags.rounds)
+        processes = [] if data is None else _processes(flags, bundles, data, scratch)
+    facts = conditions(flags.weights, flags.blocks, flags.rounds)
     if flags.json:
         memory = [asdict(process) for process in processes]
         print(json.dumps({"conditions": facts, "speed": asdict(speed), "memory": memory}))
@@ -45,6 +58,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m bench", description="Speed and memory beside eager PyTorch's."
     )
     parser.add_argument("--rounds", type=int, default=15, help="default: 15")
+    parser.add_argument("--blocks", type=int, default=BLOCKS, help="trained (default: 3)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument(
         "--weights",
@@ -60,21 +74,31 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _export(weights: str, method: str, scratch: Path) -> Path:
-    request = Request(MODEL, weights, method, BLOCKS, SIDE, "sgd", scratch / method)
-    return export_bundle(request)
+def _export(
+    flags: argparse.Namespace, data: Path | None, changes: dict[str, str], out: Path
+) -> Path:
+    request = Request(MODEL, flags.weights, "mobiletl", flags.blocks, SIDE, "sgd", out)
+    if "prefix" in changes:
+        assert data is not None
+        request = replace(request, calibrate=data / "train")
+    return export_bundle(replace(request, **changes))  # type: ignore[arg-type]  # texts all
 
 
-def _processes(flags: argparse.Namespace, bundle: Path, scratch: Path) -> list[Process]:
-    """Ours as by default and without augmentation, then eager PyTorch; nothing without pictures."""
-    if not flags.pictures.exists():
-        return []
-    data = unpacked(flags.pictures, scratch / "pictures")
+def _processes(
+    flags: argparse.Namespace, bundles: dict[str, Path], data: Path, scratch: Path
+) -> list[Process]:
+    """Ours as by default, without augmentation and in bytes, then eager PyTorch."""
+    runs = (
+        ("defaults", FLOATS, ()),
+        ("no augmentation", FLOATS, ("--no-augment",)),
+        ("all int8", BYTES, ()),
+        ("all int8, no augmentation", BYTES, ("--no-augment",)),
+    )
     found = []
-    for name, switches in (("defaults", ()), ("no augmentation", ("--no-augment",))):
-        measured, planned = board_memory(bundle, data, scratch / name, *switches)
+    for name, bundle, switches in runs:
+        measured, planned = board_memory(bundles[bundle], data, scratch / name, *switches)
         found.append(Process(f"train_on_board.py, {name}", measured, planned))
-    return [*found, Process(EAGER, eager_memory(flags.weights, data))]
+    return [*found, Process(EAGER, eager_memory(flags.weights, data, flags.blocks))]
 
 
 if __name__ == "__main__":

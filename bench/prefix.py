@@ -1,9 +1,10 @@
-"""`python -m bench.prefix`: accuracy and time by the numbers that the frozen layers compute with.
+"""`python -m bench.prefix`: accuracy and time by the numbers that the frozen layers compute with,
+and that the training step multiplies.
 
-Both bundles hold the same network; the one in 8 bits is calibrated on half of a set's training
-pictures. Each is trained from feature maps of its own, of the same central crops in the same order,
-from the same first state. Adam at the method's rate, falling linearly to 0; the last state is
-scored on test pictures.
+All bundles hold the same network; frozen layers in 8 bits are calibrated on half of a set's
+training pictures. Each is trained from feature maps of its own, of the same central crops in the
+same order, from the same first state. Adam at the method's rate, falling linearly to 0; the last
+state is scored on test pictures.
 """
 
 from __future__ import annotations
@@ -22,9 +23,11 @@ from bench.defaults.runs import Bench, Maps
 from mobiletl.device.bundle.bundle import Bundle, open_bundle
 from mobiletl.device.sessions.runtimes import open_session
 from mobiletl.export.parts import Request
-from mobiletl.export.prefix.frozen_in_bytes import FLOAT32, INT8, PREFIXES
+from mobiletl.export.prefix.frozen_in_bytes import FLOAT32, INT8
 from mobiletl.export.writing.export_bundle import export_bundle
 
+# Frozen layers, then the step.
+ROWS = ((FLOAT32, FLOAT32), (INT8, FLOAT32), (INT8, INT8))
 ROUNDS = 30
 
 
@@ -34,14 +37,14 @@ def main(argv: list[str] | None = None) -> int:
         argv
     )
     sets = [one for one in find_sets(flags.data) if not flags.sets or one.name in flags.sets]
-    print("| set | pictures | float32 | int8 | difference | by seed |", flush=True)
+    print("| set | pictures | float32 | int8 | step int8, too | difference | by seed |", flush=True)
     means: list[np.ndarray] = []
     last: list[Bundle] = []
     for pictures in sets:
-        last = [_bundle(flags, pictures, prefix) for prefix in PREFIXES]
+        last = [_bundle(flags, pictures, *row) for row in ROWS]
         found = np.array([_runs(flags, last, pictures, seed) for seed in range(flags.seeds)])
         means.append(100 * found[:, 1:].mean(axis=0))
-        print_row(pictures.name, int(found[0, 0]), means[-1], 100 * (found[:, 2] - found[:, 1]))
+        print_row(pictures.name, int(found[0, 0]), means[-1], 100 * (found[:, -1] - found[:, 1]))
     print_row("mean", 0, np.mean(means, axis=0), np.zeros(0))
     print(_times(flags, last))
     return 0
@@ -88,13 +91,13 @@ def _runs(
     return [float(count), *found]
 
 
-def _bundle(flags: argparse.Namespace, pictures: PictureSet, prefix: str) -> Bundle:
-    name = prefix if prefix == FLOAT32 else f"{prefix}-{pictures.name}"
+def _bundle(flags: argparse.Namespace, pictures: PictureSet, prefix: str, step: str) -> Bundle:
+    name = prefix if prefix == FLOAT32 else f"{prefix}-{step}-{pictures.name}"
     out = flags.out / f"{flags.model}-{flags.blocks}-{flags.resolution}-{name}"
     if not out.exists():
         request = Request(
             flags.model, flags.weights, flags.method, flags.blocks, flags.resolution, "adam", out,
-            prefix=prefix, calibrate=pictures.train if prefix == INT8 else None,
+            prefix=prefix, calibrate=pictures.train if prefix == INT8 else None, step=step,
         )  # fmt: skip
         export_bundle(request)
     return open_bundle(out)

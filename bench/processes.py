@@ -35,10 +35,10 @@ def board_memory(bundle: Path, data: Path, out: Path, *flags: str) -> tuple[int,
     return memory["measured_peak_bytes"], memory["planned_bytes"]
 
 
-def eager_memory(weights: str, data: Path) -> int:
+def eager_memory(weights: str, data: Path, blocks: int) -> int:
     """Bytes of one epoch of eager PyTorch on the same blocks, pictures and batch."""
     command = [sys.executable, "-m", "bench.eager_worker", weights, str(data)]
-    return int(_json([*command, str(BATCH), str(THREADS)])["peak_bytes"])
+    return int(_json([*command, str(BATCH), str(THREADS), str(blocks)])["peak_bytes"])
 
 
 def _json(command: list[str]) -> dict[str, Any]:

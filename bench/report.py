@@ -10,7 +10,7 @@ import numpy
 import onnxruntime
 import torch
 
-from bench.speed import BATCH, BLOCKS, EAGER, SIDE, THREADS, Speed
+from bench.speed import BATCH, EAGER, SIDE, THREADS, Speed
 
 
 @dataclass(frozen=True)
@@ -22,10 +22,10 @@ class Process:
     planned: int | None = None
 
 
-def conditions(weights: str, rounds: int) -> dict[str, str]:
+def conditions(weights: str, blocks: int, rounds: int) -> dict[str, str]:
     """What the figures depend on."""
     return {
-        "model": f"MobileNetV2 1.0, {SIDE} px, batch {BATCH}, {BLOCKS} blocks trained",
+        "model": f"MobileNetV2 1.0, {SIDE} px, batch {BATCH}, {blocks} blocks trained",
         "weights": weights,
         "machine": f"{platform.machine()}, {THREADS} threads, {_processor()}",
         "versions": f"Python {platform.python_version()}, torch {torch.__version__}, "
@@ -38,14 +38,14 @@ def speed_lines(speed: Speed) -> list[str]:
     """Pictures per second and ratios."""
     lines = [
         "training speed, pictures per second; x = times eager PyTorch's features and step",
-        f"  {'':<16}{'features + step':>22}{'features cached':>22}{'step, ms':>12}"
+        f"  {'':<24}{'features + step':>22}{'features cached':>22}{'step, ms':>12}"
         f"{'x PyTorch step':>16}{'x floor':>10}",
     ]
     for row in speed.rows:
         floors = "" if row.floors is None else f"{row.floors:.1f}"
         cached = "(no cache)" if row.name == EAGER else f"{row.step:.1f} ({row.cached_ratio:.2f} x)"
         lines.append(
-            f"  {row.name:<16}{f'{row.whole:.1f} ({row.whole_ratio:.2f} x)':>22}{cached:>22}"
+            f"  {row.name:<24}{f'{row.whole:.1f} ({row.whole_ratio:.2f} x)':>22}{cached:>22}"
             f"{row.step_ms:>12.1f}{row.step_ratio:>16.2f}{floors:>10}".rstrip()
         )
     rate = f"{speed.product_rate / 1e9:.1f}"

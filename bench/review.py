@@ -3,9 +3,9 @@
     python -m bench.review --bundle DIR --data FOLDER
 
 FOLDER has one folder of pictures per class, or train/ and test/ or val/ of them, which are taken
-together. Every figure is of the network that the bundle begins with.
+together, or --per-class of each. Every figure is of the network that the bundle begins with.
 
-Letters: P pictures, D numbers in an embedding, K classes.
+Letters: P pictures, D numbers in an embedding, C channels of a map, K classes.
 """
 
 from __future__ import annotations
@@ -25,9 +25,11 @@ from mobiletl.device.bundle.frame import Frame
 from mobiletl.device.bundle.prepare import prepare
 from mobiletl.device.heads.ridge import fit_ridge
 from mobiletl.device.heads.softmax import softmax
+from mobiletl.device.pictures.balanced import balanced_rows
 from mobiletl.device.pictures.dataset import open_dataset
 from mobiletl.device.reviewing.duplicates import candidates, confirmed, grey_copy
 from mobiletl.device.reviewing.evidence import held_out
+from mobiletl.device.reviewing.kernel import Described, channel_statistics
 from mobiletl.device.run.start import bundle_start
 from mobiletl.device.sessions.runtimes import open_session
 from mobiletl.device.sessions.session import Session
@@ -41,57 +43,74 @@ COPIED = 8
 
 @dataclass
 class Seen:
-    """Pictures of a folder: embeddings [P,D], labels [P], and grey copies."""
+    """Pictures of a folder: what the network makes of them, labels [P], and grey copies."""
 
     paths: list[Path]
     labels: Labels
-    embeddings: Floats
+    described: Described
     greys: list[Pixels]
     classes: int
 
 
+@dataclass
+class Sight:
+    """One picture: embedding [D], statistics [C] of its map, and a grey copy."""
+
+    embedding: Floats
+    means: Floats
+    deviations: Floats
+    grey: Pixels
+
+
 class Eye:
-    """Embeds one picture after another with the network that a bundle begins with."""
+    """Looks at one picture after another with the network that a bundle begins with."""
 
     def __init__(self, bundle: Bundle, session: Session) -> None:
         self._bundle = bundle
         self._session = session
 
-    def see(self, frame: Frame) -> tuple[Floats, Pixels]:
-        image = prepare(frame, self._bundle.manifest.input)[None]
-        embedded = self._session.embed(self._session.features(image)).embeddings[0]
-        return embedded, grey_copy(frame.decode(128))
+    def see(self, frame: Frame) -> Sight:
+        maps = self._session.features(prepare(frame, self._bundle.manifest.input)[None])
+        means, deviations = channel_statistics(maps)
+        embedding = self._session.embed(maps).embeddings[0].copy()
+        return Sight(embedding, means[0], deviations[0], grey_copy(frame.decode(128)))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--bundle", type=Path, required=True)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--draws", type=int, default=5, help="of wrong labels (default: 5)")
+    parser.add_argument("--draws", type=int, default=10, help="of wrong labels (default: 10)")
+    parser.add_argument("--per-class", type=int, help="pictures of a class at most, drawn evenly")
+    parser.add_argument("--only-labels", action="store_true", help="plant no copies")
     parser.add_argument("--threads", type=int, default=1)
     flags = parser.parse_args()
     bundle = open_bundle(flags.bundle)
     state = bundle_start(bundle, ("a", "b"), 0).tensors
     with open_session(bundle, 2, state, flags.threads) as session:
         eye = Eye(bundle, session)
-        seen = see_all(eye, flags.data)
-        print(f"{flags.data}: {len(seen.labels)} pictures, {seen.classes} classes")
+        seen = see_all(eye, flags.data, flags.per_class)
+        print(f"{flags.data}: {len(seen.labels)} pictures, {seen.classes} classes", flush=True)
         print_labels(seen, flags.draws)
-        print_copies(eye, seen)
+        if not flags.only_labels:
+            print_copies(eye, seen)
 
 
-def see_all(eye: Eye, data: Path) -> Seen:
+def see_all(eye: Eye, data: Path, per_class: int | None) -> Seen:
     dataset = open_dataset(data, 0.2, 0)
     pictures = [*dataset.train, *dataset.val]
-    paths = [data / picture.path for picture in pictures]
-    both = [eye.see(Frame(str(path), path)) for path in paths]
-    return Seen(
-        paths,
-        np.array([picture.label for picture in pictures], np.int64),
-        np.array([embedding for embedding, _ in both]),
-        [grey for _, grey in both],
-        len(dataset.class_names),
+    classes = len(dataset.class_names)
+    labels = np.array([picture.label for picture in pictures], np.int64)
+    most = len(pictures) if per_class is None else per_class * classes
+    rows = balanced_rows(labels, range(len(pictures)), 0, most)
+    paths = [data / pictures[row].path for row in rows]
+    sights = [eye.see(Frame(str(path), path)) for path in paths]
+    described = Described(
+        np.array([sight.embedding for sight in sights]),
+        np.array([sight.means for sight in sights]),
+        np.array([sight.deviations for sight in sights]),
     )
+    return Seen(paths, labels[rows], described, [sight.grey for sight in sights], classes)
 
 
 def planted(labels: Labels, classes: int, draws: np.random.Generator) -> tuple[Labels, Labels]:
@@ -108,15 +127,17 @@ def found_share(contradiction: Floats, rows: Labels) -> float:
     return float(np.isin(rows, np.argsort(-contradiction, kind="stable")[:count]).mean())
 
 
-def rankings(embeddings: Floats, labels: Labels, classes: int) -> dict[str, Floats]:
+def rankings(described: Described, labels: Labels, classes: int) -> dict[str, Floats]:
     """Return how much each way to rank holds against each label [P]."""
-    kernel = held_out(embeddings, labels, classes).probabilities
-    plain = softmax(fit_ridge(embeddings, labels, classes).held_out.astype(np.float32))
-    near = neighbours(embeddings, labels, classes)
     rows = np.arange(len(labels))
+    kernel = held_out(described, labels, classes).probabilities
+    alone = held_out(embeddings_alone(described), labels, classes).probabilities
+    plain = softmax(fit_ridge(described.embeddings, labels, classes).held_out.astype(np.float32))
+    near = neighbours(described.embeddings, labels, classes)
     thresholds = np.array([kernel[labels == k, k].mean() for k in range(classes)])
     return {
         "held out, kernel (review's)": -kernel[rows, labels],
+        "held out, kernel of embeddings": -alone[rows, labels],
         "held out, plain ridge": -plain[rows, labels],
         "held out, kernel, margin": margin(kernel, labels),
         "confident learning": margin(kernel - thresholds, labels),
@@ -124,6 +145,12 @@ def rankings(embeddings: Floats, labels: Labels, classes: int) -> dict[str, Floa
         "kernel and neighbours": -np.log(kernel + 1e-3)[rows, labels]
         - np.log(near + 0.02)[rows, labels],
     }
+
+
+def embeddings_alone(described: Described) -> Described:
+    """Return it without what tells maps apart: kernels of nothing are 1, which fits take off."""
+    nothing = np.zeros((len(described.embeddings), 1), np.float32)
+    return Described(described.embeddings, nothing, nothing)
 
 
 def margin(shares: Floats, labels: Labels) -> Floats:
@@ -139,30 +166,36 @@ def neighbours(embeddings: Floats, labels: Labels, classes: int) -> Floats:
     """Return the share of each class among the neighbours by cosine, the nearer the heavier."""
     x = embeddings - embeddings.mean(axis=0)
     x = x / np.linalg.norm(x, axis=1, keepdims=True)
-    cosines = x @ x.T
-    np.fill_diagonal(cosines, -np.inf)
-    nearest = np.argsort(-cosines, axis=1)[:, :NEIGHBOURS]
-    weights = np.exp(10 * np.take_along_axis(cosines, nearest, axis=1))
     found = np.zeros((len(labels), classes), np.float32)
-    for k in range(classes):
-        found[:, k] = (weights * (labels[nearest] == k)).sum(axis=1)
+    for start in range(0, len(x), 1024):
+        cosines = x[start : start + 1024] @ x.T
+        here = np.arange(len(cosines))
+        cosines[here, start + here] = -np.inf
+        nearest = np.argpartition(-cosines, NEIGHBOURS, axis=1)[:, :NEIGHBOURS]
+        weights = np.exp(10 * np.take_along_axis(cosines, nearest, axis=1))
+        for k in range(classes):
+            found[start + here, k] = (weights * (labels[nearest] == k)).sum(axis=1)
     result: Floats = found / found.sum(axis=1, keepdims=True)
     return result
 
 
 def print_labels(seen: Seen, draws: int) -> None:
+    said = held_out(seen.described, seen.labels, seen.classes).probabilities
+    right = (said.argmax(axis=1) == seen.labels).mean()
+    print(f"  right of its own labels, held out: {right:.1%}", flush=True)
     shares: dict[str, list[float]] = {}
     for draw in range(draws):
         generator = np.random.default_rng(draw)
         labels, rows = planted(seen.labels, seen.classes, generator)
-        for name, contradiction in rankings(seen.embeddings, labels, seen.classes).items():
+        found = rankings(seen.described, labels, seen.classes)
+        # As well as such a head could do that no wrong label has misled.
+        found["review's, had it seen right labels"] = -said[np.arange(len(labels)), labels]
+        for name, contradiction in found.items():
             shares.setdefault(name, []).append(found_share(contradiction, rows))
-    said = held_out(seen.embeddings, seen.labels, seen.classes).probabilities.argmax(axis=1)
-    print(f"  right of its own labels, held out: {(said == seen.labels).mean():.1%}")
     print(f"  of {WRONG:.0%} wrong labels in the first {LOOKED_AT:.0%}, {draws} draws:")
     for name, values in shares.items():
         error = np.std(values) / math.sqrt(max(draws - 1, 1))
-        print(f"    {name:<28}{np.mean(values):7.1%} +- {error:.1%}")
+        print(f"    {name:<36}{np.mean(values):7.1%} +- {error:.1%}", flush=True)
 
 
 def copies_of(image: Image.Image, draws: np.random.Generator) -> dict[str, bytes]:
@@ -197,19 +230,20 @@ def print_copies(eye: Eye, seen: Seen) -> None:
     """Plant one kind of copy at a time, and look for pairs."""
     generator = np.random.default_rng(0)
     sources = range(0, len(seen.paths), COPIED)
-    kinds: dict[str, list[tuple[Floats, Pixels]]] = {}
+    kinds: dict[str, list[Sight]] = {}
     for row in sources:
         image = Frame("copy", seen.paths[row]).decode(4096)
         for kind, content in copies_of(image, generator).items():
             kinds.setdefault(kind, []).append(eye.see(Frame("copy", content)))
-    pairs = pairs_of(seen.embeddings, seen.labels, seen.greys)
+    pairs = pairs_of(seen.described.embeddings, seen.labels, seen.greys)
     two = sum(seen.labels[first] != seen.labels[second] for first, second in pairs)
     print(f"  pairs without any planted: {two} of two classes, {len(pairs) - two} of one")
     count = len(seen.paths)
     for kind, copies in kinds.items():
-        embeddings = np.concatenate([seen.embeddings, [embedding for embedding, _ in copies]])
+        copied = [copy.embedding for copy in copies]
+        embeddings = np.concatenate([seen.described.embeddings, copied])
         labels = np.concatenate([seen.labels, seen.labels[list(sources)]])
-        found = pairs_of(embeddings, labels, [*seen.greys, *(grey for _, grey in copies)])
+        found = pairs_of(embeddings, labels, [*seen.greys, *(copy.grey for copy in copies)])
         hits = sum((row, count + place) in found for place, row in enumerate(sources))
         print(f"    {kind:<28}{hits / len(copies):7.1%} of {len(copies)} copies found")
 

@@ -1,8 +1,9 @@
-"""`python -m bench.saved`: accuracy and time of a step by what its backward pass keeps.
+"""`python -m bench.saved`: accuracy and time of a step by what its backward pass keeps, and by the
+numbers that it multiplies.
 
-Both bundles hold the same network and are trained from the same stored feature maps of central
-crops, in the same order, from the same first state: a difference is that of what the backward pass
-keeps. Adam at the method's rate, falling linearly to 0; the last state is scored on test pictures.
+All bundles hold the same network and are trained from the same stored feature maps of central
+crops, in the same order, from the same first state: a difference is that of the step alone. Adam at
+the method's rate, falling linearly to 0; the last state is scored on test pictures.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import numpy as np
 from bench.compared import BATCH, accuracy_of, parser_of, print_row
 from bench.defaults.cells import PictureSet, find_sets
 from bench.defaults.runs import Bench, Maps
+from mobiletl.core.integer.top import FLOAT32, INT8
 from mobiletl.device.bundle.bundle import Bundle, open_bundle
 from mobiletl.device.sessions.runtimes import open_session
 from mobiletl.export.parts import Request
@@ -29,10 +31,10 @@ CLASSES, ROUNDS = 10, 60
 def main(argv: list[str] | None = None) -> int:
     """Print a row per set: accuracies in percent, means over seeds."""
     flags = _parser().parse_args(argv)
-    policies = flags.saved.split(",")
-    bundles = {saved: _bundle(flags, saved) for saved in policies}
+    rows = flags.rows.split(",")
+    bundles = {row: _bundle(flags, row) for row in rows}
     print(_times(flags, bundles), flush=True)
-    print("| set | pictures | " + " | ".join(policies) + " | difference | by seed |", flush=True)
+    print("| set | pictures | " + " | ".join(rows) + " | difference | by seed |", flush=True)
     means: list[np.ndarray] = []
     for pictures in find_sets(flags.data):
         if flags.sets and pictures.name not in flags.sets:
@@ -89,12 +91,14 @@ def _runs(
     return [float(len(train.labels)), *results]
 
 
-def _bundle(flags: argparse.Namespace, saved: str) -> Bundle:
-    out = flags.out / f"{flags.model}-{flags.blocks}-{flags.resolution}-{saved}"
+def _bundle(flags: argparse.Namespace, row: str) -> Bundle:
+    """`row` is a policy of what is saved, or `int8` for the step on bytes."""
+    out = flags.out / f"{flags.model}-{flags.blocks}-{flags.resolution}-{row}"
+    is_int8 = row == INT8
     if not out.exists():
         request = Request(
             flags.model, flags.weights, flags.method, flags.blocks, flags.resolution, "adam", out,
-            saved=saved,
+            saved=None if is_int8 else row, step=INT8 if is_int8 else FLOAT32,
         )  # fmt: skip
         export_bundle(request)
     return open_bundle(out)
@@ -103,7 +107,9 @@ def _bundle(flags: argparse.Namespace, saved: str) -> Bundle:
 def _parser() -> argparse.ArgumentParser:
     parser = parser_of("python -m bench.saved", __doc__, Path("artifacts/saved"), 10)
     parser.add_argument(
-        "--saved", default="one-bit,eight-bit", help="policies to compare, the first is the base"
+        "--rows",
+        default="one-bit,eight-bit,int8",
+        help="policies of what is saved, or int8 for --step int8; the first is the base",
     )
     return parser
 

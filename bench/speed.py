@@ -51,15 +51,15 @@ class Speed:
     product_rate: float
 
 
-def measure_speed(weights: str, bundles: dict[str, Path], rounds: int) -> Speed:
-    """`bundles` are named after their methods."""
+def measure_speed(weights: str, bundles: dict[str, Path], blocks: int, rounds: int) -> Speed:
+    """`bundles` by the names of their rows; `blocks` are trained in all."""
     noise = np.random.default_rng(0)
     images = noise.standard_normal((BATCH, 3, SIDE, SIDE), np.float32)
     labels = noise.integers(0, CLASSES, BATCH)
     products = matrix_products(THREADS)
     opened = {name: open_bundle(path) for name, path in bundles.items()}
     with ExitStack() as stack:
-        contenders = {EAGER: _eager(weights, images, labels)}
+        contenders = {EAGER: _eager(weights, blocks, images, labels)}
         for name, bundle in opened.items():
             contenders[name] = stack.enter_context(_ours(bundle, images, labels))
         subjects = {
@@ -72,8 +72,8 @@ def measure_speed(weights: str, bundles: dict[str, Path], rounds: int) -> Speed:
     return Speed(tuple(rows), products.macs / timings[FLOOR].median)
 
 
-def _eager(weights: str, images: np.ndarray, labels: np.ndarray) -> Parts:
-    network = EagerFineTuning(weights, BLOCKS, CLASSES, THREADS)
+def _eager(weights: str, blocks: int, images: np.ndarray, labels: np.ndarray) -> Parts:
+    network = EagerFineTuning(weights, blocks, CLASSES, THREADS)
     pictures, target = torch.from_numpy(images), torch.from_numpy(labels)
     h = network.features(pictures)
     return {

@@ -82,16 +82,17 @@ class TrainingStep:
         self, current: dict[str, Tensor], h: Tensor, labels: Tensor
     ) -> tuple[Tensor, Tensor, dict[str, Tensor], dict[str, Tensor]]:
         parameters = {k: current[k].detach().requires_grad_() for k in self.named("parameter")}
-        # Batch norm writes new statistics into the tensors it is given.
-        statistics = {k: current[k].clone() for k in self.named("statistic")}
+        # Batch norm writes new statistics into the tensors it is given, or others in their place.
+        names = self.named("statistic")
+        values = {**parameters, **{k: current[k].clone() for k in names}}
         with torch.enable_grad():
             self.top.train()
-            logits = functional_call(self.top, {**parameters, **statistics}, (h,))
+            logits = functional_call(self.top, values, (h,))
             loss = cross_entropy(logits, labels)
             gradients = torch.autograd.grad(loss, list(parameters.values()))
         correct = (logits.detach().argmax(dim=1) == labels).sum()
         named = dict(zip(parameters, gradients, strict=True))
-        return loss.detach(), correct, named, statistics
+        return loss.detach(), correct, named, {k: values[k].detach() for k in names}
 
     def _update(
         self, current: dict[str, Tensor], gradients: dict[str, Tensor], lr: Tensor

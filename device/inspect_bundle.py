@@ -111,6 +111,7 @@ def describe(
         "method": asdict(manifest.method),
         "input": asdict(manifest.input),
         "prefix": None if manifest.prefix is None else asdict(manifest.prefix),
+        "step": manifest.step,
         "feature": asdict(manifest.feature),
         "embedding": asdict(manifest.embedding),
         "optimizer": asdict(manifest.optimizer),
@@ -163,6 +164,7 @@ def _summary(document: dict[str, Any]) -> str:
         ("model", f"{model['name']}, width {model['width']:g}, weights {model['weights']}"),
         ("pictures", f"{side} x {side}, feature map {_sides(document['feature']['shape'])}"),
         *((("frozen layers", _prefix(document["prefix"])),) if document["prefix"] else ()),
+        ("training step", _STEPS[document["step"]]),
         ("embedding", f"{document['embedding']['size']} numbers a picture"),
         ("method", f"{method['name']}, {method['blocks']} of {model['blocks']} blocks"),
         *(("trains" if index == 0 else "", part) for index, part in enumerate(method["trains"])),
@@ -177,6 +179,9 @@ def _summary(document: dict[str, Any]) -> str:
         ),
     )
     return "\n".join(f"{name:<18}{value}" for name, value in rows)
+
+
+_STEPS = {"float32": "products of float32", "int8": "products of bytes, weights in float32"}
 
 
 def _prefix(prefix: Mapping[str, Any]) -> str:

@@ -25,32 +25,35 @@ class Storage(Enum):
 
 @dataclass(frozen=True)
 class OnnxOperator:
-    """An operator of the default domain. `elementwise`: element i of its output depends on element
-    i of its inputs alone, so that it may write over one of them.
+    """An operator of the default domain or of onnxruntime's own. `elementwise`: element i of its
+    output depends on element i of its inputs alone, so that it may write over one of them.
+    `scratch`: how many pieces as large as its output it takes besides, while it runs.
     """
 
     name: str
     storage: Storage = Storage.ALLOCATES
     elementwise: bool = False
+    scratch: int = 0
 
 
 # Sums and products are among those that allocate (seen with an allocation counter, onnxruntime
-# 1.31.1). `Where` is left out on purpose: while it runs, onnxruntime takes two more pieces as large
-# as its output.
+# 1.31.1).
 ONNX = (
     OnnxOperator("Identity", Storage.ALIASES, elementwise=True),
     *(OnnxOperator(name, Storage.ALIASES) for name in ("Reshape", "Squeeze", "Unsqueeze")),
     *(OnnxOperator(name, Storage.IN_PLACE) for name in ("Clip", "HardSigmoid", "Relu", "Sigmoid")),
     *(OnnxOperator(name, elementwise=True) for name in ("Add", "Div", "Mul", "Sub")),
+    OnnxOperator("Where", scratch=2),
     *(
         OnnxOperator(name)
         for name in (
             "Abs", "And", "ArgMax", "AveragePool", "BatchNormalization", "BitwiseAnd", "Cast",
             "Concat", "Conv", "ConvTranspose", "CumSum", "DequantizeLinear", "Equal", "Exp",
             "Expand", "Gather", "Gemm", "GlobalAveragePool", "Greater", "GreaterOrEqual",
-            "InstanceNormalization", "Less", "LogSoftmax", "MatMul", "MatMulInteger", "Max", "Min",
-            "Neg", "Pad", "Pow", "QLinearConv", "QuantizeLinear", "Reciprocal", "ReduceMax",
-            "ReduceMean", "ReduceMin", "ReduceSum", "Shape", "Sign", "Slice", "Sqrt", "Transpose",
+            "InstanceNormalization", "Less", "LogSoftmax", "MatMul", "MatMulInteger",
+            "MatMulIntegerToFloat", "Max", "Min", "Neg", "Pad", "Pow", "QLinearConv",
+            "QuantizeLinear", "Reciprocal", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum",
+            "Round", "Shape", "Sign", "Slice", "Sqrt", "Transpose",
         )
     ),
 )  # fmt: skip

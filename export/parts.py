@@ -41,6 +41,8 @@ class Request:
     """In which numbers the frozen layers compute: one of `export/prefix`'s PREFIXES."""
     calibrate: Path | None = None
     """Pictures that a prefix in 8 bits is calibrated on."""
+    step: str = "float32"
+    """In which numbers the training step multiplies: one of `core/integer`'s STEPS."""
 
 
 @dataclass(frozen=True)
@@ -53,4 +55,6 @@ class Parts:
     saved: Saved
     transfer: Transfer
     step: TrainingStep
+    training: TrainingStep
+    """What the training step is traced from: `step`, or the same on bytes, with the same state."""
     feature_shape: tuple[int, int, int]

@@ -46,7 +46,7 @@ def stock_graphs(parts: Parts) -> StockGraphs:
     """Lower the three functions of `parts`; raises UnsupportedModel."""
     return StockGraphs(
         lower_features(parts.transfer, parts.request.resolution),
-        lower_train_step(parts.step, parts.feature_shape),
+        lower_train_step(parts.training, parts.feature_shape),
         lower_predict(parts.step, parts.feature_shape),
     )
 

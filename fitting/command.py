@@ -141,7 +141,7 @@ def _nothing(levels: Sequence[Level], wanted: Wanted) -> str:
 
 def _named(level: Level) -> str:
     plural = "s" if level.blocks > 1 else ""
-    return f"with {level.blocks} block{plural}, {level.saved}, {level.batch} pictures a step"
+    return f"with {level.blocks} block{plural}, {level.form}, {level.batch} pictures a step"
 
 
 def _report(
@@ -162,7 +162,7 @@ def _report(
         return
     header = (
         "blocks",
-        "kept",
+        "step",
         "a step",
         "planned MB",
         "step ms",
@@ -172,7 +172,7 @@ def _report(
     table = [
         (
             str(one.blocks),
-            one.saved,
+            one.form,
             str(one.batch),
             f"{one.planned / 1e6:.1f}",
             f"{1e3 * one.step_seconds:.0f}",

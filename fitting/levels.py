@@ -13,6 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
+from mobiletl.core.errors import UnsupportedModel
+from mobiletl.core.integer.top import INT8
 from mobiletl.core.saved import EIGHT_BIT, ONE_BIT
 from mobiletl.device.bundle.bundle import Bundle, open_bundle
 from mobiletl.device.memory.plan import plan
@@ -21,6 +23,9 @@ from mobiletl.device.sessions.runtimes import open_session
 from mobiletl.export.parts import Request
 from mobiletl.export.writing.export_bundle import export_bundle
 
+# What a step keeps and multiplies, from the most exact down: one bit of activations, bytes of maps,
+# and products of bytes.
+FORMS = (ONE_BIT.name, EIGHT_BIT.name, INT8)
 # Of the pictures, what a run trains on.
 TRAINED = 1.0 - float(DEFAULTS["val_split"])
 _TIMED = 5
@@ -32,7 +37,7 @@ class Level:
 
     bundle: Path
     blocks: int
-    saved: str
+    form: str
     batch: int
     planned: int
     """Bytes of the whole process, planned."""
@@ -73,27 +78,37 @@ def levels_of(
 ) -> Iterator[Level]:
     """Export, plan and time each depth of `request`, below the folder `request.out`.
 
-    Maps are kept in bytes where that may help: where one bit for each element is over the memory
-    asked for. Raises what an export raises.
+    A form that is less exact is tried where the one before does not keep to the limits. Raises what
+    an export raises.
     """
     for blocks in depths:
-        for saved in (ONE_BIT.name, EIGHT_BIT.name):
-            tell(f"exporting {blocks} block{'s' if blocks > 1 else ''}, {saved} ...")
-            out = request.out / f"{blocks}-{saved}"
-            bundle = open_bundle(
-                export_bundle(replace(request, blocks=blocks, saved=saved, out=out))
-            )
-            found = [_level(bundle, saved, batch, wanted.classes) for batch in batches]
+        for form in FORMS:
+            tell(f"exporting {blocks} block{'s' if blocks > 1 else ''}, {form} ...")
+            bundle = _exported(replace(request, blocks=blocks), form)
+            if bundle is None:
+                break
+            found = [_level(bundle, form, batch, wanted.classes) for batch in batches]
             yield from found
-            if wanted.memory is None or found[0].planned <= wanted.memory:
+            if wanted.allows(found[0]):
                 break
 
 
-def _level(bundle: Bundle, saved: str, batch: int, classes: int) -> Level:
+def _exported(request: Request, form: str) -> Bundle | None:
+    """Export one form of `request`; None for products of bytes where the network has none."""
+    out = request.out / f"{request.blocks}-{form}"
+    if form != INT8:
+        return open_bundle(export_bundle(replace(request, saved=form, out=out)))
+    try:
+        return open_bundle(export_bundle(replace(request, step=form, out=out)))
+    except UnsupportedModel:
+        return None
+
+
+def _level(bundle: Bundle, form: str, batch: int, classes: int) -> Level:
     manifest = bundle.manifest
     planned = plan(manifest, batch, classes, int(DEFAULTS["micro_batch"])).total_bytes
     picture, step = _timed(bundle, batch, classes)
-    return Level(bundle.path, manifest.method.blocks, saved, batch, planned, picture, step)
+    return Level(bundle.path, manifest.method.blocks, form, batch, planned, picture, step)
 
 
 def _timed(bundle: Bundle, batch: int, classes: int) -> tuple[float, float]:
@@ -118,13 +133,12 @@ def chosen(levels: Sequence[Level], wanted: Wanted) -> Level | None:
     """Return the level to take, None where no level keeps to the limits.
 
     The deepest one with at least 4 pictures in a step: means and variances of norms are learned
-    from a step's pictures. Then as many pictures as there may be, and one bit before bytes, whose
-    gradients are less exact.
+    from a step's pictures. Then as many pictures as there may be, and the most exact form.
     """
     allowed = [level for level in levels if wanted.allows(level)]
     return max(
         allowed,
-        key=lambda one: (one.batch >= 4, one.blocks, one.batch, one.saved == ONE_BIT.name),
+        key=lambda one: (one.batch >= 4, one.blocks, one.batch, -FORMS.index(one.form)),
         default=None,
     )
 

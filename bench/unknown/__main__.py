@@ -3,7 +3,8 @@
 Each folder of --data has `train` and `test` (or `val`), with a folder of pictures per class. Either
 the classifier is fitted in closed form to embeddings of the bundle's own network, half of the
 classes drawn anew for every seed. Or --state is of a run that was trained on some of the classes,
-all of them in the folder given with --trained; the others are unknown.
+all of them in the folder given with --trained; the others are unknown. A folder of --data that is
+named several times, with a state each, is one column of the table.
 """
 
 from __future__ import annotations
@@ -11,13 +12,13 @@ from __future__ import annotations
 import argparse
 import random
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from bench.unknown.scores import SCORES, Known, Seen, accepted_at, area
+from bench.unknown.scores import SCORES, Known, Seen, accepted_at, area, ours
 from mobiletl.device.bundle.arrays import Floats, Labels
 from mobiletl.device.bundle.bundle import Bundle, open_bundle
 from mobiletl.device.bundle.frame import frame_of
@@ -25,9 +26,16 @@ from mobiletl.device.bundle.prepare import prepare
 from mobiletl.device.bundle.state_file import load_state
 from mobiletl.device.commands.table import guarded
 from mobiletl.device.errors import UsageError
-from mobiletl.device.heads.calibration import Reals, calibration_error, fit_temperature
+from mobiletl.device.heads.calibration import (
+    SOLVED_PRIOR,
+    TRAINED_PRIOR,
+    Reals,
+    calibration_error,
+    errors_by_chance,
+    fit_temperature,
+)
 from mobiletl.device.heads.ridge import fit_ridge
-from mobiletl.device.heads.unknown import fit_familiar, fit_threshold, score, strangeness
+from mobiletl.device.heads.unknown import SOLVED_WEIGHT, TRAINED_WEIGHT, fit_threshold
 from mobiletl.device.pictures.dataset import files_below, open_dataset
 from mobiletl.device.sessions.runtimes import open_session
 from mobiletl.device.sessions.session import Session
@@ -83,7 +91,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--state", type=Path, nargs="*", default=[], help="one for each folder of --data")
     add("--trained", type=Path, nargs="*", default=[], help="the pictures of each state's run")
     add("--per-class", type=int, default=120, help="pictures of a class and part at most")
+    add("--tested", type=int, help="test pictures of a class at most (default: --per-class)")
     add("--known", type=float, default=0.5, help="share of the classes (default 0.5); 1 is all")
+    add(
+        "--from-test", type=int, default=0, help="hold out so many test pictures of a class instead"
+    )
     add("--seeds", type=int, default=3)
     add("--threads", type=int, default=1)
     return parser
@@ -94,9 +106,11 @@ def _measure(flags: argparse.Namespace) -> int:
         raise UsageError("--state and --trained need one entry for each folder of --data")
     bundle = open_bundle(flags.bundle)
     figures: dict[str, list[tuple[float, float]]] = defaultdict(list)
-    for place, data in enumerate(flags.data):
+    folders = list(dict.fromkeys(flags.data))
+    for data in folders:
         if flags.state:
-            trials = [_trained(flags, bundle, place, data)]
+            places = [place for place, named in enumerate(flags.data) if named == data]
+            trials = [_trained(flags, bundle, place, data) for place in places]
         else:
             trials = list(_closed_form(flags, bundle, data))
         print(f"{data.name}: {_honesty(trials)}", flush=True)
@@ -116,8 +130,8 @@ def _measure(flags: argparse.Namespace) -> int:
             figures[name].append(tuple(np.mean(found, axis=0)))
     if not figures:
         return 0
-    print("\n| AUROC % / FPR at 95 % TPR | " + " | ".join(d.name for d in flags.data) + " | mean |")
-    print("|---|" + "---|" * (len(flags.data) + 1))
+    print("\n| AUROC % / FPR at 95 % TPR | " + " | ".join(d.name for d in folders) + " | mean |")
+    print("|---|" + "---|" * (len(folders) + 1))
     for name, cells in figures.items():
         shown = [*cells, tuple(np.mean(cells, axis=0))]
         print(
@@ -133,13 +147,9 @@ def _honesty(trials: Sequence[Trial]) -> str:
         known = trial.test_labels >= 0
         logits, labels = trial.test.logits[known], trial.test_labels[known]
         temperature = trial.known.temperature
-        familiar = fit_familiar(trial.known.embeddings)
-
-        def scored(seen: Seen, familiar=familiar, temperature=temperature) -> Reals:  # type: ignore[no-untyped-def]
-            return score(seen.logits, strangeness(seen.embeddings, familiar), temperature)
-
-        threshold = fit_threshold(scored(trial.held_out))
-        passed = scored(trial.test) >= (-np.inf if threshold is None else threshold)
+        threshold = fit_threshold(ours(trial.known, trial.held_out))
+        passed = ours(trial.known, trial.test) >= (-np.inf if threshold is None else threshold)
+        chance = errors_by_chance(logits / temperature)
         rows.append(
             (
                 len(trial.held_out_labels),
@@ -147,16 +157,18 @@ def _honesty(trials: Sequence[Trial]) -> str:
                 temperature,
                 calibration_error(logits, labels),
                 calibration_error(logits / temperature, labels),
+                chance.mean(),
+                np.quantile(chance, 0.95),
                 passed[known].mean(),
                 passed[~known].mean() if (~known).any() else np.nan,
                 len(labels),
             )
         )
-    held, right, heat, before, after, kept, let, tested = np.mean(rows, axis=0)
+    held, right, heat, before, after, chance, much, kept, let, tested = np.mean(rows, axis=0)
     return (
         f"{held:.0f} held out, {tested:.0f} known test pictures, {right:.1%} right, temperature "
-        f"{heat:.2f}, ECE {before:.1%} before and {after:.1%} after; known accepted {kept:.1%}, "
-        f"unknown accepted {let:.1%}"
+        f"{heat:.2f}, ECE {before:.1%} before and {after:.1%} after, by chance {chance:.1%} "
+        f"(19 times in 20 below {much:.1%}); known accepted {kept:.1%}, unknown accepted {let:.1%}"
     )
 
 
@@ -164,33 +176,49 @@ def _closed_form(flags: argparse.Namespace, bundle: Bundle, data: Path) -> Itera
     state = bundle.initial_state(2, 0)
     with open_session(bundle, 2, state, flags.threads, None) as session:
         train = _embedded(session, bundle, data / "train", flags.per_class)
-        test = _embedded(session, bundle, _test_folder(data), flags.per_class)
+        test = _tested(flags, session, bundle, data)
     names = sorted(set(train.names))
     for seed in range(flags.seeds):
         order = np.random.default_rng(seed).permutation(len(names))
         known = sorted(names[i] for i in order[: round(flags.known * len(names) + 0.01)])
-        yield _fitted(train, test, known, seed)
+        yield _fitted(train, test, known, seed, flags.from_test)
 
 
-def _fitted(train: Split, test: Split, known: list[str], seed: int) -> Trial:
-    labels = train.labels(known)
-    order = np.random.default_rng(seed).permutation(len(labels))
-    fit, held = [], []
-    for label in range(len(known)):
-        mine = order[labels[order] == label]
-        cut = round(VAL_SHARE * len(mine))
-        held += list(mine[:cut])
-        fit += list(mine[cut:])
+def _fitted(train: Split, test: Split, known: list[str], seed: int, from_test: int) -> Trial:
+    generator = np.random.default_rng(seed)
+    labels, test_labels = train.labels(known), test.labels(known)
+    if from_test:
+        fit = np.flatnonzero(labels >= 0)
+        held, rest = _cut(test_labels, generator, lambda _: from_test)
+        held_labels = test_labels[held]
+        rest = np.sort(np.concatenate([rest, np.flatnonzero(test_labels < 0)]))
+    else:
+        held, fit = _cut(labels, generator, lambda count: round(VAL_SHARE * count))
+        held_labels, rest = labels[held], np.arange(len(test_labels))
     head = fit_ridge(train.embeddings[fit], labels[fit], len(known)).head
 
     def seen(x: Floats) -> Seen:
         return Seen(x, (x @ head.weight.T + head.bias).astype(np.float64))
 
-    held_out = seen(train.embeddings[held])
-    temperature = fit_temperature(held_out.logits, labels[held])
-    known_part = Known(train.embeddings[fit], labels[fit], temperature)
-    test_labels = test.labels(known)
-    return Trial(known_part, held_out, labels[held], seen(test.embeddings), test_labels)
+    held_out = seen((test if from_test else train).embeddings[held])
+    temperature = fit_temperature(held_out.logits, held_labels, SOLVED_PRIOR)
+    known_part = Known(train.embeddings[fit], labels[fit], temperature, SOLVED_WEIGHT)
+    tested = seen(test.embeddings[rest])
+    return Trial(known_part, held_out, held_labels, tested, test_labels[rest])
+
+
+def _cut(
+    labels: Labels, generator: np.random.Generator, taken: Callable[[int], int]
+) -> tuple[Labels, Labels]:
+    """Return rows of some pictures of each known class, and of its others."""
+    order = generator.permutation(len(labels))
+    some, others = [], []
+    for label in range(int(labels.max()) + 1):
+        mine = order[labels[order] == label]
+        cut = taken(len(mine))
+        some.append(mine[:cut])
+        others.append(mine[cut:])
+    return np.concatenate(some), np.concatenate(others)
 
 
 def _trained(flags: argparse.Namespace, bundle: Bundle, place: int, data: Path) -> Trial:
@@ -202,17 +230,22 @@ def _trained(flags: argparse.Namespace, bundle: Bundle, place: int, data: Path) 
         for pictures in (dataset.train, dataset.val):
             files = [(dataset.root / p.path, dataset.class_names[p.label]) for p in pictures]
             parts.append(_embedded_files(session, bundle, files))
-        test = _embedded(session, bundle, _test_folder(data), flags.per_class)
+        test = _tested(flags, session, bundle, data)
     train, held = parts
     held_labels = held.labels(known)
-    temperature = fit_temperature(held.logits, held_labels)
+    temperature = fit_temperature(held.logits, held_labels, TRAINED_PRIOR)
     return Trial(
-        Known(train.embeddings, train.labels(known), temperature),
+        Known(train.embeddings, train.labels(known), temperature, TRAINED_WEIGHT),
         Seen(held.embeddings, held.logits),
         held_labels,
         Seen(test.embeddings, test.logits),
         test.labels(known),
     )
+
+
+def _tested(flags: argparse.Namespace, session: Session, bundle: Bundle, data: Path) -> Split:
+    most = flags.per_class if flags.tested is None else flags.tested
+    return _embedded(session, bundle, _test_folder(data), most)
 
 
 def _test_folder(data: Path) -> Path:

@@ -18,11 +18,14 @@ from mobiletl.device.heads.unknown import fit_familiar, score, strangeness
 
 @dataclass(frozen=True)
 class Known:
-    """Embeddings [P,D] and labels [P] of the pictures trained on, and the fitted temperature."""
+    """Embeddings [P,D] and labels [P] of the pictures trained on, the fitted temperature, and the
+    weight of what is strange.
+    """
 
     embeddings: Floats
     labels: Labels
     temperature: float
+    weight: float
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,7 @@ def residual(known: Known, seen: Seen) -> Reals:
 def ours(known: Known, seen: Seen) -> Reals:
     """heads/unknown.py."""
     strange = strangeness(seen.embeddings, fit_familiar(known.embeddings))
-    return score(seen.logits, strange, known.temperature)
+    return score(seen.logits, strange, known.temperature, known.weight)
 
 
 SCORES: Mapping[str, Callable[[Known, Seen], Reals]] = {

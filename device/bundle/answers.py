@@ -12,7 +12,7 @@ from typing import Any, Mapping
 import numpy as np
 
 from mobiletl.device.bundle.arrays import Floats, Tensors
-from mobiletl.device.bundle.schema import fields, integer, number
+from mobiletl.device.bundle.schema import fields, integer, nullable, number
 
 # Names of tensors in a state file; no entry of a state begins so.
 PREFIX = "answers."
@@ -67,6 +67,9 @@ class Answers:
     """Expected calibration error on them, 15 bins, 0..1."""
     unknown: Unknown | None
     """None where the pictures were too few for a threshold."""
+    chance_error: float | None = None
+    """Mean calibration error that as many pictures show where every probability is true; None in
+    states from before it was kept."""
 
     def document(self) -> dict[str, Any]:
         """What the JSON of a state says of it."""
@@ -74,6 +77,7 @@ class Answers:
             "temperature": self.temperature,
             "pictures": self.pictures,
             "calibration_error": self.calibration_error,
+            "chance_error": self.chance_error,
             "unknown": None if self.unknown is None else self.unknown.numbers(),
         }
 
@@ -97,7 +101,8 @@ _ANSWERS = fields(
         "temperature": number(above=0.0),
         "pictures": integer(),
         "calibration_error": number(minimum=0.0),
-    }
+    },
+    {"chance_error": nullable(number(minimum=0.0))},
 )
 
 
@@ -126,6 +131,7 @@ def answers_of(document: Any, tensors: Mapping[str, Floats], problems: list[str]
         document["pictures"],
         float(document["calibration_error"]),
         unknown,
+        document.get("chance_error"),
     )
 
 

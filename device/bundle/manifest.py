@@ -216,6 +216,8 @@ class Manifest:
     files: Mapping[str, FileRecord]
     prefix: Prefix | None = None
     """Of the frozen layers, where they are not float32."""
+    step: str = "float32"
+    """The numbers that the training step multiplies, float32 or int8."""
 
     @property
     def classifier(self) -> tuple[str, str] | None:
@@ -292,6 +294,7 @@ def parse_manifest(content: bytes | str) -> Manifest:
         ),
         files={path: _make(FileRecord, record) for path, record in document["files"].items()},
         prefix=_make(Prefix, document["prefix"]) if "prefix" in document else None,
+        step=document.get("step", "float32"),
     )
 
 

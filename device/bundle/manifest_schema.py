@@ -136,8 +136,9 @@ SCHEMA = fields(
         ),
         "files": mapping(_PATH, fields({"bytes": integer(), "sha256": _SHA256})),
     },
-    # Frozen layers in other numbers than float32, and what that costs on the host's pictures.
-    optional={"prefix": _PREFIX},
+    # Frozen layers in other numbers than float32, and what that costs on the host's pictures; the
+    # numbers that the training step multiplies, float32 where nothing is said.
+    optional={"prefix": _PREFIX, "step": one_of("float32", "int8")},
 )
 
 

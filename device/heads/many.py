@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mobiletl.device.bundle.arrays import Floats, Labels
-from mobiletl.device.heads.ridge import Head, balanced_weights
+from mobiletl.device.heads.ridge import Head, balanced
 
 # Python 3.8 cannot evaluate `np.floating[Any]`.
 Reals = NDArray[Any]
@@ -31,7 +31,7 @@ def solve_many(x: Floats, labels: Labels, classes: int, penalty: float) -> Head:
     """Fit a head to `x` f32[P,D], which is overwritten, with `labels` i64[P] and logits between -1
     and 1, as `ridge.solve_ridge` does.
     """
-    weights = balanced_weights(labels, classes)
+    weights = balanced(labels, classes)
     share = (weights / weights.sum()).astype(np.float32)
     root = np.sqrt(weights).astype(np.float32)[:, None]
     y = np.where(labels[:, None] == np.arange(classes), 1.0, -1.0).astype(np.float32)

@@ -69,7 +69,7 @@ def fit_ridge(embeddings: Floats, labels: Labels, classes: int) -> RidgeFit:
     tried = []
     for penalty in PENALTIES * unit:
         held_out = problem.held_out(penalty)
-        scale, loss = _calibrated(held_out, labels, problem.weights)
+        scale, loss = calibrated(held_out, labels, problem.weights)
         tried.append((loss, float(penalty), scale))
     _, penalty, scale = min(tried)
     head = problem.head(penalty, scale)
@@ -101,7 +101,7 @@ class _Problem:
 
     @classmethod
     def of(cls, embeddings: Floats, labels: Labels, classes: int) -> _Problem:
-        weights = balanced_weights(labels, classes)
+        weights = balanced(labels, classes)
         # Single precision changes the head by one part in a million, and is half the memory.
         root = np.sqrt(weights).astype(np.float32)[:, None]
         x = embeddings.astype(np.float32)
@@ -146,14 +146,14 @@ class _Problem:
         )
 
 
-def balanced_weights(labels: Labels, classes: int) -> Reals:
+def balanced(labels: Labels, classes: int) -> Reals:
     """Weights [P] of mean 1 with which every class counts alike."""
     counts = np.bincount(labels, minlength=classes)
     result: Reals = len(labels) / (np.count_nonzero(counts) * counts[labels].astype(np.float64))
     return result
 
 
-def _calibrated(fit: Reals, labels: Labels, weights: Reals) -> tuple[float, float]:
+def calibrated(fit: Reals, labels: Labels, weights: Reals) -> tuple[float, float]:
     """Return the scale at which `fit` [P,K] gives the smallest cross-entropy, and the latter.
 
     The cross-entropy is convex in the scale, so golden-section search finds its least. Of the

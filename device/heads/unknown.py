@@ -34,9 +34,13 @@ Reals = NDArray[Any]
 DIRECTIONS = 32
 # Fewer pictures than three to a direction would leave nothing of themselves.
 PICTURES_PER_DIRECTION = 3
-# About the ratio of the standard deviations of both terms on held-out pictures: it was 17 to 31
-# where there were more than 20 of them, and fitting it to each set gained nothing.
-WEIGHT = 20.0
+# Of a classifier that was solved for. About the ratio of the standard deviations of both terms on
+# held-out pictures: it was 17 to 31 where there were more than 20 of them, and fitting it to each
+# set gained nothing.
+SOLVED_WEIGHT = 20.0
+# Of a network that was trained: its logits are sure of strange pictures, too, and its embeddings
+# lie along fewer directions, so the residual tells more (docs/honest.md).
+TRAINED_WEIGHT = 60.0
 # The share of known pictures that is to be accepted.
 ACCEPTANCE = 0.95
 # With fewer held-out pictures than this there is no threshold.
@@ -85,7 +89,7 @@ def strangeness(embeddings: Floats, familiar: Familiar) -> Reals:
     return result
 
 
-def score(logits: Reals, strange: Reals, temperature: float, weight: float = WEIGHT) -> Reals:
+def score(logits: Reals, strange: Reals, temperature: float, weight: float) -> Reals:
     """Return the familiarity [P] of pictures with `logits` [P,K] and strangeness `strange` [P]."""
     result: Reals = logits.max(axis=1) / temperature - weight * strange
     return result

@@ -1,10 +1,10 @@
 """Every picture looked at once: what the trained state says of it, and its first embedding.
 
 The trained network has learnt its training pictures by heart, wrong labels included; what it makes
-of them is no evidence. So beside its answers each picture is embedded by the network that the
-bundle began with, which has seen none of them (docs/review.md compares both). One session does
-both, by loading one state and then the other for some pictures at a time: no picture goes through
-the frozen prefix twice.
+of them is no evidence. So beside its answers each picture is described by the network that the
+bundle began with, which has seen none of them (docs/review.md compares both): by its embedding,
+and by the channels of the map before the trained part. One session does both, by loading one state
+and then the other for some pictures at a time: no picture goes through the frozen prefix twice.
 
 Letters: P pictures, K classes, D numbers in an embedding, C x h x w a feature map.
 """
@@ -30,6 +30,7 @@ from mobiletl.device.heads.ridge import Head
 from mobiletl.device.pictures.balanced import balanced_rows
 from mobiletl.device.pictures.dataset import Picture, Skipped
 from mobiletl.device.pictures.skipped import SkippedFiles
+from mobiletl.device.reviewing.kernel import Described, channel_statistics
 from mobiletl.device.reviewing.opened import Opened
 from mobiletl.device.run.checkpoints import KEPT
 from mobiletl.device.run.start import bundle_start
@@ -59,8 +60,8 @@ class Looked:
     logits: Floats
     """f32[P,K] of the trained state; those that validate are answered by a classifier that was
     solved for without them, where the state's own was solved for with them."""
-    embeddings: Floats
-    """f32[P,D] of the initial network."""
+    described: Described
+    """By the initial network."""
     computed: int
     """How many went through the frozen prefix; of the others the run had kept the maps."""
     skipped: tuple[Skipped, ...]
@@ -102,8 +103,13 @@ class _Looking:
         self._pictures = (*dataset.train, *dataset.val)
         classes = len(dataset.class_names)
         self._logits = np.empty((len(self._pictures), classes), np.float32)
-        self._embeddings: Floats | None = None
         shape = manifest.feature.shape
+        count = len(self._pictures)
+        self._described = Described(
+            np.empty((count, manifest.embedding.size), np.float32),
+            np.empty((count, shape[0]), np.float32),
+            np.empty((count, shape[0]), np.float32),
+        )
         at_once = max(WAITING_BYTES // (4 * math.prod(shape)), AT_ONCE)
         self._maps = np.empty((min(at_once, len(self._pictures)), *shape), np.float32)
         self._kept = opened.info.settings.get(KEPT)
@@ -157,18 +163,16 @@ class _Looking:
         self._session.load(self._initial)
         for start in range(0, len(rows), AT_ONCE):
             few = slice(start, start + AT_ONCE)
-            found = self._session.embed(maps[few]).embeddings
-            if self._embeddings is None:
-                shape = (len(self._pictures), found.shape[1])
-                self._embeddings = np.empty(shape, np.float32)
-            self._embeddings[rows[few]] = found
+            described = self._described
+            described.embeddings[rows[few]] = self._session.embed(maps[few]).embeddings
+            means, deviations = channel_statistics(maps[few])
+            described.means[rows[few]], described.deviations[rows[few]] = means, deviations
 
     def found(
         self, train: list[int], val: list[int], computed: int, skipped: tuple[Skipped, ...]
     ) -> Looked:
         """Return what was seen, without the rows of pictures that cannot be decoded."""
         rows = train + val
-        assert self._embeddings is not None
         whole = len(rows) == len(self._pictures)
         pictures = tuple(self._pictures[row] for row in rows)
         return Looked(
@@ -176,7 +180,7 @@ class _Looking:
             len(train),
             np.array([picture.label for picture in pictures], np.int64),
             self._logits if whole else self._logits[rows],
-            self._embeddings if whole else self._embeddings[rows],
+            self._described if whole else self._described.of(rows),
             computed,
             skipped,
         )

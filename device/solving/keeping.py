@@ -27,7 +27,7 @@ import numpy as np
 
 from mobiletl.device.bundle.arrays import Floats
 from mobiletl.device.features.parts import Pictures
-from mobiletl.device.heads.calibration import Reals, fit_temperature
+from mobiletl.device.heads.calibration import Prior, Reals, fit_temperature
 from mobiletl.device.heads.many import solve_many
 from mobiletl.device.heads.ridge import Head, fit_ridge
 from mobiletl.device.heads.softmax import log_softmax
@@ -40,6 +40,8 @@ from mobiletl.device.solving.taught import logits_of
 STANDARD_ERRORS = 2.0
 # How far the candidates are from the network that a run began with, towards the trained one.
 SHARES = (0.5, 1.0)
+# What is expected of a temperature: the same of all candidates.
+PRIOR = Prior(1.0, 0.5)
 # Validation pictures that judge.
 MOST_JUDGES = 256
 # Of embeddings that one classifier is solved for on: what solving for the first one took.
@@ -178,7 +180,7 @@ def losses(examples: Examples, head: Head, on_progress: OnProgress) -> Reals:
     # Epoch 0 sees central crops, and V epochs from 1 on see each view once.
     logits = _logits(one, head, rows, 0, partial(_further, on_progress, 0, total))
     read = np.isfinite(logits).all(axis=1)
-    temperature = fit_temperature(logits[read], labels[read]) if read.any() else 1.0
+    temperature = fit_temperature(logits[read], labels[read], PRIOR) if read.any() else 1.0
     sums = np.zeros(len(rows))
     for epoch in range(1, one.views + 1):
         progress = partial(_further, on_progress, epoch * len(rows), total)

@@ -34,7 +34,7 @@ from mobiletl.device.pictures.skipped import SkippedFiles
 from mobiletl.device.run.beginning import first_state
 from mobiletl.device.run.checkpoints import RunFolder
 from mobiletl.device.run.claim import Claim
-from mobiletl.device.run.evaluation import Score, evaluate, score_of
+from mobiletl.device.run.evaluation import Score, score_of
 from mobiletl.device.run.events import Part
 from mobiletl.device.run.listener import Listener, Listeners
 from mobiletl.device.run.opening import Opened, open_run
@@ -42,7 +42,12 @@ from mobiletl.device.run.options import Options
 from mobiletl.device.run.stop import StopFlag
 from mobiletl.device.sessions.runtimes import open_session
 from mobiletl.device.sessions.session import Session
-from mobiletl.device.solving.answers import answers_in_turn
+from mobiletl.device.solving.answers import (
+    answers_in_turn,
+    answers_of_others,
+    familiar_of,
+    look_at,
+)
 from mobiletl.device.solving.closed_form import Embeddings, embed, with_head
 
 # One at a time: it takes no longer, and no memory for a batch.
@@ -131,7 +136,7 @@ class _Teaching:
     def solve(self) -> tuple[int, Score, Score | None]:
         """Look, solve, save; return how many pictures there were, and both scores."""
         manifest, dataset = self.bundle.manifest, self.opened.dataset
-        classes = len(dataset.class_names)
+        classes, seed = len(dataset.class_names), self.opened.settings.seed
         buffer = np.empty((_BATCH, *manifest.feature.shape), np.float32)
         validation = None
         with open_parts(self._sources(), dataset, self.skipped) as parts:
@@ -141,14 +146,23 @@ class _Teaching:
             values = np.concatenate([one.values for one in found])
             fit = fit_ridge(values, labels, classes)
             self.session.load(with_head(self.session.state(), manifest, fit.head))
+            answers = None
             if not dataset.drawn:
-                score = partial(self._show, "validating")
-                part = parts.val
-                validation = evaluate(
-                    self.session, part.source, part.labels, classes, buffer, score
+                familiar = familiar_of(values, labels, seed)
+                total = len(parts.val.labels)
+                others = look_at(
+                    self.session,
+                    parts.val,
+                    familiar,
+                    buffer,
+                    lambda done: self._show("validating", done, total),
                 )
+                if len(others.labels):
+                    validation = score_of(others.logits, others.labels, classes)
+                answers = answers_of_others(others, familiar)
         held_out = score_of(fit.held_out, labels, classes)
-        answers = answers_in_turn(values, labels, fit.held_out, self.opened.settings.seed)
+        if answers is None:
+            answers = answers_in_turn(values, labels, fit.held_out, seed)
         self._save(held_out, answers)
         return len(labels), held_out, validation
 

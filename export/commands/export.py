@@ -10,6 +10,7 @@ from pathlib import Path
 
 from mobiletl.core.backbones import FAMILIES
 from mobiletl.core.errors import UsageError
+from mobiletl.core.integer.top import STEPS
 from mobiletl.core.methods import METHODS
 from mobiletl.core.optimizers import OPTIMIZERS
 from mobiletl.core.saved import SAVED
@@ -107,6 +108,13 @@ def _parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="pictures like those that boards will see, in a folder for each class",
     )
+    parser.add_argument(
+        "--step",
+        choices=STEPS,
+        default=STEPS[0],
+        help="numbers that the training step multiplies; int8 is faster and needs less memory "
+        "(docs/performance.md; default %(default)s)",
+    )
     _add_runtimes(parser)
     parser.add_argument("--out", type=Path, help="the folder to write (default artifacts/MODEL)")
     parser.add_argument("--force", action="store_true", help="replace a bundle that is there")
@@ -167,6 +175,7 @@ def _request(flags: argparse.Namespace) -> Request:
         ema=flags.ema,
         prefix=flags.prefix,
         calibrate=flags.calibrate,
+        step=flags.step,
     )
 
 

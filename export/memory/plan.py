@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx
+import sympy
 from onnx import numpy_helper, shape_inference
 
 from mobiletl.core.errors import UnsupportedModel
@@ -25,6 +26,8 @@ from mobiletl.export.tracing.functions import NEXT
 # Where sizes are read off to find their formula, and where the formula is checked.
 _GRID = ((2, 3), (5, 3), (2, 7), (5, 7))
 _CHECK = (11, 13)
+# SymPy has an N of its own.
+_SYMBOLS = {name: sympy.Symbol(name) for name in ("N", "K")}
 
 
 @dataclass(frozen=True)
@@ -118,8 +121,11 @@ def _bytes_at(model: onnx.ModelProto, batch: int, classes: int) -> dict[str, int
     """Bytes of every tensor that a node writes, for one N and K, by ONNX shape inference."""
     concrete = onnx.ModelProto()
     concrete.CopyFrom(model)
-    del concrete.graph.value_info[:]
     values = {"N": batch, "K": classes}
+    own = {name for node in model.graph.node if node.domain for name in node.output}
+    stated = [value for value in model.graph.value_info if value.name in own]
+    del concrete.graph.value_info[:]
+    concrete.graph.value_info.extend(_with_sizes(value, values) for value in stated)
     for value in (*concrete.graph.input, *concrete.graph.output):
         for dim in value.type.tensor_type.shape.dim:
             if dim.dim_param:
@@ -130,6 +136,18 @@ def _bytes_at(model: onnx.ModelProto, batch: int, classes: int) -> dict[str, int
     }
     written = (name for node in model.graph.node for name in node.output if name)
     return {name: _nbytes(name, shapes) for name in written}
+
+
+def _with_sizes(value: onnx.ValueInfoProto, values: Mapping[str, int]) -> onnx.ValueInfoProto:
+    """`value` with numbers for its sizes: shape inference knows no operators of onnxruntime's own,
+    so what the exporter wrote is taken.
+    """
+    sized = onnx.ValueInfoProto()
+    sized.CopyFrom(value)
+    for dim in sized.type.tensor_type.shape.dim:
+        if dim.dim_param:
+            dim.dim_value = int(sympy.sympify(dim.dim_param, locals=_SYMBOLS).subs(values))
+    return sized
 
 
 def _nbytes(name: str, shapes: Mapping[str, onnx.TypeProto.Tensor]) -> int:
@@ -210,7 +228,10 @@ def _moments(graph: onnx.GraphProto, sizes: Mapping[str, Bytes]) -> Iterable[Byt
             if memory == name and name not in liveness.bound:
                 allocated.add(memory)
                 live = live.plus(sizes[memory])
-        yield live
+        moment = live
+        for _ in range(ONNX_BY_NAME[node.op_type].scratch):
+            moment = moment.plus(sizes[node.output[0]])
+        yield moment
         for memory in ends.get(index, ()):
             if memory in allocated:
                 live = live.plus(sizes[memory].negative())

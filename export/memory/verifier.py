@@ -25,6 +25,8 @@ Array = npt.NDArray[np.generic]
 
 _VIEWS = ("Reshape", "Unsqueeze", "Squeeze", "Identity")
 _OVERWRITES = ("Clip", "HardSigmoid", "Relu", "Sigmoid")
+# Both of its choices are written down before they are put together.
+_TWICE_MORE = ("Where",)
 
 
 def verify_plan(model: onnx.ModelProto, plan: GraphPlan, batch: int, classes: int) -> None:
@@ -90,6 +92,9 @@ def _live_bytes(model: onnx.ModelProto, sizes: Mapping[str, int]) -> npt.NDArray
                 row_bytes.append(sizes[name])
             home[name] = target
             rows[target][index : reads.get(name, index) + 1] = True
+            if node.op_type in _TWICE_MORE:
+                rows.append(np.arange(count) == index)
+                row_bytes.append(2 * sizes[name])
     return np.asarray(np.array(row_bytes) @ np.array(rows), np.int64)
 
 

@@ -58,6 +58,7 @@ def describe(
             "mean": list(size.mean),
             "std": list(size.std),
         },
+        "step": parts.request.step,
         "feature": {"shape": list(parts.feature_shape)},
         "embedding": {"size": parts.transfer.top.embedding_size},
         "frozen": frozen_digest(parts.transfer, {e.name for e in parts.step.entries}),

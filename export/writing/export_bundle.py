@@ -10,6 +10,7 @@ import onnx
 import torch
 
 from mobiletl.core.errors import UnsupportedModel
+from mobiletl.core.integer.top import FLOAT32, integer_top
 from mobiletl.core.optimizers import find_optimizer
 from mobiletl.core.saved import find_saved
 from mobiletl.core.step import TrainingStep
@@ -88,7 +89,28 @@ def _prepare(request: Request) -> Parts:
         h = transfer.prefix(torch.zeros(1, 3, request.resolution, request.resolution))
     _, channels, height, width = h.shape
     step = TrainingStep(transfer.top, optimizer)
-    return Parts(request, backbone, method, saved, transfer, step, (channels, height, width))
+    training = step
+    if request.step != FLOAT32:
+        check_step(request)
+        training = TrainingStep(integer_top(transfer), optimizer)
+    return Parts(
+        request, backbone, method, saved, transfer, step, training, (channels, height, width)
+    )
+
+
+def check_step(request: Request) -> None:
+    """Raise UnsupportedModel for what a step on bytes does not go with."""
+    others = [name for name in request.runtimes if name != "onnxruntime"]
+    if others:
+        raise UnsupportedModel(
+            "--step int8 is for onnxruntime alone, whose operators on bytes it is made of; leave "
+            f"{', '.join(others)} out of --runtimes"
+        )
+    if request.saved is not None:
+        raise UnsupportedModel(
+            f"--saved {request.saved} is for --step float32: a step on bytes keeps the bytes that "
+            "it multiplies; leave one of the two out"
+        )
 
 
 def _plan(model: onnx.ModelProto) -> GraphPlan:

@@ -40,7 +40,7 @@ def test_json_names_what_there_was(tmp_path: Path, capsys: pytest.CaptureFixture
     assert found.err == ""
     assert document["bundle"] == str(tmp_path / "bundle")
     (taken,) = [row for row in document["levels"] if row["chosen"]]
-    assert (taken["blocks"], taken["saved"], taken["batch"], taken["fits"]) == (
+    assert (taken["blocks"], taken["form"], taken["batch"], taken["fits"]) == (
         1,
         "one-bit",
         8,
@@ -57,6 +57,7 @@ def test_too_little_names_the_least_and_leaves_what_is_there(
     said = capsys.readouterr().err.strip().splitlines()
     assert "nothing keeps to that: the least is" in said[-1]
     assert "exporting 1 block, eight-bit ..." in said
+    assert "exporting 1 block, int8 ..." in said
     assert open_bundle(bundle).manifest.id == before
 
 

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from mobiletl.device.run.options import VIEWS
-from mobiletl.fitting.levels import Level, Wanted, chosen, worth_it
+from mobiletl.fitting.levels import FORMS, Level, Wanted, chosen, worth_it
 
 MB = 1_000_000
 ANY = Wanted(None, None, 200, 10)
 
 
-def level(blocks: int, planned: int, saved: str = "one-bit", batch: int = 8) -> Level:
-    return Level(Path(f"{blocks}-{saved}"), blocks, saved, batch, planned * MB, 0.02, 0.1 * blocks)
+def level(blocks: int, planned: int, form: str = "one-bit", batch: int = 8) -> Level:
+    return Level(Path(f"{blocks}-{form}"), blocks, form, batch, planned * MB, 0.02, 0.1 * blocks)
 
 
 SHALLOW, MIDDLE, DEEP = level(1, 100), level(3, 120), level(5, 140)
@@ -35,8 +35,9 @@ def test_depth_counts_before_pictures_of_a_step_but_two_are_too_few() -> None:
     assert chosen([two], replace(ANY, memory=130 * MB)) is two
 
 
-def test_one_bit_is_taken_before_bytes_where_both_fit() -> None:
-    narrow = level(5, 130, "eight-bit")
+@pytest.mark.parametrize("form", FORMS[1:])
+def test_one_bit_is_taken_before_bytes_where_both_fit(form: str) -> None:
+    narrow = level(5, 130, form)
     assert chosen([narrow, DEEP], replace(ANY, memory=150 * MB)) is DEEP
     assert chosen([narrow, DEEP], replace(ANY, memory=135 * MB)) is narrow
 

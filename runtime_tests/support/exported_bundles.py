@@ -42,9 +42,11 @@ class Case:
     resolution: int = 64
     runtimes: tuple[str, ...] = ("onnxruntime",)
     saved: str | None = None
+    step: str = "float32"
 
     def __str__(self) -> str:
         kept = f"-{self.saved}" if self.saved else ""
+        kept += f"-{self.step}" if self.step != "float32" else ""
         return f"{self.method}-{self.blocks}-{self.optimizer}-{self.resolution}px{kept}"
 
     @property
@@ -67,6 +69,7 @@ class Case:
             out,
             self.runtimes,
             saved=self.saved,
+            step=self.step,
         )
 
     def transfer(self, classes: int) -> Transfer:

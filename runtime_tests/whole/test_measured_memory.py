@@ -84,6 +84,22 @@ def test_maps_in_bytes_allocate_less(case: Case, most: float, measure: Measure) 
     assert in_bytes.measured <= most * floats.measured, (in_bytes, floats)
 
 
+@pytest.mark.parametrize(
+    ("case", "most"),
+    [
+        pytest.param(REAL[0], 0.60, marks=pytest.mark.slow),
+        # One kernel's gradient is most of it there, and that is float32.
+        (EMBEDDED[0], 1.0),
+    ],
+    ids=str,
+)
+def test_a_step_on_bytes_allocates_less(case: Case, most: float, measure: Measure) -> None:
+    """And what is planned, operators of onnxruntime's own included."""
+    floats, on_bytes = (measure(one)["train_step"] for one in (case, replace(case, step="int8")))
+    assert LEAST <= on_bytes.ratio <= MOST, on_bytes
+    assert on_bytes.measured <= most * floats.measured, (on_bytes, floats)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("case", [*EMBEDDED, *REAL], ids=str)
 def test_torchscript_allocates_what_it_states(

@@ -23,7 +23,7 @@ def test_training_stays_below_its_limit_its_plan_and_pytorch(
     data = unpacked(shared("data/animals4.zip"), tmp_path / "data")
     bundle = exported(tmp_path_factory, Case("mobiletl", 3, real=True, resolution=224))
     measured, planned = board_memory(bundle, data, tmp_path / "run")
-    eager = eager_memory(str(shared(REAL_WEIGHTS)), data)
+    eager = eager_memory(str(shared(REAL_WEIGHTS)), data, blocks=3)
     assert measured <= LIMIT_BYTES
     assert measured <= MOST_OF_THE_PLAN * planned
     assert measured * TIMES_BELOW_PYTORCH <= eager

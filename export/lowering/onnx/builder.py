@@ -15,11 +15,15 @@ from mobiletl.core.errors import UnsupportedModel
 
 OPSET = 18
 IR_VERSION = 9
+# onnxruntime's own operators.
+MICROSOFT = "com.microsoft"
 
 ONNX_TYPES = {
     torch.float32: ir.DataType.FLOAT,
     torch.int64: ir.DataType.INT64,
+    torch.int32: ir.DataType.INT32,
     torch.uint8: ir.DataType.UINT8,
+    torch.int8: ir.DataType.INT8,
     torch.bool: ir.DataType.BOOL,
 }
 
@@ -34,13 +38,20 @@ class OnnxBuilder:
         self._carriers: dict[str, tuple[ir.Value, int]] = {}
         self._sizes: dict[sympy.Expr, ir.Value] = {}
 
-    def op(self, kind: str, *inputs: ir.Value, **attributes: Any) -> ir.Value:
-        """Append a node of the default domain and return its output."""
-        node = ir.node(kind, inputs, attributes, name=f"{kind}_{len(self.nodes)}")
+    def op(
+        self, kind: str, *inputs: ir.Value | None, domain: str = "", **attributes: Any
+    ) -> ir.Value:
+        """Append a node and return its output; an input that is left out is None."""
+        name = f"{kind}_{len(self.nodes)}"
+        node = ir.node(kind, inputs, attributes, domain=domain, name=name)
         (value,) = node.outputs
         value.name = node.name
         self.nodes.append(node)
         return value
+
+    def has_own(self) -> bool:
+        """Whether a node is one of onnxruntime's own operators."""
+        return any(node.domain == MICROSOFT for node in self.nodes)
 
     def constant(self, value: npt.ArrayLike, dtype: npt.DTypeLike, name: str = "") -> ir.Value:
         """A constant tensor; the same bytes in the same shape are the same constant, unless it is

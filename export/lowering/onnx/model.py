@@ -11,7 +11,13 @@ from torch import fx
 from torch.fx.node import map_aggregate
 
 from mobiletl.core.errors import UnsupportedModel
-from mobiletl.export.lowering.onnx.builder import IR_VERSION, ONNX_TYPES, OPSET, OnnxBuilder
+from mobiletl.export.lowering.onnx.builder import (
+    IR_VERSION,
+    MICROSOFT,
+    ONNX_TYPES,
+    OPSET,
+    OnnxBuilder,
+)
 from mobiletl.export.lowering.onnx.rules import RULES
 from mobiletl.export.lowering.origin import origin
 from mobiletl.export.tracing.trace import Traced
@@ -50,7 +56,7 @@ class _Lowering:
             outputs,
             nodes=self._builder.nodes,
             initializers=list(self._builder.initializers.values()),
-            opset_imports={"": OPSET},
+            opset_imports={"": OPSET, **({MICROSOFT: 1} if self._builder.has_own() else {})},
             name=name,
         )
         return ir.Model(graph, ir_version=IR_VERSION, producer_name="mobiletl")

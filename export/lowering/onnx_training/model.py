@@ -24,13 +24,13 @@ from torch import Tensor
 
 from mobiletl.core.optimizers import Optimizer
 from mobiletl.core.step import TrainingStep
+from mobiletl.export.lowering.onnx.builder import MICROSOFT
 from mobiletl.export.lowering.onnx.model import lower_to_onnx
 from mobiletl.export.lowering.onnx_training.order import packed_first, separate_equal_products
 from mobiletl.export.memory.execution_order import reorder
 from mobiletl.export.passes.pipelines import run_passes
 from mobiletl.export.tracing.functions import NEXT, Shape, trace_train_step
 
-MICROSOFT = "com.microsoft"
 BUFFER = "_grad.accumulation.buffer"
 FLAG = "_grad.accumulation.out"
 RESET = "lazy_reset_grad"

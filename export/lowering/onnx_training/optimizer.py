@@ -24,8 +24,7 @@ from onnx import TensorProto, helper
 
 from mobiletl.core.errors import UnsupportedModel
 from mobiletl.core.optimizers import Adam, AdamW, Optimizer, Sgd
-from mobiletl.export.lowering.onnx.builder import IR_VERSION, OPSET
-from mobiletl.export.lowering.onnx_training.model import MICROSOFT
+from mobiletl.export.lowering.onnx.builder import IR_VERSION, MICROSOFT, OPSET
 
 SEQUENCES = ("params", "gradients", "first_order_moments", "second_order_moments")
 # `adam_mode`: torch.optim.AdamW's arithmetic, and the one that can leave the bias as it is.

@@ -63,6 +63,11 @@ def _unpack_bytes(kept: Value, scale: Tensor, zero: Tensor, axis: int) -> Value:
     return Major(in_bytes.unpack_bytes(major(kept), scale, zero, SWAPPED[axis]))
 
 
+def _clone(x: Value, **_options: Any) -> Value:
+    """A view of a copy may follow that none of the original could be."""
+    return x.contiguous() if isinstance(x, Tensor) else x
+
+
 def _as_packed(value: Value) -> Tensor:
     """Masks of maps are packed in channel-major order, so the gradient must be in it, too."""
     is_vector = isinstance(value, Tensor) and value.dim() != 4
@@ -195,7 +200,7 @@ RULES: dict[Any, Callable[..., Value]] = {
     aten.slice.Tensor: section,
     operator.getitem: operator.getitem,
     aten.detach.default: lambda x: x,
-    aten.clone.default: lambda x, **_options: x,
+    aten.clone.default: _clone,
 }
 
 

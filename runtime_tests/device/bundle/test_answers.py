@@ -81,6 +81,7 @@ def test_arrays_that_fail_to_match_are_damage(bundle: Bundle, tmp_path: Path) ->
         ({"temperature": 0}, "answers.temperature: expected a number > 0"),
         ({"unknown": {}}, "answers.unknown.threshold: missing"),
         ({"pictures": -1}, "answers.pictures: expected an integer"),
+        ({"chance_error": -0.1}, "answers.chance_error: expected a number"),
     ],
 )
 def test_every_number_is_checked(change: dict[str, object], problem: str) -> None:
@@ -88,6 +89,16 @@ def test_every_number_is_checked(change: dict[str, object], problem: str) -> Non
     document = {**json.loads(json.dumps(answers(4).document())), **change}
     assert answers_of(document, answers(4).tensors(), problems) is None
     assert any(problem in one for one in problems), problems
+
+
+def test_what_chance_alone_makes_is_kept_and_may_be_missing() -> None:
+    document = Answers(1.0, 12, 0.2, None, chance_error=0.17).document()
+    found = answers_of(json.loads(json.dumps(document)), {}, [])
+    assert found is not None
+    assert found.chance_error == 0.17
+    del document["chance_error"]
+    before = answers_of(document, {}, [])
+    assert before == Answers(1.0, 12, 0.2, None)
 
 
 def test_missing_arrays_are_named() -> None:

@@ -59,14 +59,14 @@ def test_another_kind_of_picture_scores_lower() -> None:
     familiar = fit_familiar(embeddings(60))
     odd = embeddings(20, 5) + np.random.default_rng(1).normal(size=(20, 60)).astype(np.float32)
     logits = np.zeros((20, 3))
-    usual = score(logits, strangeness(embeddings(20, 4), familiar), 1.0)
-    assert usual.min() > score(logits, strangeness(odd, familiar), 1.0).max()
+    usual = score(logits, strangeness(embeddings(20, 4), familiar), 1.0, 20.0)
+    assert usual.min() > score(logits, strangeness(odd, familiar), 1.0, 20.0).max()
 
 
 def test_a_lower_logit_scores_lower_the_less_the_hotter() -> None:
     logits, strange = np.array([[1.0, 4.0], [0.0, 2.0]]), np.zeros(2)
-    assert score(logits, strange, 1.0) == pytest.approx([4, 2])
-    assert score(logits, strange, 2.0) == pytest.approx([2, 1])
+    assert score(logits, strange, 1.0, 20.0) == pytest.approx([4, 2])
+    assert score(logits, strange, 2.0, 20.0) == pytest.approx([2, 1])
 
 
 @pytest.mark.parametrize("pictures", [4, 8, 20, 99, 100, 400])

@@ -12,6 +12,7 @@ import pytest
 from mobiletl.device import predict
 from mobiletl.device.bundle.bundle import Bundle, open_bundle
 from mobiletl.device.bundle.state_file import load_state, save_state
+from mobiletl.device.heads.unknown import TRAINED_WEIGHT
 from mobiletl.device.prediction.predictor import open_predictor
 from mobiletl.device.run.events import Ended, Event
 from mobiletl.device.run.library import train
@@ -78,7 +79,16 @@ def test_a_run_ends_with_answers(trained: Trained) -> None:
     (ended,) = [event for event in trained.listener.events if isinstance(event, Ended)]
     assert ended.answers == answers
     assert ended.document()["answers"]["temperature"] == answers.temperature
-    assert answers_line(answers).startswith("of 12 validation pictures ")
+    line = answers_line(answers)
+    assert line.startswith("of 12 validation pictures ")
+    assert line.endswith("is to be expected of so few")
+    assert answers.unknown.weight == TRAINED_WEIGHT
+
+
+def test_a_report_of_a_state_from_before_says_nothing_of_chance(trained: Trained) -> None:
+    _, info = load_state(trained.state, trained.bundle.manifest)
+    assert info.answers is not None
+    assert answers_line(replace(info.answers, chance_error=None)).endswith("% off on average")
 
 
 def test_a_report_says_nothing_where_nothing_is_known() -> None:

@@ -15,6 +15,7 @@ from mobiletl.device.bundle.prepare import prepare
 from mobiletl.device.bundle.state_file import load_state
 from mobiletl.device.errors import BadPictures, UsageError
 from mobiletl.device.heads.ridge import fit_ridge
+from mobiletl.device.heads.unknown import SOLVED_WEIGHT
 from mobiletl.device.pictures.dataset import files_below
 from mobiletl.device.prediction.predictor import open_predictor
 from mobiletl.device.run.former import Former
@@ -110,13 +111,33 @@ def test_a_validation_folder_is_scored_and_not_solved_for(workshop: Workshop) ->
     split = workshop.folder / "split"
     for name in NAMES:
         for number, path in enumerate(files_below(workshop.photos / name)):
-            target = split / ("val" if number < 2 else "train") / name / path.name
+            target = split / ("val" if number < 3 else "train") / name / path.name
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(path.read_bytes())
     taught = teach(replace(options(workshop, "run"), data=split))
-    assert taught.pictures == sum(COUNTS.values()) - 6
+    assert taught.pictures == sum(COUNTS.values()) - 9
     assert taught.validation is not None
-    assert taught.validation.class_seen == (2, 2, 2)
+    assert taught.validation.class_seen == (3, 3, 3)
+    _, info = load_state(taught.folder.best, workshop.manifest)
+    assert info.answers is not None
+    assert info.answers.pictures == 9
+    assert info.answers.temperature != 1.0
+    assert info.answers.unknown is not None
+    assert info.answers.unknown.weight == SOLVED_WEIGHT
+
+
+def test_a_small_validation_folder_leaves_all_to_those_held_out(workshop: Workshop) -> None:
+    split = workshop.folder / "split"
+    for name in NAMES:
+        for number, path in enumerate(files_below(workshop.photos / name)):
+            target = split / ("train" if number else "val") / name / path.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(path.read_bytes())
+    taught = teach(replace(options(workshop, "run"), data=split))
+    _, info = load_state(taught.folder.best, workshop.manifest)
+    assert info.answers is not None
+    assert info.answers.temperature == 1.0
+    assert info.answers.pictures == taught.pictures == sum(COUNTS.values()) - 3
 
 
 def test_a_new_class_looks_at_its_own_pictures_alone(workshop: Workshop) -> None:

@@ -77,7 +77,7 @@ def test_logits_are_calibrated_and_the_facts_tell_the_unknown(made: Made, tmp_pa
     unknown = made.answers.unknown
     assert unknown is not None
     familiar = fit_familiar(made.embeddings[:6])
-    expected = score(made.logits, strangeness(made.embeddings, familiar), 2.5)
+    expected = score(made.logits, strangeness(made.embeddings, familiar), 2.5, 20.0)
     np.testing.assert_allclose(found, expected, atol=2e-3)
     assert u["threshold"] == unknown.threshold
 

@@ -21,7 +21,7 @@ from mobiletl.core.layers import bytes as maps_in_bytes
 from mobiletl.core.layers import masks, masks_reference
 from mobiletl.export.lowering.onnx.builder import OPSET
 from mobiletl.export.lowering.onnx.model import lower_to_onnx
-from mobiletl.export.lowering.onnx.rules import RULES
+from mobiletl.export.lowering.onnx.rules import RULES, integer
 from mobiletl.export.tracing.trace import Input, Traced, trace
 
 aten = torch.ops.aten
@@ -131,7 +131,8 @@ def expansions(x: Tensor, y: Tensor) -> tuple[Tensor, ...]:
 
 
 def pads(x: Tensor) -> tuple[Tensor, ...]:
-    return functional.pad(x, (1, 0, 2, 1)), functional.pad(x, (0, 0, 1, 1), value=2.0)
+    whole = functional.pad(x.to(torch.uint8), (0, 1), value=128)
+    return functional.pad(x, (1, 0, 2, 1)), functional.pad(x, (0, 0, 1, 1), value=2.0), whole
 
 
 def orders(x: Tensor) -> tuple[Tensor, ...]:
@@ -164,6 +165,8 @@ EXAMPLES = {
     "slopes": Example(lambda x, y: slopes(x * 4, y), PAIR),
     "slopes at the kinks": Example(slopes_at_the_kinks, PAIR),
     "sums": Example(lambda x: (x.sum(dim=(1, 3)), x.sum(dim=(2,), keepdim=True), x.sum()), MAP),
+    "greatest": Example(lambda x: (torch.amax(x), torch.amax(x, (1, 2))), MAP),
+    "turned": Example(lambda x: (x.flip(3), x.flip((2, 3))), MAP),
     "means": Example(lambda x: (x.mean(dim=(2, 3)), x.mean()), MAP),
     "view": Example(lambda x: (x.view(-1, 5), x.view(x.shape[0], -1)), MAP),
     "view of two sizes": Example(lambda x: x.view(x.shape[1], x.shape[0]), LOGITS),
@@ -273,10 +276,11 @@ def test_rule_computes_what_pytorch_computes(
 
 
 def test_examples_cover_every_rule() -> None:
+    """Those of bytes have their own: runtime_tests/core/integer/test_operators.py."""
     used = {n.target for e in EXAMPLES.values() for n in traced(e).graph.graph.nodes}
     # Copies and aliases are gone once a graph is traced over.
     silent = {aten.detach.default, aten.clone.default, aten.lift_fresh_copy.default}
-    assert RULES.keys() - used - silent == set()
+    assert RULES.keys() - used - silent - integer.RULES.keys() == set()
 
 
 @pytest.mark.parametrize("batch", [1, 2, 5])

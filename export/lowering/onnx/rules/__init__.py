@@ -1,13 +1,15 @@
 """One rule per aten operator: the ONNX nodes that compute it.
 
 A rule takes the builder, the graph node and its arguments with tensors replaced by ONNX values.
-Sizes are ints or SymInts. Only the default domain is used, opset 18.
+Sizes are ints or SymInts. The opset is 18; all operators but two of `integer.py` are
+of the default domain.
 """
 
 from mobiletl.export.lowering.onnx.rules import (
     activations,
     arithmetic,
     eight_bits,
+    integer,
     maps,
     one_bit,
     products,
@@ -23,4 +25,5 @@ RULES: Rules = {
     **maps.RULES,
     **one_bit.RULES,
     **eight_bits.RULES,
+    **integer.RULES,
 }

@@ -130,6 +130,7 @@ RULES: Rules = {
     aten.eq.Tensor: _equal,
     aten.sum.dim_IntList: _reduce("ReduceSum"),
     aten.sum.default: _sum_all,
+    aten.amax.default: _reduce("ReduceMax"),
     aten.mean.dim: _reduce("ReduceMean"),
     aten.mean.default: _reduce("ReduceMean"),
     aten.var.correction: _variance,

@@ -16,23 +16,34 @@ from mobiletl.export.lowering.onnx.rules.operands import Rules, meta
 
 
 def _pack_mask(b: OnnxBuilder, node: fx.Node, a: ir.Value) -> ir.Value:
-    """Eight rows of 0 and 1 times (1, 2, 4 ... 128): an integer product packs each column."""
+    return packed(b, node, b.op("GreaterOrEqual", a, b.number(0.0)))
+
+
+def packed(b: OnnxBuilder, node: fx.Node, passes: ir.Value) -> ir.Value:
+    """The bits of what is true or false for each element of the node's first argument.
+
+    Eight rows of 0 and 1 times (1, 2, 4 ... 128): an integer product packs each column.
+    """
     _require_whole_bytes(meta(node.args[0]))
-    bits = b.op("Cast", b.op("GreaterOrEqual", a, b.number(0.0)), to=ir.DataType.UINT8)
+    bits = b.op("Cast", passes, to=ir.DataType.UINT8)
     rows = b.op("Reshape", bits, b.integers([BITS_PER_BYTE, -1]))
     powers = b.constant([[1 << k for k in range(BITS_PER_BYTE)]], np.uint8)
-    packed = b.op("Cast", b.op("MatMulInteger", powers, rows), to=ir.DataType.UINT8)
-    return b.op("Reshape", packed, b.integers([-1]))
+    joined = b.op("Cast", b.op("MatMulInteger", powers, rows), to=ir.DataType.UINT8)
+    return b.op("Reshape", joined, b.integers([-1]))
 
 
-def _apply_mask(b: OnnxBuilder, node: fx.Node, packed: ir.Value, grad: ir.Value) -> ir.Value:
-    """Every byte against 1, 2, 4, ... 128 gives eight rows, which are the mask in order."""
-    powers = b.constant([[1 << k] for k in range(BITS_PER_BYTE)], np.uint8)
-    rows = b.op("BitwiseAnd", b.op("Reshape", packed, b.integers([1, -1])), powers)
+def _apply_mask(b: OnnxBuilder, node: fx.Node, bits: ir.Value, grad: ir.Value) -> ir.Value:
     sizes = [s if isinstance(s, int) else -1 for s in meta(node).shape]
-    # Through bool, which makes every power of two a 1.
-    bits = b.op("Cast", b.op("Cast", rows, to=ir.DataType.BOOL), to=ir.DataType.FLOAT)
-    return b.op("Mul", b.op("Reshape", bits, b.integers(sizes)), grad)
+    factors = b.op("Cast", unpacked(b, bits), to=ir.DataType.FLOAT)
+    return b.op("Mul", b.op("Reshape", factors, b.integers(sizes)), grad)
+
+
+def unpacked(b: OnnxBuilder, bits: ir.Value) -> ir.Value:
+    """bool [8,n/8]: every byte against 1, 2, 4, ... 128 gives eight rows, the mask in order."""
+    powers = b.constant([[1 << k] for k in range(BITS_PER_BYTE)], np.uint8)
+    rows = b.op("BitwiseAnd", b.op("Reshape", bits, b.integers([1, -1])), powers)
+    # Every power of two is true.
+    return b.op("Cast", rows, to=ir.DataType.BOOL)
 
 
 def _require_whole_bytes(a: torch.Tensor) -> None:

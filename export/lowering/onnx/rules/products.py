@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from onnxscript import ir
 from torch import fx
@@ -19,7 +21,7 @@ def _t(b: OnnxBuilder, node: fx.Node, x: ir.Value) -> ir.Value:
     return b.op("Transpose", x, perm=[1, 0])
 
 
-def _flags(node: fx.Node, first: int) -> dict[str, int]:
+def _flags(node: fx.Node, first: int) -> dict[str, Any]:
     """Whether the two factors at `first` and `first + 1` were passed on untransposed by `_t`."""
     flags = {}
     for name, factor in zip(("transA", "transB"), node.args[first : first + 2], strict=True):

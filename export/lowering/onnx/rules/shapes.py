@@ -10,13 +10,14 @@ import torch
 from onnxscript import ir
 from torch import fx
 
+from mobiletl.core.layers import masks as _masks  # noqa: F401  registers the operators
 from mobiletl.export.lowering.onnx.builder import OnnxBuilder
 from mobiletl.export.lowering.onnx.rules.operands import Rules, Size, meta
 
 aten = torch.ops.aten
 
 
-def _shape(b: OnnxBuilder, sizes: Sequence[Size]) -> ir.Value:
+def shape_vector(b: OnnxBuilder, sizes: Sequence[Size]) -> ir.Value:
     """A shape vector, computed where a size is symbolic."""
     if all(isinstance(s, int) for s in sizes):
         return b.integers([int(s) for s in sizes])
@@ -28,14 +29,14 @@ def _view(b: OnnxBuilder, node: fx.Node, x: ir.Value, _sizes: Sequence[Size]) ->
     sizes = meta(node).shape
     symbolic = [index for index, s in enumerate(sizes) if not isinstance(s, int)]
     if len(symbolic) > 1:
-        return b.op("Reshape", x, _shape(b, sizes))
+        return b.op("Reshape", x, shape_vector(b, sizes))
     return b.op("Reshape", x, b.integers([s if isinstance(s, int) else -1 for s in sizes]))
 
 
 def _expand(b: OnnxBuilder, node: fx.Node, x: ir.Value, _sizes: Sequence[Size]) -> ir.Value:
     if all(_broadcasts(reader, node) for reader in node.users):
         return x
-    return b.op("Expand", x, _shape(b, meta(node).shape))
+    return b.op("Expand", x, shape_vector(b, meta(node).shape))
 
 
 def _broadcasts(reader: fx.Node, expanded: fx.Node) -> bool:
@@ -74,6 +75,11 @@ def _select(b: OnnxBuilder, _node: fx.Node, x: ir.Value, axis: int, index: int) 
     return b.op("Gather", x, b.constant(index, np.int64), axis=axis)
 
 
+def _flip(b: OnnxBuilder, node: fx.Node, x: ir.Value, axes: Sequence[int]) -> ir.Value:
+    last, before_first = b.integers([-1] * len(axes)), b.integers([-(1 << 31)] * len(axes))
+    return b.op("Slice", x, last, before_first, b.integers(axes), last)
+
+
 def _pad(
     b: OnnxBuilder, node: fx.Node, x: ir.Value, widths: Sequence[int], value: float = 0.0
 ) -> ir.Value:
@@ -81,7 +87,8 @@ def _pad(
     before, after = [0] * rank, [0] * rank
     for pair in range(len(widths) // 2):  # aten counts axes from the last one
         before[rank - 1 - pair], after[rank - 1 - pair] = widths[2 * pair : 2 * pair + 2]
-    return b.op("Pad", x, b.integers([*before, *after]), b.number(value))
+    dtype = torch.empty(0, dtype=meta(node).dtype).numpy().dtype
+    return b.op("Pad", x, b.integers([*before, *after]), b.constant(value, dtype))
 
 
 def _stack(b: OnnxBuilder, _node: fx.Node, parts: Sequence[ir.Value], axis: int = 0) -> ir.Value:
@@ -111,6 +118,7 @@ RULES: Rules = {
     aten.slice.Tensor: _slice,
     aten.select.int: _select,
     aten.constant_pad_nd.default: _pad,
+    aten.flip.default: _flip,
     aten.stack.default: _stack,
     aten.cat.default: _cat,
     aten.alias.default: lambda _b, _n, x: x,  # a slice of everything

@@ -1,0 +1,1 @@
+"""A training step whose products are of bytes: operators, layers, and the same in NumPy."""
