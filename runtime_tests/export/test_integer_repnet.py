@@ -43,7 +43,7 @@ def test_pytorch_and_onnxruntime_compute_one_step(bundle: Bundle) -> None:
         if name.startswith(("side.", "picture_side.")) and name.endswith("last_norm.weight"):
             state[name] = np.full_like(value, 0.2)
     h, labels = pictures(bundle, 0, BATCH)
-    loss, _, *expected = step.train(
+    loss, correct, *expected = step.train(
         [torch.from_numpy(state[entry.name]) for entry in step.entries],
         torch.from_numpy(h),
         torch.from_numpy(labels),
@@ -52,12 +52,12 @@ def test_pytorch_and_onnxruntime_compute_one_step(bundle: Bundle) -> None:
     with open_session(bundle, CLASSES, state, 1) as session:
         found = session.train_step(h, labels, 1e-3)
         after = session.state()
-    # A byte that rounds the other way is a step of 1/127 for sixteen blocks above it.
-    assert found.loss == pytest.approx(loss.item(), rel=2e-3)
+    assert found.loss == pytest.approx(loss.item(), rel=1e-5)
+    assert found.correct == int(correct)
     for entry, wanted in zip(step.entries, expected, strict=True):
         if entry.name.startswith("adam.m/"):
             difference = np.linalg.norm(after[entry.name] - wanted.numpy())
-            assert difference <= 0.05 * float(wanted.norm()) + 1e-7, entry.name
+            assert difference <= 5e-3 * float(wanted.norm()) + 1e-7, entry.name
 
 
 def test_a_task_that_is_learned_later_changes_no_bit_of_an_earlier_one(bundle: Bundle) -> None:

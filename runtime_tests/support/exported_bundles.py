@@ -78,7 +78,7 @@ class Case:
         weights = load_weights(self.weights, self.model)
         assert weights is not None
         model.load_state_dict(weights, strict=False)
-        return find_method(self.method).prepare(model, self.blocks)
+        return find_method(self.method).prepare(model, self.blocks, resolution=self.resolution)
 
 
 def exported(factory: pytest.TempPathFactory, case: Case) -> Path:
