@@ -51,8 +51,9 @@ def _bundle(flags: argparse.Namespace, blocks: int) -> Bundle:
     out = flags.out / f"{flags.model}-{blocks}"
     if not out.exists():
         request = Request(
-            flags.model, flags.weights, flags.method, blocks, flags.resolution, flags.optimizer, out
-        )
+            flags.model, flags.weights, flags.method, blocks or None, flags.resolution,
+            flags.optimizer, out,
+        )  # fmt: skip
         export_bundle(request)
     return open_bundle(out)
 
@@ -70,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--model", default="mbv2")
     add("--method", default="mobiletl")
     add("--resolution", type=int, default=224)
-    add("--blocks", default="1,3,5")
+    add("--blocks", default="1,3,5", help="0 for a method that takes none")
     add("--optimizer", default="adam")
     add("--train", default="", metavar="FLAGS", help="of mobiletl train, instead of its defaults")
     add("--per-class", default="5,20,0", help="pictures of each class, 0 for all")
