@@ -166,7 +166,7 @@ def answers_line(answers: Answers | None) -> str:
         return ""
     off = f"probabilities are {answers.calibration_error:.1%} off on average"
     if answers.chance_error is not None:
-        off += f", of which {answers.chance_error:.1%} is to be expected of so few"
+        off += f"; of so few, true ones would be {answers.chance_error:.1%} off"
     unknown = answers.unknown
     if unknown is None:
         answered = "too few to tell unknown pictures by"
