@@ -4,7 +4,9 @@
     python measure.py memory STEPS NAME=FOLDER:PREFIX:INPUT
 
 FOLDER holds the four files, PREFIX starts the names of the two models, INPUT is an `.npz` with the
-arrays `x` and `labels`. Speed takes turns between the subjects: a busy machine hits them alike.
+arrays `x` and `labels`. PREFIX `stock` stands for the graphs of a bundle beside `state.npz`, which
+the package's inference sessions run. Speed takes turns between the subjects: a busy machine hits
+them alike.
 """
 
 import json
@@ -14,6 +16,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 from onnxruntime.training.api import CheckpointState, Module, Optimizer
 
 # Threads of the subject before spin for a while, waiting for its next call.
@@ -38,9 +41,51 @@ class Subject:
         return loss
 
 
+class Stock:
+    """The graphs of a bundle, as docs/bundle.md has them run; pictures go through `features`, one
+    by one, maps do not.
+    """
+
+    def __init__(self, text):
+        folder, _, arrays = text.split(":")
+        given = np.load(arrays)
+        self.x, self.labels = given["x"], given["labels"]
+        self.features = None
+        if self.x.shape[1] == 3:
+            self.features = onnxruntime.InferenceSession(str(Path(folder, "features.onnx")))
+        options = onnxruntime.SessionOptions()
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        options.execution_order = onnxruntime.ExecutionOrder.PRIORITY_BASED
+        options.enable_mem_pattern = options.enable_mem_reuse = False
+        self.step = onnxruntime.InferenceSession(str(Path(folder, "train_step.onnx")), options)
+        state = np.load(Path(folder, "state.npz"))
+        self.state = {name: np.ascontiguousarray(state[name]) for name in state.files}
+        self.loss = np.zeros((), np.float32)
+
+    def __call__(self):
+        h = self.x
+        if self.features is not None:
+            h = np.concatenate([self.features.run(None, {"images": x[None]})[0] for x in self.x])
+        binding = self.step.io_binding()
+        batch = {"h": h, "labels": self.labels, "lr": np.array(1e-3, np.float32)}
+        for name, value in {**self.state, **batch}.items():
+            binding.bind_cpu_input(name, value)
+        for name, value in self.state.items():
+            shape, place = value.shape, value.ctypes.data
+            binding.bind_output(name + ".next", "cpu", 0, np.float32, shape, place)
+        binding.bind_output("loss", "cpu", 0, np.float32, (), self.loss.ctypes.data)
+        self.step.run_with_iobinding(binding)
+        return float(self.loss)
+
+
+def loaded_subject(text):
+    """What `text` names, by its prefix."""
+    return (Stock if text.split(":")[1] == "stock" else Subject)(text)
+
+
 def speed(rounds, subjects):
     """Seconds of one step in every round, by name; a step before each warms its caches."""
-    loaded = {name: Subject(text) for name, text in subjects.items()}
+    loaded = {name: loaded_subject(text) for name, text in subjects.items()}
     found = {name: [] for name in subjects}
     for _ in range(rounds):
         for name, step in loaded.items():
@@ -55,7 +100,7 @@ def speed(rounds, subjects):
 def memory(steps, subjects):
     """Bytes of the process once the model is loaded, and at its peak while it trains."""
     ((_, text),) = subjects.items()
-    subject = Subject(text)
+    subject = loaded_subject(text)
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from here
     loaded = status("VmRSS")
     for _ in range(steps):
