@@ -2,47 +2,44 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Callable, Sequence
 
 import numpy as np
 
 from mobiletl.device.bundle.answers import Answers
 from mobiletl.device.bundle.arrays import Tensors
-from mobiletl.device.bundle.bundle import Bundle, open_bundle
-from mobiletl.device.bundle.wear import Wear, wear
-from mobiletl.device.errors import Interrupted, MobileTLError, NoSpace
+from mobiletl.device.bundle.bundle import open_bundle
+from mobiletl.device.bundle.wear import wear
+from mobiletl.device.errors import MobileTLError
 from mobiletl.device.features.parts import Parts, SourcePlan, open_parts, worth_keeping
 from mobiletl.device.features.replay import memory_path
 from mobiletl.device.features.views import judged as judged_views
 from mobiletl.device.features.views import views
 from mobiletl.device.memory.limit import check_limit
-from mobiletl.device.memory.measured import peak_bytes
-from mobiletl.device.memory.plan import MemoryPlan, plan
 from mobiletl.device.neighbour.courtesy import Courtesy
 from mobiletl.device.pictures.balanced import balanced_rows
 from mobiletl.device.pictures.skipped import SkippedFiles
 from mobiletl.device.run import maps
 from mobiletl.device.run.anchor import Anchor
 from mobiletl.device.run.beginning import Beginning, first_state
-from mobiletl.device.run.checkpoints import Checkpoints, Position, RunFolder, Settings
+from mobiletl.device.run.checkpoints import Checkpoints, Position, RunFolder
 from mobiletl.device.run.claim import Claim
-from mobiletl.device.run.events import FAILED, FINISHED, STOPPED, Ended, Note, Part, Started
+from mobiletl.device.run.events import FINISHED, Note, Part
 from mobiletl.device.run.events_file import EventsFile
 from mobiletl.device.run.expected import TooLong
 from mobiletl.device.run.limits import RANDOM, check_given
 from mobiletl.device.run.listener import Listener, Listeners
 from mobiletl.device.run.metrics import MetricsFile
 from mobiletl.device.run.notes import notes
-from mobiletl.device.run.opening import Opened, open_run
+from mobiletl.device.run.opening import open_run
 from mobiletl.device.run.options import Options, Outcome
-from mobiletl.device.run.schedule import Schedule
 from mobiletl.device.run.settling import JudgedPictures, Kept, Settling, is_judged
 from mobiletl.device.run.start import Start
 from mobiletl.device.run.stop import StopFlag, StopRequested
+from mobiletl.device.run.telling import Told
 from mobiletl.device.run.trainer import Job, Trainer
 from mobiletl.device.sessions.runtimes import open_session
 from mobiletl.device.sessions.session import Session
@@ -117,28 +114,11 @@ def _train(
 
 
 @dataclass(frozen=True)
-class _Run:
+class _Run(Told):
     """The parts of a run that are settled before its session opens."""
 
-    options: Options
-    bundle: Bundle
-    opened: Opened
-    skipped: SkippedFiles
-    started_at: float
-    """On the monotonic clock."""
-    wear_before: Wear
-    """What the thread had written by then."""
-    courtesy: Courtesy
     missing: tuple[str, ...] = ()
     """Which states are to be saved again before the run goes on (restoring.py)."""
-
-    @property
-    def settings(self) -> Settings:
-        return self.opened.settings
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        return self.opened.dataset.class_names
 
     def without_states(self) -> _Run:
         """The same, with nothing of a state held any more."""
@@ -162,12 +142,6 @@ class _Run:
             keep = former and beginning.needs_head
             self._checkpoints().keep_began(beginning.tensors if keep else None)
 
-    def schedule(self) -> Schedule:
-        """Return the order and the rates of the steps."""
-        settings = self.settings
-        pictures = len(self.opened.dataset.train) + len(self.opened.replayed.train)
-        return Schedule(pictures, settings.batch, settings.epochs, settings.lr, settings.seed)
-
     def check_memory(self) -> None:
         """Refuse a run that is planned with more than the person allows."""
         limit, settings = self.options.max_memory, self.settings
@@ -175,76 +149,6 @@ class _Run:
             files = self.bundle.manifest.runtimes.get(settings.runtime)
             any_batch = files is None or files.batch is None
             check_limit(limit, settings.batch, self.plan, any_batch)
-
-    def plan(self, batch: int | None = None) -> MemoryPlan:
-        """Return what the run takes, with this batch or its own."""
-        settings = self.settings
-        return plan(
-            self.bundle.manifest,
-            batch or settings.batch,
-            len(self.class_names),
-            settings.micro_batch,
-            settings.runtime,
-            self.opened.dataset.decoding_bytes,
-        )
-
-    def started(self, position: Position, origin: str) -> Started:
-        """Return the first event."""
-        schedule = self.schedule()
-        return Started(
-            run=str(self.opened.folder.path),
-            bundle=str(self.bundle.path),
-            bundle_id=self.bundle.manifest.id,
-            origin=origin,
-            dataset=self.opened.dataset,
-            settings=asdict(self.settings),
-            epochs=schedule.epochs,
-            steps_per_epoch=schedule.steps_per_epoch,
-            position=position,
-            plan=self.plan(),
-        )
-
-    def ended(
-        self,
-        outcome: str,
-        message: str,
-        exit_code: int,
-        position: Position,
-        answers: Answers | None = None,
-        kept: Kept | None = None,
-    ) -> Ended:
-        """Return the last event."""
-        seconds = time.monotonic() - self.started_at
-        skipped = self.skipped.entries()
-        peak = peak_bytes()
-        written = wear().since(self.wear_before)
-        return Ended(
-            outcome,
-            message,
-            exit_code,
-            seconds,
-            peak,
-            position,
-            skipped,
-            answers,
-            written,
-            self.courtesy.finish(),
-            None if kept is None else kept.document(),
-        )
-
-    def outcome(self, position: Position) -> Outcome:
-        """Return what the caller gets of a run that has finished."""
-        return Outcome(
-            self.bundle,
-            self.opened.folder,
-            self.opened.dataset,
-            self.settings,
-            position,
-            self.plan(),
-            self.skipped,
-            time.monotonic() - self.started_at,
-            wear().since(self.wear_before),
-        )
 
     def open_session(self, state: Tensors) -> Session:
         """Open the runtime with a copy of `state`."""
@@ -372,32 +276,3 @@ class _Run:
             voice.hear(Part(name, done, total))
 
         return show
-
-    def tell_end(self, error: Exception, position: Position, voice: Listener) -> None:
-        """Tell how the run ended; a disk that is full by now must not hide why."""
-        how = (STOPPED, "", Interrupted.exit_code)
-        if isinstance(error, MobileTLError):
-            how = (FAILED, str(error), error.exit_code)
-        # The end of a pause is told as well.
-        with contextlib.suppress(NoSpace):
-            voice.hear(self.ended(*how, position))
-
-    def try_to_leave_reports(self) -> None:
-        """Write what a person looks at after a stop or an error, which it must not hide."""
-        try:
-            self.leave_reports()
-        except (MobileTLError, OSError) as error:
-            logger.warning("%s", error)
-
-    def leave_reports(self) -> None:
-        """Write what a person looks at."""
-        folder = self.opened.folder
-        self.skipped.write(folder.skipped)
-        rows = MetricsFile(folder.metrics).rows()
-        if rows:
-            # Late: fonts and drawing are no part of what training needs in memory.
-            from mobiletl.device.run.plot import draw_plot
-
-            model, method = self.bundle.manifest.model, self.bundle.manifest.method
-            title = f"{model.name}, {method.name} {method.blocks}: {folder.path.name}"
-            draw_plot(folder.plot, rows, title)
