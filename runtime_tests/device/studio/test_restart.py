@@ -29,8 +29,10 @@ from runtime_tests.support.board.studio_service import (  # noqa: E402
 )
 from runtime_tests.support.board.tiny_bundle import CHANNELS, write_tiny_bundle  # noqa: E402
 
-# A training that is not over before a busy machine has killed it: of so many epochs and pictures.
-LONG, COUNTS = 1000, {"red": 30, "green": 30}
+# A training that is not over before a busy machine has killed it, nor on a fast one: of so many
+# epochs and pictures.
+LONG, MANY = 1000, {"red": 120, "green": 120}
+COUNTS = {"red": 30, "green": 30}
 
 
 @pytest.fixture
@@ -44,6 +46,11 @@ def photos(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def many(tmp_path: Path) -> Path:
+    return write_pictures(tmp_path / "photos", MANY)
+
+
+@pytest.fixture
 def project(tmp_path: Path) -> Iterator[Path]:
     """A project whose training ends with the test."""
     folder = tmp_path / "project"
@@ -54,12 +61,12 @@ def project(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_server_that_is_killed_finds_its_training_again(
-    bundle: Path, photos: Path, project: Path
+    bundle: Path, many: Path, project: Path
 ) -> None:
     port = free_port()
     server = Process(bundle, project, port=port)
     with Client(port) as client:
-        client.opened().teach(photos)
+        client.opened().teach(many)
         version = client.ask("train", epochs=LONG)["id"]
         before = client.wait(lambda state: state["training"]["epoch"] > 1)["training"]
         server.kill()
@@ -71,7 +78,7 @@ def test_a_server_that_is_killed_finds_its_training_again(
     # The same cookie: the visitor notices nothing.
     with Client(port, cookies=client.cookies) as again:
         found = again.state()
-        assert found["pictures"] == sum(COUNTS.values())
+        assert found["pictures"] == sum(MANY.values())
         assert found["training"]["version"] == version
         assert found["training"]["state"] == "training"
         assert found["training"]["epoch"] >= before["epoch"]
@@ -83,10 +90,10 @@ def test_a_server_that_is_killed_finds_its_training_again(
 
 
 def test_a_training_that_is_killed_is_said_and_goes_on(
-    bundle: Path, photos: Path, project: Path
+    bundle: Path, many: Path, project: Path
 ) -> None:
     with served(bundle, project) as server, Client(server.port) as client:
-        client.opened().teach(photos)
+        client.opened().teach(many)
         client.ask("train", epochs=LONG)
         client.wait(lambda state: state["training"]["epoch"] > 2)
         child = json.loads((project / "studio.json").read_text())["training"]
