@@ -53,7 +53,7 @@ def uninterrupted(board: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def learned(board: Path) -> Path:
-    done = call(training(board, "learned", "--no-augment", "--lr", "0.02", "--epochs", "40"))
+    done = call(training(board, "learned", "--no-augment", "--lr", "0.01", "--epochs", "80"))
     assert done.returncode == 0, done.stderr
     return board / "learned"
 
@@ -81,11 +81,10 @@ def assert_same_bits(run: Path, other: Path) -> None:
 
 def test_learns_digits_from_the_copied_folder(learned: Path) -> None:
     lines = [json.loads(line) for line in (learned / "metrics.jsonl").read_text().splitlines()]
-    assert [line["epoch"] for line in lines] == list(range(41))
-    # The classifier is solved for before anything is trained; at this rate epochs differ by chance.
-    accuracies = [line["val_accuracy"] for line in lines]
-    assert 0.6 < accuracies[0] < max(accuracies)
-    assert max(accuracies) > 0.85
+    assert [line["epoch"] for line in lines] == list(range(81))
+    # The classifier is solved for before anything is trained.
+    assert 0.6 < lines[0]["val_accuracy"] < lines[-1]["val_accuracy"]
+    assert lines[-1]["val_accuracy"] > 0.85
     assert (learned / "plot.png").stat().st_size > 1000
 
 
@@ -134,8 +133,7 @@ def test_predicts_held_out_pictures(board: Path, learned: Path) -> None:
     predictions = json.loads(done.stdout)["predictions"]
     right = [Path(p["path"]).parent.name == p["labels"][0]["label"] for p in predictions]
     assert len(right) == 4 * 8
-    # The classifier that training began with has 27 of them; with 32 to judge by, that may be kept.
-    assert np.mean(right) > 0.8
+    assert np.mean(right) > 0.85
 
 
 def test_state_of_another_bundle_is_refused(
