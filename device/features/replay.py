@@ -176,7 +176,7 @@ def keep_memory(
             maps = [stored for _, stored in found.values()]
             most = limit - HEADER_BYTES
             if sum(one.length for one in maps) > most:
-                # More pictures with less of each are worth more (docs/continuing.md).
+                # More pictures with less of each are worth more (docs/again.md).
                 maps = [store.narrowed(stored) for store, stored in found.values()]
             taken = chosen(maps, most)
             rows = [(found[(one.picture, one.view)][0], one, one.class_name) for one in taken]
