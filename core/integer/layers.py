@@ -2,16 +2,8 @@
 
 Letters: N pictures, C channels, H x W a map, R = N H W rows. Maps are [N,H,W,C].
 
-Forward, every activation is a byte of 6/255: ReLU6 is what rounding does at both ends. Backward, a
-gradient is a centred byte with one scale for the whole map. Where a gradient is the left operand of
-a product by a kernel, the kernel's scale of each channel is multiplied into it first, so that the
-bytes of the forward product serve the backward one as well. Weights, their updates, norms,
-residuals and the classifier are float32.
-
-One rounding goes beyond those of operands: a depthwise convolution's gradient with respect to its
-input is written in bytes at once. Its largest value is not known beforehand. It is at most the
-largest byte times a kernel's sum of magnitudes; `REACH` of that bound is what 127 stands for, and
-what lies beyond is cut (docs/eight-bits.md has the measurement).
+What rounds, and how, is in `chain.py`. Weights, their updates, norms, residuals and the classifier
+are float32.
 """
 
 from __future__ import annotations
@@ -20,59 +12,29 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from mobiletl.core.integer.operators import (
-    CENTRE,
-    CLAMPED_SCALE,
-    KERNEL_STEPS,
-    SIGNED_STEPS,
-    TINIEST,
-    TINIEST_KERNEL,
+from mobiletl.core.integer.chain import (
+    CLAMPED,
+    ONE,
+    Kernels,
+    activations,
+    before_expand,
+    before_filters,
+    before_project,
+    centred,
+    expand_of_gradients,
+    in_steps,
+    product,
+    projected,
+    rounded,
+    rows,
+    signed_columns,
+    signed_rows,
+    turned_filters,
 )
+from mobiletl.core.integer.operators import CENTRE, CLAMPED_SCALE
 
-REACH = 0.25
-# Tensors made here and not while a step is traced, so that a graph holds them as constants.
-CLAMPED = torch.tensor(CLAMPED_SCALE)
-ONE = torch.tensor([1.0])
-_TINIEST_REACH = torch.tensor([TINIEST_KERNEL])
 _OPS: Any = torch.ops.mobiletl
-
-
-def centred(x: Tensor) -> tuple[Tensor, Tensor]:
-    """x f32 as centred bytes, and their one scale, []."""
-    pair: tuple[Tensor, Tensor] = _OPS.centred_bytes.default(x)
-    return pair
-
-
-def signed_rows(x: Tensor) -> tuple[Tensor, Tensor]:
-    """x f32 [A,B] as signed bytes, and the scale of each row, [A]."""
-    pair: tuple[Tensor, Tensor] = _OPS.signed_bytes.default(x, 0, SIGNED_STEPS, TINIEST)
-    return pair
-
-
-def signed_columns(x: Tensor) -> tuple[Tensor, Tensor]:
-    """x f32 [A,B] as signed bytes, and the scale of each column, [B]."""
-    pair: tuple[Tensor, Tensor] = _OPS.signed_bytes.default(x, 1, SIGNED_STEPS, TINIEST)
-    return pair
-
-
-def product(
-    left: Tensor,
-    left_scale: Tensor,
-    centre: int,
-    right: Tensor,
-    right_scale: Tensor,
-    bias: Tensor | None = None,
-) -> Tensor:
-    """The scaled product of left [M,K] and right [K,N], f32 [M,N] (`byte_product`)."""
-    y: Tensor = _OPS.byte_product.default(left, left_scale, centre, right, right_scale, bias)
-    return y
-
-
-def rows(x: Tensor) -> Tensor:
-    """[..., C] -> [R,C]."""
-    return x.reshape(-1, x.shape[-1])
 
 
 class Block(torch.autograd.Function):
@@ -96,86 +58,39 @@ class Block(torch.autograd.Function):
         padding: int,
     ) -> Tensor:
         """See the class."""
-        batch, height, width, _ = x.shape
-        pixels = rows(x)
-        x_kept, x_scale = signed_columns(pixels)
-        left, left_scale = centred(pixels)
-        expand_kept, expand_scale = signed_rows(expand)
-        a = product(left, left_scale, CENTRE, expand_kept.t(), expand_scale, expand_shift)
-        wide = _OPS.clamped_bytes.default(a).view(batch, height, width, -1)
-        flat = filters.flatten(1)
-        filter_kept, filter_scale = _OPS.signed_bytes.default(flat, 0, KERNEL_STEPS, TINIEST_KERNEL)
-        filter_kept = filter_kept.view(filters.shape)
-        shift = filter_shift / (filter_scale * CLAMPED_SCALE)
-        filtered = _OPS.byte_depthwise.default(
-            wide, 0, filter_kept, filter_scale, shift, stride, padding
-        )
-        project_kept, project_scale = signed_rows(project)
-        y = product(rows(filtered), CLAMPED, 0, project_kept.t(), project_scale)
-        # The most that each filter makes of a gradient of 1, but for what is cut.
-        reach = torch.maximum(flat.abs().sum(1) * REACH, _TINIEST_REACH)
-        ctx.save_for_backward(
-            x_kept, x_scale, wide, filtered, reach,
-            expand_kept, expand_scale, filter_kept, filter_scale, project_kept, project_scale,
-        )  # fmt: skip
+        x_kept, x_scale = signed_columns(rows(x))
+        kernels = rounded(expand, filters, project)
+        steps = in_steps(filter_shift, kernels)
+        wide, filtered = activations(x, kernels, expand_shift, steps, stride, padding)
+        ctx.save_for_backward(x_kept, x_scale, wide, filtered, *kernels)
         ctx.stride, ctx.padding = stride, padding
-        return y.view(*filtered.shape[:3], -1)
+        return projected(filtered, kernels)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         """The gradients of x, the kernels and the shifts."""
-        (
-            x_kept, x_scale, wide, filtered, reach,
-            expand_kept, expand_scale, filter_kept, filter_scale, project_kept, project_scale,
-        ) = ctx.saved_tensors  # fmt: skip
-        grad = rows(grads[0])
+        x_kept, x_scale, wide, filtered, *saved = ctx.saved_tensors
+        kernels, grad = Kernels(*saved), grads[0]
         # Project.
-        right, right_scale = signed_columns(grad)
+        right, right_scale = signed_columns(rows(grad))
         d_project = product(rows(filtered).t(), CLAMPED, 0, right, right_scale).t()
-        left, left_scale = centred(grad * project_scale)
-        d_filtered = product(left, left_scale, CENTRE, project_kept, ONE)
+        kept, scale = before_project(grad, kernels)
         # Depthwise.
-        kept, scale = centred(d_filtered)
-        kept = _OPS.masked_bytes.default(filtered, kept.view(filtered.shape))
+        kept = _OPS.masked_bytes.default(filtered, kept)
         d_filter_shift = _OPS.byte_sums.default(rows(kept).t()) * scale
-        side = filter_kept.shape[2]
-        sums = _OPS.byte_kernel_sums.default(wide, kept, side, ctx.stride, ctx.padding)
-        d_filters = (sums * (scale * CLAMPED_SCALE)).view(filter_kept.shape)
-        unit = scale * reach
-        through = _OPS.byte_depthwise.default(
-            spread(kept, ctx.stride, wide.shape[1], wide.shape[2]),
-            CENTRE,
-            filter_kept.flip((2, 3)),
-            filter_scale / reach,
-            None,
-            1,
-            side - 1 - ctx.padding,
-        )
+        shape, stride, padding = kernels.filters.shape, ctx.stride, ctx.padding
+        sums = _OPS.byte_kernel_sums.default(wide, kept, shape[2], stride, padding)
+        d_filters = (sums * (scale * CLAMPED_SCALE)).view(shape)
+        through = before_filters(kept, turned_filters(kernels), stride, padding, *wide.shape[1:3])
         # Expand.
-        kept = rows(_OPS.masked_bytes.default(wide, through))
-        turned = kept.t()
+        kept = _OPS.masked_bytes.default(wide, through)
+        turned, unit = rows(kept).t(), scale * kernels.reach
         d_expand_shift = _OPS.byte_sums.default(turned) * unit
         d_expand = product(turned, ONE, CENTRE, x_kept, x_scale) * unit.view(-1, 1)
         dx = None
         if ctx.needs_input_grad[0]:
-            right, right_scale = _OPS.rescaled_bytes.default(expand_kept, expand_scale * unit)
-            dx = product(kept, ONE, CENTRE, right, right_scale).view(*wide.shape[:3], -1)
+            dx = before_expand(kept, scale, expand_of_gradients(kernels))
         return dx, d_expand, d_expand_shift, d_filters, d_filter_shift, d_project, None, None
-
-
-def spread(grad: Tensor, stride: int, height: int, width: int) -> Tensor:
-    """A centred [N,H',W',C] with the byte of 0 between its pixels, as a stride leaves them out:
-    [N,height,width,C].
-    """
-    if stride == 1:
-        return grad
-    batch, rows, columns, channels = grad.shape
-    apart = functional.pad(
-        grad.view(batch, rows, 1, columns, 1, channels),
-        (0, 0, 0, stride - 1, 0, 0, 0, stride - 1),
-        value=CENTRE,
-    ).view(batch, rows * stride, columns * stride, channels)
-    return apart[:, :height, :width]
 
 
 class Head(torch.autograd.Function):

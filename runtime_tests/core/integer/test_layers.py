@@ -14,8 +14,9 @@ from torch.nn import functional
 from mobiletl.core.backbones import find_backbone
 from mobiletl.core.errors import UnsupportedModel
 from mobiletl.core.integer import reference
+from mobiletl.core.integer.chain import REACH
 from mobiletl.core.integer.frozen import FrozenBlock
-from mobiletl.core.integer.layers import REACH, Block, Head, RowNorm
+from mobiletl.core.integer.layers import Block, Head, RowNorm
 from mobiletl.core.integer.operators import (
     CENTRE,
     CLAMPED_SCALE,
@@ -112,8 +113,8 @@ def test_a_block_is_the_sums_of_whole_numbers(  # noqa: PLR0915  read beside the
     x_kept, x_scale = signed(pixels, 1)
     of_kernel = reference.byte_product(kept.T, ONE, CENTRE, x_kept, x_scale, None) * unit[:, None]
     np.testing.assert_allclose(d_expand, of_kernel, rtol=1e-5, atol=1e-6)
-    right, common = reference.rescaled_bytes(expand_kept, expand_scale * unit)
-    of_x = reference.byte_product(kept, ONE, CENTRE, right, common, None)
+    right, common = reference.rescaled_bytes(expand_kept, expand_scale * reach)
+    of_x = reference.byte_product(kept, scale, CENTRE, right, common, None)
     np.testing.assert_allclose(dx.reshape(-1, 8), of_x, **ONE_ROUNDING)
 
 
