@@ -28,14 +28,13 @@ from mobiletl.device.commands.table import guarded
 from mobiletl.device.errors import UsageError
 from mobiletl.device.heads.calibration import (
     SOLVED_PRIOR,
-    TRAINED_PRIOR,
     Reals,
     calibration_error,
     errors_by_chance,
     fit_temperature,
 )
 from mobiletl.device.heads.ridge import fit_ridge
-from mobiletl.device.heads.unknown import SOLVED_WEIGHT, TRAINED_WEIGHT, fit_threshold
+from mobiletl.device.heads.unknown import SOLVED_WEIGHT, Familiar, fit_familiar, fit_threshold
 from mobiletl.device.pictures.dataset import files_below, open_dataset
 from mobiletl.device.sessions.runtimes import open_session
 from mobiletl.device.sessions.session import Session
@@ -64,11 +63,13 @@ class Split:
 
 @dataclass(frozen=True)
 class Trial:
-    """Known pictures to fit to and held out, and test pictures with labels, -1 if unknown."""
+    """Known pictures, and test pictures with labels, -1 if unknown. `held_out` pictures more made
+    the threshold.
+    """
 
     known: Known
-    held_out: Seen
-    held_out_labels: Labels
+    held_out: int
+    threshold: float | None
     test: Seen
     test_labels: Labels
 
@@ -147,12 +148,12 @@ def _honesty(trials: Sequence[Trial]) -> str:
         known = trial.test_labels >= 0
         logits, labels = trial.test.logits[known], trial.test_labels[known]
         temperature = trial.known.temperature
-        threshold = fit_threshold(ours(trial.known, trial.held_out))
-        passed = ours(trial.known, trial.test) >= (-np.inf if threshold is None else threshold)
+        least = -np.inf if trial.threshold is None else trial.threshold
+        passed = ours(trial.known, trial.test) >= least
         chance = errors_by_chance(logits / temperature)
         rows.append(
             (
-                len(trial.held_out_labels),
+                trial.held_out,
                 (logits.argmax(axis=1) == labels).mean(),
                 temperature,
                 calibration_error(logits, labels),
@@ -202,9 +203,11 @@ def _fitted(train: Split, test: Split, known: list[str], seed: int, from_test: i
 
     held_out = seen((test if from_test else train).embeddings[held])
     temperature = fit_temperature(held_out.logits, held_labels, SOLVED_PRIOR)
-    known_part = Known(train.embeddings[fit], labels[fit], temperature, SOLVED_WEIGHT)
+    familiar = fit_familiar(train.embeddings[fit])
+    known_part = Known(train.embeddings[fit], labels[fit], familiar, temperature, SOLVED_WEIGHT)
+    threshold = fit_threshold(ours(known_part, held_out))
     tested = seen(test.embeddings[rest])
-    return Trial(known_part, held_out, held_labels, tested, test_labels[rest])
+    return Trial(known_part, len(held_labels), threshold, tested, test_labels[rest])
 
 
 def _cut(
@@ -222,22 +225,23 @@ def _cut(
 
 
 def _trained(flags: argparse.Namespace, bundle: Bundle, place: int, data: Path) -> Trial:
-    tensors, info = load_state(flags.state[place], bundle.manifest)
-    known = list(info.class_names)
+    """What the state says of itself is asked, as `mobiletl predict` does."""
+    path = flags.state[place]
+    tensors, info = load_state(path, bundle.manifest)
+    answers, known = info.answers, list(info.class_names)
+    if answers is None or answers.unknown is None:
+        raise UsageError(f"{path} knows nothing of the unknown; train it with validation pictures")
     dataset = open_dataset(flags.trained[place], VAL_SHARE, info.seed)
+    files = [(dataset.root / p.path, dataset.class_names[p.label]) for p in dataset.train]
     with open_session(bundle, len(known), tensors, flags.threads, None) as session:
-        parts = []
-        for pictures in (dataset.train, dataset.val):
-            files = [(dataset.root / p.path, dataset.class_names[p.label]) for p in pictures]
-            parts.append(_embedded_files(session, bundle, files))
+        train = _embedded_files(session, bundle, files)
         test = _tested(flags, session, bundle, data)
-    train, held = parts
-    held_labels = held.labels(known)
-    temperature = fit_temperature(held.logits, held_labels, TRAINED_PRIOR)
+    unknown = answers.unknown
+    familiar = Familiar(unknown.centre, unknown.directions)
     return Trial(
-        Known(train.embeddings, train.labels(known), temperature, TRAINED_WEIGHT),
-        Seen(held.embeddings, held.logits),
-        held_labels,
+        Known(train.embeddings, train.labels(known), familiar, answers.temperature, unknown.weight),
+        answers.pictures,
+        unknown.threshold,
         Seen(test.embeddings, test.logits),
         test.labels(known),
     )

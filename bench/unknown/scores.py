@@ -13,17 +13,18 @@ import numpy as np
 from mobiletl.device.bundle.arrays import Floats, Labels
 from mobiletl.device.heads.calibration import Reals
 from mobiletl.device.heads.softmax import log_softmax
-from mobiletl.device.heads.unknown import fit_familiar, score, strangeness
+from mobiletl.device.heads.unknown import Familiar, score, strangeness
 
 
 @dataclass(frozen=True)
 class Known:
-    """Embeddings [P,D] and labels [P] of the pictures trained on, the fitted temperature, and the
-    weight of what is strange.
+    """Embeddings [P,D] and labels [P] of the pictures trained on, where such lie, the fitted
+    temperature, and the weight of what is strange.
     """
 
     embeddings: Floats
     labels: Labels
+    familiar: Familiar
     temperature: float
     weight: float
 
@@ -78,12 +79,12 @@ def nearest_neighbour(known: Known, seen: Seen) -> Reals:
 
 def residual(known: Known, seen: Seen) -> Reals:
     """The second term of ours alone."""
-    return -strangeness(seen.embeddings, fit_familiar(known.embeddings))
+    return -strangeness(seen.embeddings, known.familiar)
 
 
 def ours(known: Known, seen: Seen) -> Reals:
     """heads/unknown.py."""
-    strange = strangeness(seen.embeddings, fit_familiar(known.embeddings))
+    strange = strangeness(seen.embeddings, known.familiar)
     return score(seen.logits, strange, known.temperature, known.weight)
 
 

@@ -25,7 +25,7 @@ from mobiletl.device.run.evaluation import Score, evaluate
 from mobiletl.device.run.limits import RANDOM
 from mobiletl.device.run.trainer import Job
 from mobiletl.device.sessions.freed import return_freed
-from mobiletl.device.solving.answers import fit_answers
+from mobiletl.device.solving.answers import fit_answers, observe
 from mobiletl.device.solving.closed_form import with_head
 from mobiletl.device.solving.keeping import (
     SHARES,
@@ -142,9 +142,8 @@ class Settling:
         return_freed()
         calibrating = self._progress("calibrating")
         one = self._examples
-        answers = fit_answers(
-            job.session, one.size, job.train, job.val, one.seed, job.buffer, calibrating
-        )
+        seen = observe(job.session, one.size, job.train, job.val, one.seed, job.buffer, calibrating)
+        answers = None if seen is None else fit_answers(*seen, solved=kept is not None)
         if kept is not None and self._drawn:
             exactly = kept.what == CLOSED_FORM
             progress = self._progress("solving")

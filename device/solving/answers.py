@@ -21,7 +21,6 @@ from mobiletl.device.features.parts import Pictures
 from mobiletl.device.heads.calibration import (
     SOLVED_PRIOR,
     TRAINED_PRIOR,
-    Prior,
     Reals,
     calibration_error,
     errors_by_chance,
@@ -66,7 +65,7 @@ class HeldOut:
     """i64[P]"""
 
 
-def fit_answers(
+def observe(
     session: Session,
     size: int,
     train: Pictures,
@@ -74,10 +73,10 @@ def fit_answers(
     seed: int,
     buffer: Floats,
     on_progress: OnProgress,
-) -> Answers | None:
-    """Fit the answers of the state that `session` has; None if no picture of a part is readable.
+) -> tuple[HeldOut, Familiar] | None:
+    """Ask the state that `session` has for all that its answers are fitted to.
 
-    `size` is D. `buffer` f32[N,C,h,w] is overwritten.
+    None if no picture of a part is readable. `size` is D. `buffer` f32[N,C,h,w] is overwritten.
     """
     rows = balanced_rows(train.labels, range(len(train.labels)), seed, MOST_PICTURES)
     total = len(rows) + len(val.labels)
@@ -91,7 +90,7 @@ def fit_answers(
     )
     if not len(held_out.labels):
         return None
-    return _fitted(held_out, familiar, TRAINED_PRIOR, TRAINED_WEIGHT)
+    return held_out, familiar
 
 
 def familiar_of(embeddings: Floats, labels: Labels, seed: int) -> Familiar:
@@ -107,7 +106,7 @@ def answers_of_others(held_out: HeldOut, familiar: Familiar) -> Answers | None:
     """
     if len(held_out.labels) < LEAST_OTHERS:
         return None
-    return _fitted(held_out, familiar, SOLVED_PRIOR, SOLVED_WEIGHT)
+    return fit_answers(held_out, familiar, solved=True)
 
 
 def answers_in_turn(embeddings: Floats, labels: Labels, held_out: Reals, seed: int) -> Answers:
@@ -164,7 +163,13 @@ def look_at(
     return HeldOut(np.concatenate(logits), np.concatenate(strange), val.labels[seen])
 
 
-def _fitted(held_out: HeldOut, familiar: Familiar, prior: Prior, weight: float) -> Answers:
+def fit_answers(held_out: HeldOut, familiar: Familiar, solved: bool) -> Answers:
+    """Fit the answers of a classifier to pictures that it was not fitted to.
+
+    `solved` is whether it was solved for, whatever is below it. A trained one is too sure.
+    """
+    prior = SOLVED_PRIOR if solved else TRAINED_PRIOR
+    weight = SOLVED_WEIGHT if solved else TRAINED_WEIGHT
     temperature = fit_temperature(held_out.logits, held_out.labels, prior)
     calibrated = held_out.logits / temperature
     scores = score(held_out.logits, held_out.strange, temperature, weight)

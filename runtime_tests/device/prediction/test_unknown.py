@@ -13,7 +13,7 @@ import pytest
 from mobiletl.device import predict
 from mobiletl.device.bundle.bundle import Bundle, open_bundle
 from mobiletl.device.bundle.state_file import load_state, save_state
-from mobiletl.device.heads.unknown import TRAINED_WEIGHT
+from mobiletl.device.heads.unknown import SOLVED_WEIGHT
 from mobiletl.device.prediction.predictor import open_predictor
 from mobiletl.device.run.events import Ended, Event
 from mobiletl.device.run.library import train
@@ -83,7 +83,7 @@ def test_a_run_ends_with_answers(trained: Trained) -> None:
     line = answers_line(answers)
     assert line.startswith("of 12 validation pictures ")
     assert re.search(r"off on average; of so few, true ones would be \d+\.\d% off$", line)
-    assert answers.unknown.weight == TRAINED_WEIGHT
+    assert answers.unknown.weight == SOLVED_WEIGHT
 
 
 def test_a_report_of_a_state_from_before_says_nothing_of_chance(trained: Trained) -> None:

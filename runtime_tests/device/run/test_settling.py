@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
+from mobiletl.device.bundle.answers import Answers
 from mobiletl.device.bundle.arrays import Tensors
 from mobiletl.device.bundle.state_file import load_state
+from mobiletl.device.heads.unknown import SOLVED_WEIGHT, TRAINED_WEIGHT
 from mobiletl.device.run import settling
 from mobiletl.device.run.events import Ended, Event
 from mobiletl.device.run.listener import Listener
@@ -32,6 +34,12 @@ class LastWord(Listener):
 @pytest.fixture
 def workshop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workshop:
     return Workshop(tmp_path, monkeypatch)
+
+
+def answers_of(options: Options, workshop: Workshop) -> Answers:
+    _, info = load_state(options.run / "state.safetensors", workshop.manifest)
+    assert info.answers is not None
+    return info.answers
 
 
 def state_of(options: Options, workshop: Workshop) -> tuple[Tensors, Any]:
@@ -94,6 +102,23 @@ def test_a_classifier_that_was_drawn_is_not_judged(workshop: Workshop) -> None:
     options = workshop.options("run", start="random")
     workshop.train(options)
     assert state_of(options, workshop)[1] is None
+
+
+@pytest.mark.parametrize("share", [-np.inf, np.inf])
+def test_answers_are_those_of_a_classifier_that_was_solved_for(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch, share: float
+) -> None:
+    """Whatever network is kept. Only one that was trained as it is needs to be doubted more."""
+    monkeypatch.setattr(settling, "STANDARD_ERRORS", share)
+    judged, drawn = workshop.options("judged"), workshop.options("drawn", start="random")
+    workshop.train(judged)
+    solved = answers_of(judged, workshop)
+    assert solved.unknown is not None
+    assert solved.unknown.weight == SOLVED_WEIGHT
+    workshop.train(drawn)
+    trained = answers_of(drawn, workshop)
+    assert trained.unknown is not None
+    assert trained.unknown.weight == TRAINED_WEIGHT
 
 
 def test_a_stop_in_the_middle_changes_nothing(
