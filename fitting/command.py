@@ -162,7 +162,7 @@ def _report(
         return
     header = (
         "blocks",
-        "step",
+        "form",
         "a step",
         "planned MB",
         "step ms",

@@ -61,6 +61,18 @@ def test_too_little_names_the_least_and_leaves_what_is_there(
     assert open_bundle(bundle).manifest.id == before
 
 
+def test_a_network_without_a_form_in_bytes_has_the_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--model", "mbv3-small", "--weights", "none", "--resolution", "64"]
+    words += ["--most-blocks", "1", "--memory", "40MB", "--out", str(tmp_path / "x")]
+    assert main(["fit", *words]) == UsageError.exit_code
+    said = capsys.readouterr().err
+    assert "nothing keeps to that: the least is" in said
+    assert "with 1 block, one-bit, 2 pictures a step" in said
+    assert "exporting 1 block, int8 ..." in said
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

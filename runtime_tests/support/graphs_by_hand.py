@@ -133,4 +133,16 @@ CASES = {
         ),
         32,
     ),
+    # While w is put together, both of what it is put together from lie beside it: m + 3 w.
+    "a choice takes both": (
+        model(
+            [
+                node("Cast", "x", "m", to=TensorProto.BOOL),
+                node("Where", "m x x", "w"),
+                copy("w", "out"),
+            ],
+            SQUARE,
+        ),
+        52,
+    ),
 }

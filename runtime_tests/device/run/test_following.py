@@ -338,8 +338,8 @@ def blurred(root: Path, classes: Mapping[str, int], seed: int) -> Path:
 
 def test_replay_keeps_old_classes_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of ants and bees two pictures each are left when cats and dogs come. Where training is kept
-    whatever comes of it, what is known of the
-    former 30 each makes the difference on pictures that no run has seen.
+    whatever comes of it, what is known of the former 30 each makes the difference on pictures that
+    no run has seen.
     """
     workshop = Workshop(tmp_path, monkeypatch)
     settings = {

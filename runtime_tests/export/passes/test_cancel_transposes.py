@@ -41,3 +41,34 @@ def test_other_axes_and_lone_ones_stay() -> None:
     assert left == 2
     assert reasons == ["does not follow a transpose", "swaps other axes"]
     assert torch.equal(found["y"], X.transpose(0, 1).transpose(1, 2) + 1)
+
+
+TURN = aten.permute.default
+
+
+def turns(function: object) -> tuple[int, dict[str, Tensor]]:
+    """How many permutations are left, and what the graph gives for X."""
+    graph = cancel_transposes(trace(function, [Input("x", ("N", 3, 4))], ["y"]))  # type: ignore[arg-type]
+    return count(graph, TURN), run_traced(graph, [X])
+
+
+def test_permutations_that_undo_each_other_are_gone() -> None:
+    left, found = turns(lambda x: ((x + 1).permute(2, 0, 1).permute(1, 2, -3) * 2,))
+    assert left == 0
+    assert torch.equal(found["y"], (X + 1) * 2)
+
+
+def test_a_transpose_undoes_a_permutation_of_two_axes() -> None:
+    def function(x: Tensor) -> tuple[Tensor]:
+        return ((x + 1).permute(0, 2, 1).transpose(1, 2) * 2,)
+
+    left, found = turns(function)
+    assert left == 0
+    assert torch.equal(found["y"], (X + 1) * 2)
+
+
+def test_a_cycle_turned_twice_stays() -> None:
+    """Once more in the same direction is not back."""
+    left, found = turns(lambda x: (x.permute(2, 0, 1).permute(2, 0, 1) + 1,))
+    assert left == 2
+    assert torch.equal(found["y"], X.permute(1, 2, 0) + 1)
