@@ -27,6 +27,8 @@ from emulation.host import (
 from emulation.machine import Machine
 
 SUITES = {"11": "bullseye", "12": "bookworm", "13": "trixie"}
+# Mirrors still list their security updates, and no longer have the files.
+OUT_OF_SUPPORT = ("bullseye",)
 # onnxruntime needs the last two, which no system of a board lacks.
 PACKAGES = ("python3-venv", "libc-bin", "dash", "libstdc++6", "libgomp1")
 EMULATORS = ("qemu-aarch64-static", "qemu-aarch64")
@@ -121,9 +123,16 @@ class Place:
         )
 
 
+def unpacking(suite: str) -> tuple[str, ...]:
+    """The command that unpacks `suite`, up to the words that say what and where."""
+    if suite not in OUT_OF_SUPPORT:
+        return UNPACK
+    return (*UNPACK, """--setup-hook=sed -i /security/d "$1"/etc/apt/sources.list""")
+
+
 def mirror_answers(suite: str) -> bool:
     """Whether mmdebstrap finds the packages; it downloads lists, nothing else (6 seconds)."""
-    command = [*UNPACK, "--simulate", suite, os.devnull]
+    command = [*unpacking(suite), "--simulate", suite, os.devnull]
     return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
@@ -134,7 +143,7 @@ def build_root(root: Path, suite: str) -> None:
         shutil.rmtree(left_over)
     partial = Path(tempfile.mkdtemp(prefix=f"{root.name}.partial-", dir=root.parent))
     try:
-        subprocess.run([*UNPACK, suite, str(partial)], check=True)
+        subprocess.run([*unpacking(suite), suite, str(partial)], check=True)
         for name in MERGED:
             if not (partial / name).exists():
                 (partial / name).symlink_to(f"usr/{name}")
