@@ -143,11 +143,11 @@ class Settling:
         calibrating = self._progress("calibrating")
         one = self._examples
         seen = observe(job.session, one.size, job.train, job.val, one.seed, job.buffer, calibrating)
-        answers = None if seen is None else fit_answers(*seen, solved=kept is not None)
+        closed = kept is not None and kept.what == CLOSED_FORM
+        answers = None if seen is None else fit_answers(*seen, solved=closed)
         if kept is not None and self._drawn:
-            exactly = kept.what == CLOSED_FORM
             progress = self._progress("solving")
-            head = solve_with_all(self._examples, kept.penalty, kept.scale, exactly, progress)
+            head = solve_with_all(self._examples, kept.penalty, kept.scale, closed, progress)
             job.session.load(with_head(job.session.state(), self._bundle.manifest, head))
         if kept is not None or answers is not None:
             said = None if kept is None else asdict(kept)

@@ -104,21 +104,25 @@ def test_a_classifier_that_was_drawn_is_not_judged(workshop: Workshop) -> None:
     assert state_of(options, workshop)[1] is None
 
 
-@pytest.mark.parametrize("share", [-np.inf, np.inf])
-def test_answers_are_those_of_a_classifier_that_was_solved_for(
-    workshop: Workshop, monkeypatch: pytest.MonkeyPatch, share: float
+@pytest.mark.parametrize(("least", "weight"), [(np.inf, SOLVED_WEIGHT), (-np.inf, TRAINED_WEIGHT)])
+def test_answers_are_those_of_what_is_kept(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch, least: float, weight: float
 ) -> None:
-    """Whatever network is kept. Only one that was trained as it is needs to be doubted more."""
-    monkeypatch.setattr(settling, "STANDARD_ERRORS", share)
-    judged, drawn = workshop.options("judged"), workshop.options("drawn", start="random")
-    workshop.train(judged)
-    solved = answers_of(judged, workshop)
-    assert solved.unknown is not None
-    assert solved.unknown.weight == SOLVED_WEIGHT
-    workshop.train(drawn)
-    trained = answers_of(drawn, workshop)
-    assert trained.unknown is not None
-    assert trained.unknown.weight == TRAINED_WEIGHT
+    """The start's classifier is as `teach` has it; whatever was trained is to be doubted more."""
+    monkeypatch.setattr(settling, "STANDARD_ERRORS", least)
+    options = workshop.options("run")
+    workshop.train(options)
+    unknown = answers_of(options, workshop).unknown
+    assert unknown is not None
+    assert unknown.weight == weight
+
+
+def test_answers_of_a_classifier_that_was_drawn_are_a_trained_ones(workshop: Workshop) -> None:
+    options = workshop.options("run", start="random")
+    workshop.train(options)
+    unknown = answers_of(options, workshop).unknown
+    assert unknown is not None
+    assert unknown.weight == TRAINED_WEIGHT
 
 
 def test_a_stop_in_the_middle_changes_nothing(
