@@ -60,7 +60,7 @@ class Counter:
         return Counted(features, step / BATCH)
 
     def _least(self, bundle: Path, passes: int, steps: int) -> int:
-        """Of two runs: the first one after an install executes a third more."""
+        """Of two runs: the first may rehearse the opening of a bundle, which is a third more."""
         return min(self._executed(bundle, passes, steps) for _ in range(ROUNDS))
 
     def _executed(self, bundle: Path, passes: int, steps: int) -> int:

@@ -6,7 +6,7 @@ import io
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from mobiletl.device.bundle.frame import Frame
 from mobiletl.device.pictures.dataset import files_below
 from mobiletl.device.prediction.ahead import FramesAhead
 from mobiletl.device.prediction.live import Ends, Live
+from mobiletl.device.prediction.looking import AT_ONCE, Looks, OneAtATime, TwoAtOnce
 from mobiletl.device.prediction.predictor import Predictor, open_predictor
 from mobiletl.device.prediction.smoothing import Smoother
 
@@ -66,7 +67,9 @@ class Cost:
 def speed(bundle: Path, state: Path, data: Path, threads: int, rounds: int) -> Iterator[str]:
     """Yield a line for each way to feed the network."""
     pictures, encoded = _pictures(data)
-    with open_predictor(bundle, state, threads) as predictor:
+    with ExitStack() as opened:
+        predictor = opened.enter_context(open_predictor(bundle, state, threads))
+        pair = opened.enter_context(open_predictor(bundle, state, threads, at_once=AT_ONCE))
         side = predictor.input.resolution
         image = np.random.default_rng(0).standard_normal((1, 3, side, side)).astype(np.float32)
         ways: dict[str, Callable[[], Cost]] = {
@@ -75,6 +78,9 @@ def speed(bundle: Path, state: Path, data: Path, threads: int, rounds: int) -> I
             "ready frames, one ahead": lambda: _live(predictor, Ready(pictures), True),
             "JPEG frames, one ahead": lambda: _live(predictor, Files(encoded), True),
         }
+        if pair.at_once == AT_ONCE:
+            ways["ready frames, two at once"] = lambda: _live(pair, Ready(pictures), False)
+            ways["JPEG frames, two at once"] = lambda: _live(pair, Files(encoded), False)
         costs: dict[str, list[Cost]] = {name: [] for name in ways}
         alone: dict[str, list[Cost]] = {name: [] for name in ways}
         for _ in range(rounds):
@@ -142,8 +148,14 @@ def _network(predictor: Predictor, image: Floats) -> Cost:
 def _live(predictor: Predictor, camera: Ready | Files, ahead: bool) -> Cost:
     costs: list[Cost] = []
     live = Live(predictor, Smoother(len(predictor.class_names)), [])
-    with FramesAhead(camera, predictor.input, ahead) as frames:
+    with _looks(predictor, camera, ahead) as frames:
         live.run(frames, Ends(frames=WARM), lambda: False)
         with _timed(costs):
             live.run(frames, Ends(frames=WARM + FRAMES), lambda: False)
     return costs[0]
+
+
+def _looks(predictor: Predictor, camera: Ready | Files, ahead: bool) -> Looks:
+    if predictor.at_once == AT_ONCE:
+        return TwoAtOnce(camera, predictor)
+    return OneAtATime(FramesAhead(camera, predictor.input, ahead), predictor)

@@ -25,8 +25,8 @@ from mobiletl.device.commands.camera_flags import camera_of
 from mobiletl.device.commands.flags import below_least, chosen_bundle
 from mobiletl.device.errors import NoCamera
 from mobiletl.device.installed import installed_release
-from mobiletl.device.prediction.ahead import FramesAhead
 from mobiletl.device.prediction.live import Ends, Hearer, Live, Tally
+from mobiletl.device.prediction.looking import AT_ONCE, Looks, looks
 from mobiletl.device.prediction.predictor import open_predictor
 from mobiletl.device.prediction.smoothing import Smoother
 from mobiletl.device.printable import printable
@@ -117,7 +117,9 @@ def predict_live(flags: argparse.Namespace) -> int:
     tell = _teller(shown)
     with ExitStack() as opened, StopFlag(NOTICE) as stop:
         predictor = opened.enter_context(
-            open_predictor(bundle, flags.state, flags.threads, flags.runtime, flags.unknown)
+            open_predictor(
+                bundle, flags.state, flags.threads, flags.runtime, flags.unknown, AT_ONCE
+            )
         )
         hearers: list[Hearer] = [opened.enter_context(shown)]
         if words is not None:
@@ -143,7 +145,7 @@ def predict_live(flags: argparse.Namespace) -> int:
             return 0
         # Without a core to spare a frame is prepared when the network has done with the former.
         spare = 0 < flags.threads < usable_cores()
-        frames = FramesAhead(stream, predictor.input, ahead=spare)
+        frames = looks(stream, predictor, spare)
         _answer(live, stream, frames, Ends(flags.frames, flags.seconds), stop, shown)
     return 0
 
@@ -161,7 +163,7 @@ def _view(asked: View | None, trained: View | None, tell: Callable[[str], None])
 def _answer(
     live: Live,
     stream: CameraStream,
-    frames: FramesAhead,
+    frames: Looks,
     ends: Ends,
     stop: StopFlag,
     shown: Text | JsonLines,

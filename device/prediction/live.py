@@ -16,7 +16,7 @@ import numpy as np
 from mobiletl.device.bundle.closing import Closing
 from mobiletl.device.cameras.base import CameraEnded
 from mobiletl.device.heads.softmax import Doubles
-from mobiletl.device.prediction.ahead import FramesAhead
+from mobiletl.device.prediction.looking import Looks
 from mobiletl.device.prediction.predictor import Predictor, Verdict
 from mobiletl.device.prediction.smoothing import Smoother
 
@@ -96,9 +96,9 @@ class Tally:
     """Announcements after the first."""
     seconds: float = 0.0
     network_s: float = 0.0
-    """How much of `seconds` the network took."""
+    """How much of `seconds` the network took; of two frames at once, half of what each took."""
     waited_s: float = 0.0
-    """How much of it was waiting for the next frame to be read and prepared."""
+    """How much of it was waiting for frames to be read and prepared, likewise."""
 
     @property
     def frames_per_s(self) -> float:
@@ -129,7 +129,7 @@ class Live:
         side = predictor.input.resolution
         predictor.look(np.zeros((1, 3, side, side), np.float32))
 
-    def run(self, frames: FramesAhead, ends: Ends, stopped: Callable[[], bool]) -> None:
+    def run(self, frames: Looks, ends: Ends, stopped: Callable[[], bool]) -> None:
         """Answer frames until they end, one of `ends` comes, or `stopped`.
 
         Raises what reading them raises, NoCamera for one.
@@ -138,16 +138,12 @@ class Live:
         tally = self.tally
         try:
             while not stopped() and not self._over(ends, began):
-                asked = self._clock()
-                frame = frames.next(PATIENCE_S)
-                given = self._clock()
-                tally.waited_s += given - asked
-                if frame is None:
+                looked = frames.next(PATIENCE_S)
+                if looked is None:
                     continue
-                verdict = self._predictor.look(frame.image)
-                answered = self._clock()
-                tally.network_s += answered - given
-                self._tell(frame.time_s, verdict, answered)
+                tally.waited_s += looked.waited_s
+                tally.network_s += looked.network_s
+                self._tell(looked.time_s, looked.verdict, self._clock())
         except CameraEnded:
             return
         finally:

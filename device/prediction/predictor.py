@@ -21,7 +21,7 @@ from mobiletl.device.errors import UsageError
 from mobiletl.device.heads.softmax import Doubles, softmax
 from mobiletl.device.heads.unknown import Familiar, score, strangeness
 from mobiletl.device.run.start import Start
-from mobiletl.device.sessions.runtimes import open_session
+from mobiletl.device.sessions.runtimes import choose_runtime, open_session, usable_cores
 from mobiletl.device.sessions.session import Embedded, Session
 
 # What a state can be given as: a file that training wrote, or a state with its class names.
@@ -92,6 +92,8 @@ class Predictor(Closing):
         """The camera's view that the state was trained in; None where nobody knows."""
         self.input = manifest.input
         """What `look` takes, for `prepare`."""
+        self.at_once = 1
+        """How many threads may call `look` at the same time, once it has been called."""
         self._tells_unknown = unknown
         self._manifest = manifest
         self._session = session
@@ -132,18 +134,26 @@ def open_predictor(
     threads: int = 0,
     runtime: str | None = None,
     unknown: bool = True,
+    at_once: int = 1,
 ) -> Predictor:
     """Open `bundle` with a trained state; `threads` = 0 takes every core.
 
-    With `unknown` false every picture is taken to be of one of the classes. Raises BadBundle,
-    BadState, MissingDependency, UsageError.
+    With `unknown` false every picture is taken to be of one of the classes. With `at_once` so many
+    pictures may be looked at in threads of the caller, each on its share of `threads`; where the
+    runtime cannot, or has fewer threads, `Predictor.at_once` stays 1. Raises BadBundle, BadState,
+    MissingDependency, UsageError.
     """
     if threads < 0:
         raise UsageError(f"threads is {threads}, expected at least 0")
     opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
     tensors, names, answers, view = _state(state, opened.manifest)
-    session = open_session(opened, len(names), tensors, threads, runtime)
-    return Predictor(opened.manifest, session, names, answers, unknown, view)
+    cores = threads or usable_cores()
+    if cores < at_once or not choose_runtime(opened, runtime).shared:
+        at_once = 1
+    session = open_session(opened, len(names), tensors, cores // at_once, runtime)
+    predictor = Predictor(opened.manifest, session, names, answers, unknown, view)
+    predictor.at_once = at_once
+    return predictor
 
 
 def _state(

@@ -157,18 +157,18 @@ class _Function:
         self._session = session
         self._path = path
         self._inputs = [node.name for node in session.get_inputs()]
-        self._binding = session.io_binding()
 
     def run(self, inputs: Arrays, outputs: Arrays) -> None:
         """Run on C-contiguous arrays; inputs that the graph does not declare are left out."""
         try:
+            # One for each call: another thread may be in here, and an output of the call before
+            # would be written to memory that is no longer ours.
+            binding = self._session.io_binding()
             for name in self._inputs:
-                self._binding.bind_input(*_memory(name, inputs[name]))
-            # An output of the call before would be written to memory that is no longer ours.
-            self._binding.clear_binding_outputs()
+                binding.bind_input(*_memory(name, inputs[name]))
             for name, array in outputs.items():
-                self._binding.bind_output(*_memory(name, array))
-            self._session.run_with_iobinding(self._binding)
+                binding.bind_output(*_memory(name, array))
+            self._session.run_with_iobinding(binding)
         # onnxruntime's exceptions have no base class of their own.
         except Exception as error:
             raise InternalError(

@@ -50,6 +50,8 @@ class Runtime:
     """Whether its files are programs, which may do more than arithmetic (trust.py)."""
     fixed: bool = False
     """Whether its files are of one N and one K."""
+    shared: bool = False
+    """Whether several threads may predict with one session at the same time."""
 
     @property
     def in_bundle(self) -> bool:
@@ -83,6 +85,7 @@ RUNTIMES: tuple[Runtime, ...] = (
         # times their bytes (1.31.1, x86-64). The other functions it loads as they are.
         copies_while_loading=2,
         roles=("features", "train_step", "predict"),
+        shared=True,
     ),
     Runtime(
         "onnxruntime-training",

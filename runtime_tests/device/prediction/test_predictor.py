@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -125,3 +126,26 @@ def test_wrong_arguments(trained: Trained) -> None:
     broken = Start({**tensors, "more": np.zeros(1, np.float32)}, info.class_names, "a test")
     with pytest.raises(BadState, match="more is unknown"):
         open_predictor(trained.bundle, broken)
+
+
+@pytest.mark.parametrize(
+    ("runtime", "threads", "expected"),
+    [("onnxruntime", 2, 2), ("onnxruntime", 1, 1), ("fake", 2, 1)],
+)
+def test_only_what_can_and_has_the_threads_looks_at_two_at_once(
+    trained: Trained, runtime: str, threads: int, expected: int
+) -> None:
+    with open_predictor(
+        trained.bundle.path, trained.state, threads, runtime, at_once=2
+    ) as predictor:
+        assert predictor.at_once == expected
+
+
+def test_two_threads_get_what_one_gets(trained: Trained) -> None:
+    side = trained.bundle.manifest.input.resolution
+    images = np.random.default_rng(0).standard_normal((40, 1, 3, side, side)).astype(np.float32)
+    with open_predictor(trained.bundle.path, trained.state, 2, at_once=2) as predictor:
+        alone = [predictor.look(image).probabilities for image in images]
+        with ThreadPoolExecutor(2) as pool:
+            together = [v.probabilities for v in pool.map(predictor.look, images)]
+    np.testing.assert_array_equal(together, alone)
