@@ -10,6 +10,8 @@ BIN := .venv/bin
 BIN38 := .venv38/bin
 TRAINING := .venv-ort-training/bin
 FLEET := .venv-fleet/bin
+MNN := .venv-mnn/bin
+KERAS := .venv-keras/bin
 PIP := -m pip --disable-pip-version-check install --quiet $(PIP_FLAGS)
 CLEARED := build dist mobiletl.egg-info artifacts/demo artifacts/demo-run artifacts/digits artifacts/studio-demo \
 	.pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
@@ -35,7 +37,7 @@ EXPORT_FLAGS = --out $(OUT) \
 	$(if $(REPLACE),--force)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo studio-demo test test-all test-host test-slow test-board lint export bench bench-accuracy bench-fleet fleet ort-training bench-training parity figures board-install wheelhouse emulate emulate-studio matrix attack attack-files clean FORCE
+.PHONY: help demo studio-demo test test-all test-host test-slow test-board lint export bench bench-accuracy bench-fleet fleet ort-training bench-training bench-peers parity figures board-install wheelhouse emulate emulate-studio matrix attack attack-files clean FORCE
 
 help: ## this list
 	@echo "make TARGET [VARIABLE=value ...]"
@@ -163,6 +165,9 @@ ort-training: build/ort-training.installed ## set up .venv-ort-training, which t
 bench-training: build/host.installed build/ort-training.installed ## beside onnxruntime-training's own builder
 	@$(BIN)/python -m bench.onnxruntime_training
 
+bench-peers: build/host.installed build/mnn.installed build/keras.installed ## beside MNN and Keras, which it installs (2 GB): BENCH_FLAGS
+	@$(BIN)/python -m bench.peers $(BENCH_FLAGS)
+
 clean: ## remove caches, build outputs and the demo's files; bundles, runs/ and .venv stay
 	rm -rf $(CLEARED)
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -198,6 +203,16 @@ build/ort-training.installed: .venv-ort-training/pyvenv.cfg constraints.txt
 		numpy pillow safetensors
 	@mkdir -p build && touch $@
 
+build/mnn.installed: .venv-mnn/pyvenv.cfg
+	@echo "installing MNN into .venv-mnn ..."
+	@$(MNN)/python $(PIP) MNN==3.6.1 numpy
+	@mkdir -p build && touch $@
+
+build/keras.installed: .venv-keras/pyvenv.cfg
+	@echo "installing Keras and TensorFlow into .venv-keras ..."
+	@$(KERAS)/python $(PIP) keras==3.15.1 tensorflow-cpu==2.21.0
+	@mkdir -p build && touch $@
+
 # As on a board that takes part in a fleet: the base install and Flower, copied, no PyTorch.
 build/fleet.installed: .venv-fleet/pyvenv.cfg build/files.txt pyproject.toml $(shell find api device fleet -name '*.py')
 	@echo "installing mobiletl with Flower into .venv-fleet ..."
@@ -205,6 +220,12 @@ build/fleet.installed: .venv-fleet/pyvenv.cfg build/files.txt pyproject.toml $(s
 	@$(FLEET)/python $(PIP) 'setuptools>=70.1' wheel
 	@$(FLEET)/python $(PIP) --no-build-isolation '.[fleet]' pytest onnx
 	@touch $@
+
+.venv-mnn/pyvenv.cfg:
+	@$(PYTHON) -m venv .venv-mnn || { rm -rf .venv-mnn; exit 1; }
+
+.venv-keras/pyvenv.cfg:
+	@$(PYTHON) -m venv .venv-keras || { rm -rf .venv-keras; exit 1; }
 
 .venv-fleet/pyvenv.cfg:
 	@test -n "$(PYTHON_FLEET)" || { echo "make: a fleet needs Python 3.9 to 3.12; install one, or name it: make PYTHON_FLEET=/path/to/python3" >&2; exit 1; }
