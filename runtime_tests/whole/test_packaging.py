@@ -30,6 +30,16 @@ def test_every_package_is_listed() -> None:
     assert found == set(re.findall(r'"([^"]+)"', listed[1]))
 
 
+def test_a_studio_reads_what_phones_send() -> None:
+    project = (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8")
+    lines = {}
+    for name in ("heic", "studio"):
+        extra = re.search(rf"^{name} = \[(.*?)^\]", project, re.M | re.S)
+        assert extra is not None
+        lines[name] = re.findall(r'"(pillow-heif[^"]*)"', extra[1])
+    assert lines["studio"] == lines["heic"] != []
+
+
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_every_folder_of_modules_is_a_package(folder: str) -> None:
     assert "api" not in folder or len(list((REPOSITORY / folder).rglob("*.py"))) == 1
