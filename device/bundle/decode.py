@@ -39,6 +39,7 @@ from PIL import (
 
 from mobiletl.device.bundle.colours import reduced
 from mobiletl.device.bundle.decoding_plan import DECODING_LIMIT, Decoding, plan_decoding
+from mobiletl.device.bundle.heic import load_heif, reduced_heic
 from mobiletl.device.bundle.jpeg_markers import count_scans
 from mobiletl.device.bundle.png_strips import described, reduced_png
 from mobiletl.device.printable import one_line
@@ -219,11 +220,9 @@ def _open(file: BinaryIO) -> Image.Image:
 
 def _open_heic(file: BinaryIO) -> Image.Image:
     try:
-        import pillow_heif
+        load_heif()
     except ImportError:
         raise _Refused(HEIC_HINT) from None
-    # Its decoder's own threads would each hold a part of the picture.
-    pillow_heif.register_heif_opener(decode_threads=1)
     return Image.open(file, formats=("HEIF",))
 
 
@@ -244,6 +243,8 @@ def _read(file: BinaryIO, short_side: int, limit: int) -> Image.Image:
         if planned.strips:
             rgb = reduced_png(image, file, planned.factor)
             turn = UPRIGHT.get(_orientation(described(image, file)))
+        elif image.format == "HEIF" and planned.factor > 1:
+            return reduced_heic(file, planned.factor)
         else:
             _load(image, file, planned.scale)
             turn = UPRIGHT.get(_orientation(image))

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mobiletl.device.bundle.colours import reduced
 from mobiletl.device.bundle.decode import UnreadablePicture, check_header, decode
 from mobiletl.device.errors import BadPictures
 from mobiletl.device.pictures.dataset import open_dataset
@@ -54,6 +55,26 @@ def test_other_files_of_that_family_are_no_pictures(tmp_path: Path) -> None:
     file.write_bytes(START.replace(b"ftypheic", b"ftypisom"))
     with pytest.raises(UnreadablePicture, match="not a picture in a known format"):
         check_header(file)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L"])
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_large_one_is_reduced_to_what_pillow_makes_of_it(
+    tmp_path: Path, orientation: int, mode: str
+) -> None:
+    heif = pytest.importorskip("pillow_heif")
+    colours = np.random.default_rng(0).integers(0, 256, (30, 45, 4), np.uint8)
+    # An odd width: the decoder's rows are longer than the picture.
+    whole = Image.fromarray(colours).resize((637, 401), Image.Resampling.BICUBIC).convert(mode)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    file = tmp_path / "IMG_0001.HEIC"
+    heif.register_heif_opener()
+    whole.save(file, "HEIF", quality=95, exif=exif.tobytes())
+    with Image.open(file) as image:
+        expected = np.asarray(reduced(image, 4))
+    found = np.asarray(decode(file, 100))
+    assert np.array_equal(found, expected)
 
 
 @pytest.mark.parametrize("orientation", [1, 6])
