@@ -3,8 +3,8 @@
     python -m bench.studio --bundle artifacts/mbv2 --data sets/trashnet6
 
 The server runs as `mobiletl studio` does, with pictures of the set as its camera. A page listens
-and looks through the camera all the time, 3 classes of 20 pictures are uploaded and taught, and
-then trained for 3 epochs. The baseline is a process that has imported what the server imports.
+and looks through the camera all the time, 3 classes of 20 pictures are uploaded and taught, then large
+pictures as phones write them (studio_uploads.py), and then trained for 3 epochs. The baseline is a process that has imported what the server imports.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from typing import Any
 import httpx
 
 from bench.defaults.cells import find_set, pictures_in
+from bench.studio_uploads import Upload, status, upload_large
 from mobiletl.device.commands.table import guarded
 
 CLASSES, PICTURES, EPOCHS = 3, 20, 3
@@ -52,6 +53,7 @@ class Measured:
     one_seconds: float
     answers_per_second: float
     training: dict[str, Any]
+    large: list[Upload]
 
     @property
     def above_bytes(self) -> int:
@@ -106,16 +108,18 @@ def _use(port: int, pid: int, by_class: dict[str, list[Path]]) -> Measured:
         _until(lambda: _state(client)["teaching"]["state"] == "ready")
         ready = time.monotonic() - began
         one = _one_more(client, by_class)
+        name, paths = next(iter(by_class.items()))
+        large = upload_large(client, pid, name, paths[0])
+        _until(lambda: _state(client)["teaching"]["state"] == "ready")
         time.sleep(5)
-        used, resident = _status(pid, "VmHWM"), _status(pid, "VmRSS")
+        used, resident = status(pid, "VmHWM"), status(pid, "VmRSS")
         fps = statistics.median(rates[-10:])
         client.post("/api/train", json={"epochs": EPOCHS}).raise_for_status()
         ended = ("finished", "failed", "stopped")
         _until(lambda: _state(client)["training"]["state"] in ended, 900)
-        peak = _status(pid, "VmHWM")
-        return Measured(
-            _libraries(), used, resident, peak, ready, one, fps, _state(client)["training"]
-        )
+        peak = status(pid, "VmHWM")
+        training = _state(client)["training"]
+        return Measured(_libraries(), used, resident, peak, ready, one, fps, training, large)
 
 
 def _one_more(client: httpx.Client, by_class: dict[str, list[Path]]) -> float:
@@ -170,10 +174,6 @@ def _until(met: Any, seconds: float = 60.0) -> None:
         time.sleep(0.02)
 
 
-def _status(pid: int, key: str) -> int:
-    return _figure(Path(f"/proc/{pid}/status").read_text(encoding="ascii"), key)
-
-
 def _figure(status: str, key: str) -> int:
     found = re.search(rf"^{key}:\s+(\d+) kB$", status, re.MULTILINE)
     assert found is not None
@@ -200,7 +200,15 @@ def _print(found: Measured) -> int:
         ("training, planned", f"{training['planned_mb']} MB"),
         ("training, measured", f"{training['measured_mb']} MB, {training['state']}"),
     )
-    for name, figure in rows:
+    uploads = [
+        (
+            f"{one.name}, uploaded",
+            f"server's peak {one.server_bytes / 1e6:+.1f} MB, decoder beside it "
+            f"{one.beside_bytes / 1e6:.1f} MB, {one.seconds:.2f} s",
+        )
+        for one in found.large
+    ]
+    for name, figure in [*rows, *uploads]:
         print(f"{name:34}{figure}")
     return 0
 

@@ -23,6 +23,7 @@ from mobiletl.device.commands.table import guarded
 from mobiletl.device.commands.unit import unit_text, unit_word
 from mobiletl.device.errors import MissingDependency, UsageError
 from mobiletl.device.printable import printable
+from mobiletl.device.sessions.freed import return_early
 
 HINT = 'pip install "mobiletl[studio]"'
 PORT = 8757
@@ -110,6 +111,7 @@ def _studio(flags: argparse.Namespace) -> int:
         raise MissingDependency(
             f"the studio needs {error.name}, which is not installed: {HINT}"
         ) from error
+    return_early()
     logging.basicConfig(format="%(levelname)s %(message)s", level=logging.WARNING)
     asked = Asked(
         bundle=chosen_bundle(flags.bundle),

@@ -13,6 +13,7 @@ from mobiletl.device.bundle.prepare import evaluation_short_side
 from mobiletl.device.bundle.view import View
 from mobiletl.device.cameras.base import Wanted
 from mobiletl.device.errors import BadBundle, MobileTLError
+from mobiletl.device.pictures.augment import training_short_side
 from mobiletl.device.pictures.kept_view import load_view, save_view
 from mobiletl.device.printable import printable
 from mobiletl.device.studio.album import Album
@@ -60,7 +61,8 @@ class Studio(Closing):
             self.project.close()
             raise no_space(self.project.pictures, error) from error
         size = bundle.manifest.input
-        self.inbox = Inbox(self.album, evaluation_short_side(size))
+        short_side = max(evaluation_short_side(size), training_short_side(size))
+        self.inbox = Inbox(self.album, short_side)
         self.feed = Feed(asked.camera, asked.wanted, self._kept_view())
         self.network = Network(bundle, asked.threads, asked.runtime)
         embeddings = Embeddings(

@@ -2,23 +2,28 @@
 
 A file that arrives is written beside the classes under a hidden name, hashed, its header checked
 and its pixels decoded once. What is no JPEG and no PNG (HEIC from a phone, WebP, TIFF) is written
-again as a JPEG, so that a board that trains needs no other decoder.
+again as a JPEG, so that a board that trains needs no other decoder. So is what takes much memory to
+decode (a progressive JPEG, an interlaced PNG): it is decoded once in a process of its own, and
+neither the server nor a training has to do that again.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
+import sys
 import threading
 from pathlib import Path
 
 from PIL import Image
 
 from mobiletl.device.bundle.arrays import Pixels
-from mobiletl.device.bundle.decode import UnreadablePicture, decode
+from mobiletl.device.bundle.decode import UnreadablePicture, decode, decoding_bytes
 from mobiletl.device.bundle.digest import file_digest
 from mobiletl.device.printable import printable
+from mobiletl.device.sessions.freed import return_freed
 from mobiletl.device.studio.album import ID_DIGITS, Album
+from mobiletl.device.studio.decoding import decoded_apart
 from mobiletl.device.studio.files import (
     check_room,
     no_space,
@@ -28,20 +33,21 @@ from mobiletl.device.studio.files import (
 from mobiletl.device.studio.refused import Refused
 
 MOST_BYTES = 32_000_000
-QUALITY = 95
+# What one picture may take in the server itself: a JPEG or PNG of 100 megapixels takes 12.
+HERE_BYTES = 16_000_000
 FRAME_QUALITY = 92
 THUMBNAIL_QUALITY = 80
 JPEG, PNG = b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"
 
 
 class Inbox:
-    """Takes pictures in, one at a time: a decoded picture is the largest thing in the server."""
+    """Takes pictures in. One is decoded at a time, here and apart: nothing else is as large."""
 
     def __init__(self, album: Album, short_side: int) -> None:
         """`short_side` in pixels is what training decodes to at least."""
         self.album = album
         self._short_side = short_side
-        self._decoding = threading.Lock()
+        self._decoding, self._apart = threading.Lock(), threading.Lock()
 
     def temporary(self) -> Path:
         """Return where the bytes of an upload may go; raises NoSpace, Refused."""
@@ -54,8 +60,7 @@ class Inbox:
         new. Raises Refused (415) for what is no picture, and NoSpace.
         """
         try:
-            with self._decoding:
-                suffix = self._checked(arrived)
+            suffix = self._checked(arrived)
             picture = file_digest(arrived)[:ID_DIGITS]
             kept = self.album.take(arrived, picture, suffix, class_name)
             return picture, kept is not None
@@ -94,18 +99,19 @@ class Inbox:
         return out.getvalue()
 
     def _checked(self, arrived: Path) -> str:
-        """Look at a file closely; return its suffix, or write it again and return that one's.
-
-        What takes more memory than training allows is refused by its header (docs/pictures.md).
-        """
-        image = decode(arrived, self._short_side, "picture")
+        """Look at a file closely; return its suffix, or write it again and return that one's."""
         with arrived.open("rb") as file:
             start = file.read(len(PNG))
-        if start.startswith(JPEG):
-            return ".jpg"
-        if start == PNG:
-            return ".png"
-        image.save(arrived, "JPEG", quality=QUALITY)
+        if start.startswith(JPEG) or start == PNG:
+            taken = decoding_bytes(arrived, self._short_side, sys.maxsize, "picture")
+            if taken <= HERE_BYTES:
+                with self._decoding:
+                    decode(arrived, self._short_side, "picture", HERE_BYTES)
+                    return_freed()
+                return ".png" if start == PNG else ".jpg"
+        # Thumbnails need not wait for these, which take seconds on a small board.
+        with self._apart:
+            arrived.write_bytes(decoded_apart(arrived, self._short_side))
         return ".jpg"
 
 

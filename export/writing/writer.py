@@ -21,7 +21,7 @@ from mobiletl.device.bundle.manifest_schema import FORMAT, MANIFEST_FILE, STATE_
 from mobiletl.device.bundle.records import OWN, remember
 
 # Of the runner, what wants packages that a copied folder cannot bring.
-_INSTALLED_ONLY = ("fleet", "studio", "studio_server.py")
+_INSTALLED_ONLY = ("_decode.py", "fleet", "studio", "studio_server.py")
 _REQUIREMENTS_HEAD = "# What device/train_on_board.py needs: pip install -r requirements.txt\n"
 
 
