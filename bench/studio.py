@@ -3,8 +3,9 @@
     python -m bench.studio --bundle artifacts/mbv2 --data sets/trashnet6
 
 The server runs as `mobiletl studio` does, with pictures of the set as its camera. A page listens
-and looks through the camera all the time, 3 classes of 20 pictures are uploaded and taught, then large
-pictures as phones write them (studio_uploads.py), and then trained for 3 epochs. The baseline is a process that has imported what the server imports.
+and looks through the camera all the time, 3 classes of 20 pictures are uploaded and taught, then
+large pictures as phones write them (studio_uploads.py), and then trained for 3 epochs. The
+baseline is a process that has imported what the server imports.
 """
 
 from __future__ import annotations

@@ -68,6 +68,22 @@ class View:
         return {"rotate": self.rotate, "region": list(self.region)}
 
 
+@dataclass(frozen=True)
+class AskedView:
+    """What a person asks for: a turn, a region, both, or neither; the rest is as it was."""
+
+    rotate: int | None = None
+    region: Region | None = None
+
+    def over(self, view: View | None) -> View:
+        """Return `view`, by default all of the frame, but for what is asked for."""
+        former = view or View()
+        return View(
+            former.rotate if self.rotate is None else self.rotate,
+            former.region if self.region is None else self.region,
+        )
+
+
 _VIEW = fields({"rotate": one_of(*TURNS), "region": list_of(number(minimum=0.0), length=4)})
 
 

@@ -7,7 +7,7 @@ import math
 import re
 from typing import NamedTuple
 
-from mobiletl.device.bundle.view import TURNS, WHOLE, Region, View
+from mobiletl.device.bundle.view import TURNS, AskedView, Region, View
 from mobiletl.device.cameras.base import Wanted
 from mobiletl.device.cameras.table import KINDS
 
@@ -19,11 +19,11 @@ _OF_CAMERA = ("camera_size", "camera_rate", "lock_exposure", "rotate", "roi")
 
 
 class ChosenCamera(NamedTuple):
-    """What the flags ask for; `source` is None without --camera, `view` if no flag speaks of it."""
+    """What the flags ask for; `source` is None without --camera."""
 
     source: str | None
     wanted: Wanted
-    view: View | None
+    view: AskedView
 
 
 def add_camera(parser: argparse.ArgumentParser) -> None:
@@ -64,11 +64,8 @@ def camera_of(flags: argparse.Namespace) -> ChosenCamera:
     """Return what the flags ask for; `camera_problems` come first."""
     width, height = _size(flags.camera_size) or (None, None)
     wanted = Wanted(width, height, flags.camera_rate, flags.lock_exposure)
-    if flags.rotate is None and flags.roi is None:
-        return ChosenCamera(flags.camera, wanted, None)
-    region = WHOLE if flags.roi is None else _region(flags.roi)
-    assert region is not None
-    return ChosenCamera(flags.camera, wanted, View(flags.rotate or 0, region))
+    region = None if flags.roi is None else _region(flags.roi)
+    return ChosenCamera(flags.camera, wanted, AskedView(flags.rotate, region))
 
 
 def camera_problems(flags: argparse.Namespace) -> list[str]:

@@ -18,7 +18,7 @@ from mobiletl.device.announcing.on_change import OnChange, words_of
 from mobiletl.device.announcing.text import CLEAR_LINE, Text
 from mobiletl.device.bundle.bundle import open_bundle
 from mobiletl.device.bundle.signature import require_state_signature
-from mobiletl.device.bundle.view import View
+from mobiletl.device.bundle.view import AskedView, View
 from mobiletl.device.cameras.base import CameraStopped
 from mobiletl.device.cameras.stream import CameraStream, open_stream
 from mobiletl.device.commands.camera_flags import camera_of
@@ -150,14 +150,15 @@ def predict_live(flags: argparse.Namespace) -> int:
     return 0
 
 
-def _view(asked: View | None, trained: View | None, tell: Callable[[str], None]) -> View:
-    """Return the view that is asked for, else the one that the state was trained in."""
-    if asked is not None and trained is not None and asked != trained:
+def _view(asked: AskedView, trained: View | None, tell: Callable[[str], None]) -> View:
+    """Return the view that the state was trained in, but for what is asked for."""
+    view = asked.over(trained)
+    if trained is not None and view != trained:
         tell(
             f"the state was trained on pictures taken with {trained.flags()}, and the camera is "
-            f"looked through with {asked.flags()}; leave these flags out to see what was trained"
+            f"looked through with {view.flags()}; leave these flags out to see what was trained"
         )
-    return asked or trained or View()
+    return view
 
 
 def _answer(

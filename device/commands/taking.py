@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mobiletl.device.bundle.view import View
+from mobiletl.device.bundle.view import AskedView
 from mobiletl.device.cameras.base import CameraStopped, Wanted
 from mobiletl.device.cameras.stream import open_stream
 from mobiletl.device.capturing.attended import Attended
@@ -41,14 +41,13 @@ class Order:
 
     def document(self) -> dict[str, Any]:
         """What JSON says of it, for `order_of`."""
-        view = self.camera.view
         return {
             **vars(self),
             "data": str(self.data),
             "camera": {
                 "source": self.camera.source,
                 "wanted": asdict(self.camera.wanted),
-                "view": None if view is None else asdict(view),
+                "view": asdict(self.camera.view),
             },
             "rules": asdict(self.rules),
         }
@@ -57,7 +56,7 @@ class Order:
 def order_of(document: dict[str, Any]) -> Order:
     """Return what `Order.document` gave."""
     camera, order = document["camera"], Order(**document)
-    view = camera["view"]
+    rotate, region = camera["view"]["rotate"], camera["view"]["region"]
     return replace(
         order,
         data=Path(document["data"]),
@@ -65,7 +64,7 @@ def order_of(document: dict[str, Any]) -> Order:
         camera=ChosenCamera(
             camera["source"],
             Wanted(**camera["wanted"]),
-            None if view is None else View(view["rotate"], tuple(view["region"])),
+            AskedView(rotate, None if region is None else tuple(region)),
         ),
         rules=Rules(**document["rules"]),
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mobiletl.device.bundle.outside_file import OddFile, read_outside
 from mobiletl.device.bundle.strict_json import BadJson, parse_json
-from mobiletl.device.bundle.view import View, view_of
+from mobiletl.device.bundle.view import AskedView, View, view_of
 from mobiletl.device.bundle.whole_file import write_whole
 from mobiletl.device.errors import BadPictures, UsageError
 from mobiletl.device.printable import printable
@@ -54,19 +54,19 @@ def save_view(root: Path, view: View) -> None:
         raise cannot_write("the view", path, error, "choose another folder") from error
 
 
-def settled_view(root: Path, asked: View | None) -> View:
+def settled_view(root: Path, asked: AskedView) -> View:
     """Return the view for more pictures of the data set `root`, and keep it where none is kept.
 
-    `asked` is what flags say, None where they say nothing. Raises UsageError where the pictures
-    that are there were taken in another view, and as `load_view` and `save_view` do.
+    `asked` is what flags say. Raises UsageError where the pictures that are there were taken in
+    another view, and as `load_view` and `save_view` do.
     """
     kept = load_view(root)
-    if kept is not None and asked not in (None, kept):
+    view = asked.over(kept)
+    if kept is not None and kept != view:
         raise UsageError(
             f"the pictures in {printable(str(root))} were taken with {kept.flags()}; "
             "take more of them in the same view, or name another folder"
         )
-    view = kept or asked or View()
     if kept is None:
         save_view(root, view)
     return view

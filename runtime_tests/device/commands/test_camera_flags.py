@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mobiletl.device.bundle.view import WHOLE, View
+from mobiletl.device.bundle.view import AskedView, View
 from mobiletl.device.cameras.base import Wanted
 from mobiletl.device.commands.camera_flags import add_camera, camera_of, camera_problems
 from mobiletl.device.commands.parser import Parser
@@ -18,7 +18,7 @@ def flags(*words):
 
 def test_nothing_is_asked_for_by_default():
     assert camera_problems(flags()) == []
-    assert camera_of(flags()) == (None, Wanted(), None)
+    assert camera_of(flags()) == (None, Wanted(), AskedView())
 
 
 def test_all_of_them():
@@ -26,13 +26,19 @@ def test_all_of_them():
     found = flags(*words, "--rotate", "270", "--roi", "0.25,0,0.5,1")
     assert camera_problems(found) == []
     wanted = Wanted(1280, 720, 15.0, True)
-    assert camera_of(found) == ("0", wanted, View(270, (0.25, 0.0, 0.5, 1.0)))
+    assert camera_of(found) == ("0", wanted, AskedView(270, (0.25, 0.0, 0.5, 1.0)))
 
 
-def test_either_flag_of_the_view_makes_one():
-    assert camera_of(flags("--camera", "0", "--rotate", "0")).view == View()
-    assert camera_of(flags("--camera", "0", "--roi", "0,0,1,0.5")).view == View(0, (0, 0, 1, 0.5))
-    assert camera_of(flags("--camera", "0", "--rotate", "90")).view == View(90, WHOLE)
+def test_each_flag_of_the_view_overrides_itself_alone():
+    kept = View(90, (0.0, 0.0, 1.0, 0.5))
+    turned = camera_of(flags("--camera", "0", "--rotate", "0")).view
+    cut = camera_of(flags("--camera", "0", "--roi", "0,0,0.5,1")).view
+    assert (turned.over(kept), turned.over(None)) == (View(0, kept.region), View())
+    assert (cut.over(kept), cut.over(None)) == (
+        View(90, (0, 0, 0.5, 1)),
+        View(0, (0, 0, 0.5, 1)),
+    )
+    assert camera_of(flags("--camera", "0")).view.over(kept) == kept
 
 
 @pytest.mark.parametrize(

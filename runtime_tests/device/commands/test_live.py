@@ -304,6 +304,11 @@ def test_the_view_of_the_state_is_looked_through(
     text, shown = capsys.readouterr()
     assert answers(text)[0]["label"] == "cat"
     assert "--rotate 0 --roi 0,0,0.5,1" in shown
+    # Turned half round, and still cut as the state says: what was on the right.
+    assert predict.main([*given, "--rotate", "180"]) == 0
+    turned, shown = capsys.readouterr()
+    assert answers(turned)[0]["label"] == "cat"
+    assert "looked through with --rotate 180 --roi 0,0,0.5,1" in shown
     assert json.loads(text.splitlines()[0])["event"] == "note"
 
 

@@ -13,7 +13,7 @@ from typing import Iterator
 
 import pytest
 
-from mobiletl.device.bundle.view import View
+from mobiletl.device.bundle.view import AskedView
 from mobiletl.device.cameras.base import Wanted
 from mobiletl.device.capturing.selection import Rules
 from mobiletl.device.commands.camera_flags import ChosenCamera
@@ -44,7 +44,7 @@ sys.exit(guarded(taken))
 
 
 def order(data: str, camera: str, rate: float = 200.0, goal: int = 4, names: str = "ab") -> Order:
-    chosen = ChosenCamera(camera, Wanted(rate=rate), View(90, (0.0, 0.25, 1.0, 0.5)))
+    chosen = ChosenCamera(camera, Wanted(rate=rate), AskedView(90, (0.0, 0.25, 1.0, 0.5)))
     return Order(Path(data), tuple(names), goal, True, False, chosen, Rules(), 10**9)
 
 
@@ -104,7 +104,7 @@ def gone(process: int) -> bool:
 
 
 def test_an_order_passes_through_json() -> None:
-    for view in (None, View(270, (0.1, 0.2, 0.3, 0.4))):
+    for view in (AskedView(), AskedView(270), AskedView(270, (0.1, 0.2, 0.3, 0.4))):
         wanted = Order(
             data=Path("photos"),
             names=("Käse", "none"),

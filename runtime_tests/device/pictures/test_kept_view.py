@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from mobiletl.device.bundle.view import View
+from mobiletl.device.bundle.view import AskedView, View
 from mobiletl.device.errors import BadPictures, NoSpace, UsageError
 from mobiletl.device.pictures.dataset import open_dataset
 from mobiletl.device.pictures.kept_view import load_view, save_view, settled_view, view_file
@@ -69,11 +69,13 @@ def test_where_it_cannot_be_written_is_said(tmp_path):
 
 
 def test_more_pictures_take_the_view_of_the_first(tmp_path):
-    assert settled_view(tmp_path, TURNED) == TURNED
-    assert settled_view(tmp_path, None) == TURNED
-    assert settled_view(tmp_path, TURNED) == TURNED
+    assert settled_view(tmp_path, AskedView(90, TURNED.region)) == TURNED
+    assert settled_view(tmp_path, AskedView()) == TURNED
+    # One flag says nothing of the other.
+    assert settled_view(tmp_path, AskedView(90)) == TURNED
+    assert settled_view(tmp_path, AskedView(region=TURNED.region)) == TURNED
     with pytest.raises(UsageError, match=r"taken with --rotate 90 --roi 0.25,0,0.5,1"):
-        settled_view(tmp_path, View())
+        settled_view(tmp_path, AskedView(0))
     other = tmp_path / "other"
-    assert settled_view(other, None) == View()
+    assert settled_view(other, AskedView()) == View()
     assert json.loads(view_file(other).read_text()) == {"rotate": 0, "region": [0, 0, 1, 1]}
