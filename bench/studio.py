@@ -85,7 +85,7 @@ def measure(bundle: Path, data: Path) -> Measured:
         port = _free_port()
         command = [sys.executable, "-m", "mobiletl.device.studio_server", "--port", str(port)]
         command += ["--bundle", str(bundle), "--project", str(folder / "project")]
-        server = subprocess.Popen([*command, "--camera", str(camera), "--rate", str(RATE)])
+        server = subprocess.Popen([*command, "--camera", str(camera), "--camera-rate", str(RATE)])
         opened.callback(server.wait)
         opened.callback(server.terminate)
         return _use(port, server.pid, by_class)

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Sequence
 
 from mobiletl.device.bundle.bundle import read_manifest
-from mobiletl.device.cameras.base import Wanted
-from mobiletl.device.commands.flags import chosen_bundle
+from mobiletl.device.commands.camera_flags import add_camera, camera_of, camera_problems
+from mobiletl.device.commands.flags import below_least, chosen_bundle
 from mobiletl.device.commands.parser import Parser
 from mobiletl.device.commands.table import guarded
 from mobiletl.device.commands.unit import unit_text, unit_word
@@ -54,7 +54,7 @@ EXAMPLES = """\
 to paste:
   mobiletl studio --bundle artifacts/mbv2 --camera 0
   mobiletl studio --bundle artifacts/mbv2 --camera 0 --host 0.0.0.0
-  mobiletl studio --bundle artifacts/mbv2 --camera photos/ --rate 2 --project my-studio
+  mobiletl studio --bundle artifacts/mbv2 --camera photos/ --camera-rate 2 --project my-studio
   mobiletl studio --bundle artifacts/mbv2 --camera 0 --host 0.0.0.0 --unit > mobiletl-studio.service
 """
 
@@ -74,10 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--bundle", metavar="DIR", help="default: the folder above this script, if it is one")
     add("--project", metavar="DIR", default="studio", help="what it keeps (default: studio)")
-    add("--camera", metavar="SOURCE", help="a number, address, file or folder (default: none)")
-    add("--width", type=int, help="pixels that the camera is asked for (default: its own)")
-    add("--height", type=int, help="likewise")
-    add("--rate", type=float, help="frames a second (default: the camera's own; of files, 15)")
+    add_camera(parser)
     add("--host", default=LOCAL, help=f"address to listen at (default: {LOCAL}, this board only)")
     add("--port", type=int, default=PORT, help=f"default: {PORT}")
     add(
@@ -113,11 +110,13 @@ def _studio(flags: argparse.Namespace) -> int:
         ) from error
     return_early()
     logging.basicConfig(format="%(levelname)s %(message)s", level=logging.WARNING)
+    chosen = camera_of(flags)
     asked = Asked(
         bundle=chosen_bundle(flags.bundle),
         project=Path(flags.project),
-        camera=flags.camera,
-        wanted=Wanted(flags.width, flags.height, flags.rate),
+        camera=chosen.source,
+        wanted=chosen.wanted,
+        view=chosen.view,
         threads=flags.threads,
         runtime=flags.runtime,
     )
@@ -141,9 +140,10 @@ def _unit(flags: argparse.Namespace) -> str:
     words = [sys.executable, str(Path(__file__).resolve())]
     words += ["--bundle", str(bundle), "--project", str(project)]
     words += ["--host", flags.host, "--port", str(flags.port), "--threads", str(flags.threads)]
-    for name in ("camera", "width", "height", "rate", "runtime"):
+    for name in ("camera", "camera_size", "camera_rate", "runtime"):
         if getattr(flags, name) is not None:
-            words += [f"--{name}", str(getattr(flags, name))]
+            words += [f"--{name.replace('_', '-')}", str(getattr(flags, name))]
+    words += ["--lock-exposure"] if flags.lock_exposure else []
     for name in flags.allow_host:
         words += ["--allow-host", name]
     # A command line is the one place where systemd replaces variables.
@@ -155,15 +155,15 @@ def _unit(flags: argparse.Namespace) -> str:
 
 def _check(flags: argparse.Namespace) -> None:
     """Report every flag out of range at once."""
-    problems = [
-        f"--{name} is {getattr(flags, name)}, expected at least {least}"
-        for name, least in (("width", 1), ("height", 1), ("threads", 0), ("port", 0))
-        if getattr(flags, name) is not None and getattr(flags, name) < least
-    ]
+    problems = camera_problems(flags) + below_least(flags, {"threads": 0, "port": 0})
     if flags.port > 65535:
         problems.append(f"--port is {flags.port}, expected at most 65535")
-    if flags.rate is not None and not 0 < flags.rate <= 240:
-        problems.append(f"--rate is {flags.rate:g}, expected more than 0 and at most 240")
+    if flags.unit and (flags.rotate is not None or flags.roi is not None):
+        # The page may change the view, and a unit that asks for the former one would be refused.
+        problems.append(
+            "--unit takes no --rotate and no --roi, which the project keeps; choose them on the "
+            "page, or start the studio with them once"
+        )
     if problems:
         raise UsageError("; ".join(problems))
 

@@ -245,7 +245,7 @@ def served(folder: Path) -> Iterator[Studio]:
     """Start the studio for the board's network, so that visitors have to pair."""
     words = [str(MOBILETL), "studio", "--bundle", str(folder / "bundle"), "--threads", "1"]
     words += ["--project", str(folder / "project"), "--camera", str(folder / "camera")]
-    words += ["--rate", "1", "--host", "0.0.0.0", "--port", "0"]
+    words += ["--camera-rate", "1", "--host", "0.0.0.0", "--port", "0"]
     process = subprocess.Popen(
         words, stdout=subprocess.PIPE, stderr=sys.stderr, universal_newlines=True
     )

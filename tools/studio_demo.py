@@ -131,7 +131,13 @@ def main(argv: list[str] | None = None) -> NoReturn:
         "classes in the page, and\nhold the button of each while its scene is on.\n"
     )
     studio = [str(mobiletl), "studio", "--bundle", str(BUNDLE), "--project"]
-    studio += [str(FOLDER / "project"), "--camera", str(FOLDER / "camera"), "--rate", str(RATE)]
+    studio += [
+        str(FOLDER / "project"),
+        "--camera",
+        str(FOLDER / "camera"),
+        "--camera-rate",
+        str(RATE),
+    ]
     studio += ["--port", flags.port, *words]
     print(f"$ {shlex.join(studio)}", flush=True)
     # In place of this process: Ctrl-C then reaches the studio alone.

@@ -10,11 +10,11 @@ from typing import Callable
 from mobiletl.device.bundle.bundle import open_bundle
 from mobiletl.device.bundle.closing import Closing
 from mobiletl.device.bundle.prepare import evaluation_short_side
-from mobiletl.device.bundle.view import View
+from mobiletl.device.bundle.view import AskedView, View
 from mobiletl.device.cameras.base import Wanted
 from mobiletl.device.errors import BadBundle, MobileTLError
 from mobiletl.device.pictures.augment import training_short_side
-from mobiletl.device.pictures.kept_view import load_view, save_view
+from mobiletl.device.pictures.kept_view import load_view, save_view, settled_view
 from mobiletl.device.printable import printable
 from mobiletl.device.studio.album import Album
 from mobiletl.device.studio.embeddings import Embeddings
@@ -38,6 +38,7 @@ class Asked:
     project: Path
     camera: str | None = None
     wanted: Wanted = field(default_factory=Wanted)
+    view: AskedView = field(default_factory=AskedView)
     threads: int = 0
     runtime: str | None = None
 
@@ -56,14 +57,18 @@ class Studio(Closing):
         self.bundle = bundle
         self.project = Project(asked.project)
         try:
+            view = self._settled(asked.view)
             self.album = Album(self.project.pictures)
         except OSError as error:
             self.project.close()
             raise no_space(self.project.pictures, error) from error
+        except MobileTLError:
+            self.project.close()
+            raise
         size = bundle.manifest.input
         short_side = max(evaluation_short_side(size), training_short_side(size))
         self.inbox = Inbox(self.album, short_side)
-        self.feed = Feed(asked.camera, asked.wanted, self._kept_view())
+        self.feed = Feed(asked.camera, asked.wanted, view)
         self.network = Network(bundle, asked.threads, asked.runtime)
         embeddings = Embeddings(
             self.project.path, bundle.manifest.id, bundle.manifest.embedding.size
@@ -117,8 +122,14 @@ class Studio(Closing):
         save_view(self.project.pictures, view)
         self.feed.look(view)
 
-    def _kept_view(self) -> View:
-        """Return the view that the pictures were taken in: what was trained is what is seen."""
+    def _settled(self, asked: AskedView) -> View:
+        """Return the view that the pictures were taken in: what was trained is what is seen.
+
+        What is asked for becomes the project's view where it keeps none; raises UsageError for
+        another one.
+        """
+        if asked != AskedView():
+            return settled_view(self.project.pictures, asked)
         try:
             return load_view(self.project.pictures) or View()
         except MobileTLError as error:

@@ -25,9 +25,10 @@ ODD = "my 50% $HOME 'pics' \"x\" \\n;"
     [
         (["--port", "-1"], "--port is -1"),
         (["--port", "70000"], "--port is 70000"),
-        (["--rate", "0"], "--rate is 0"),
-        (["--rate", "nan"], "--rate is nan"),
-        (["--width", "0", "--threads", "-2"], "--width is 0"),
+        (["--camera", "0", "--camera-rate", "0", "--roi", "1"], "--roi is '1'"),
+        (["--camera-size", "640x480"], "--camera-size is of a camera"),
+        (["--camera", "0", "--camera-size", "0x2", "--threads", "-2"], "--threads is -2"),
+        (["--camera", "0", "--rotate", "90", "--unit"], "--unit takes no --rotate"),
         (["--hots", "0.0.0.0"], "did you mean --host"),
         (["--host", "192.0.2.77", "--port", "0"], "192.0.2.77"),
         (["--host", "no such name", "--port", "0"], "no such name"),
@@ -84,7 +85,8 @@ def test_the_unit_starts_this_command_from_any_folder(tmp_path: Path, capsys: An
     bundle = write_tiny_bundle(tmp_path / ODD, graphs=False)
     project = tmp_path / "project"
     given = ["--bundle", str(bundle), "--project", str(project), "--camera", "nv ! appsink"]
-    given += ["--host", "0.0.0.0", "--allow-host", "kitchen.example", "--rate", "5"]
+    given += ["--host", "0.0.0.0", "--allow-host", "kitchen.example", "--camera-rate", "5"]
+    given += ["--camera-size", "640x480", "--lock-exposure"]
     assert commands.main(["studio", *given, "--unit"]) == 0
     unit = capsys.readouterr().out
     line = re.findall(r"^ExecStart=(.*)$", unit, re.M)[0].replace("%%", "%").replace("$$", "$")
@@ -93,6 +95,9 @@ def test_the_unit_starts_this_command_from_any_folder(tmp_path: Path, capsys: An
     assert words[words.index("--bundle") + 1] == str(bundle)
     assert words[words.index("--camera") + 1] == "nv ! appsink"
     assert words[words.index("--allow-host") + 1] == "kitchen.example"
+    assert words[words.index("--camera-rate") + 1] == "5.0"
+    assert words[words.index("--camera-size") + 1] == "640x480"
+    assert "--lock-exposure" in words
     assert not project.exists()
     if shutil.which("systemd-analyze"):
         file = tmp_path / "mobiletl-studio.service"
@@ -108,3 +113,23 @@ def test_the_unit_starts_this_command_from_any_folder(tmp_path: Path, capsys: An
         assert "mobiletl-studio.service" not in checked.stdout
     helped = subprocess.run([*words[:2], "--help"], cwd="/", capture_output=True, check=False)
     assert helped.returncode == 0
+
+
+def test_the_view_is_the_projects(tmp_path: Path) -> None:
+    for package in ("starlette", "uvicorn", "onnx"):
+        pytest.importorskip(package)
+    from mobiletl.device.bundle.view import AskedView, View
+    from mobiletl.device.errors import UsageError
+    from mobiletl.device.studio.studio import Asked, Studio
+
+    bundle, project = write_tiny_bundle(tmp_path / "bundle"), tmp_path / "project"
+    for asked in (AskedView(90), AskedView(), AskedView(90, (0.0, 0.0, 1.0, 1.0))):
+        with Studio(Asked(bundle, project, view=asked)) as studio:
+            assert studio.feed.view == View(90)
+    with pytest.raises(UsageError, match="taken with --rotate 90"):
+        Studio(Asked(bundle, project, view=AskedView(180)))
+    # Nothing holds the project after a refusal.
+    with Studio(Asked(bundle, project)) as studio:
+        studio.look(View(180))
+    with Studio(Asked(bundle, project, view=AskedView(180))) as studio:
+        assert studio.feed.view == View(180)

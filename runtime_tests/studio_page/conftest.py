@@ -62,7 +62,7 @@ def visit(browser: Any, bundle: Path, camera: Path, tmp_path: Path) -> Iterator[
         def start(
             *flags: str, camera_flags: bool = True, open_page: bool = True, **context: Any
         ) -> Any:
-            seen = ("--camera", str(camera), "--rate", str(RATE)) if camera_flags else ()
+            seen = ("--camera", str(camera), "--camera-rate", str(RATE)) if camera_flags else ()
             serving = open_ones.enter_context(
                 studio(bundle, tmp_path / "project", "--port", "0", *seen, *flags)
             )
