@@ -124,7 +124,7 @@ def open_pipeline(source: str, wanted: Wanted) -> Camera:
     """Open a GStreamer pipeline; its end, an appsink of BGR frames, is added where it has none."""
     cv2, name = load_opencv(), shown_source(source)
     if not _has_gstreamer(cv2):
-        raise NoCamera(f"{name} needs GStreamer, but {NO_GSTREAMER}")
+        raise MissingDependency(f"{name} needs GStreamer, but {NO_GSTREAMER}")
     _silence_glib()
     whole = source if "appsink" in source else source + _sink(source)
     capture = cv2.VideoCapture(whole, cv2.CAP_GSTREAMER)

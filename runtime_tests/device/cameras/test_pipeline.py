@@ -17,7 +17,7 @@ import pytest
 
 from mobiletl.device import cameras
 from mobiletl.device.cameras.stream import open_stream
-from mobiletl.device.errors import NoCamera
+from mobiletl.device.errors import MissingDependency
 
 cv2 = pytest.importorskip("cv2")
 
@@ -107,5 +107,5 @@ def test_a_pipeline_that_is_wrong_is_one_line_without_its_properties():
 def test_an_opencv_without_gstreamer_says_what_to_type():
     if cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER):
         pytest.skip("this OpenCV has GStreamer")
-    with pytest.raises(NoCamera, match="sudo apt install -y python3-opencv"):
+    with pytest.raises(MissingDependency, match="sudo apt install -y python3-opencv"):
         open_stream(SOURCE.format(""))
