@@ -82,11 +82,13 @@ def document(answer: Answer) -> dict[str, Any]:
     }
 
 
-def summary(tally: Tally, unreadable: int) -> dict[str, Any]:
-    """What JSON says at the end."""
+def summary(tally: Tally, unreadable: int, losses: int, dropped: int) -> dict[str, Any]:
+    """What JSON says at the end; `losses` and `dropped` are the camera stream's."""
     return {
         "frames": tally.frames,
         "unreadable": unreadable,
+        "dropped": dropped,
+        "losses": losses,
         "changes": tally.changes,
         "seconds": round(tally.seconds, 3),
         "frames_per_s": round(tally.frames_per_s, 2),

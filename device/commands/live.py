@@ -177,14 +177,17 @@ def _answer(
         stop.request()
         frames.close()
         shown.close()
-        _summarise(live.tally, frames.unreadable, shown)
+        _summarise(live.tally, frames.unreadable, stream, shown)
     if not live.tally.frames and not ends.seconds and not interrupted:
         raise NoCamera(f"{stream.name} gave no frame that can be read; give another --camera")
 
 
-def _summarise(tally: Tally, unreadable: int, shown: Text | JsonLines) -> None:
+def _summarise(
+    tally: Tally, unreadable: int, stream: CameraStream, shown: Text | JsonLines
+) -> None:
+    losses, dropped = stream.losses, stream.dropped
     if isinstance(shown, JsonLines):
-        shown.write("ended", time.time(), summary(tally, unreadable))
+        shown.write("ended", time.time(), summary(tally, unreadable, losses, dropped))
     parts = [
         f"{tally.frames} frames in {tally.seconds:.1f} s",
         f"{tally.frames_per_s:.1f} frames/s",
@@ -193,6 +196,11 @@ def _summarise(tally: Tally, unreadable: int, shown: Text | JsonLines) -> None:
     ]
     if unreadable:
         parts.append(f"{unreadable} frames could not be read")
+    # Of a file nothing is dropped, and it is not lost.
+    if stream.live:
+        parts.append(f"{dropped} frames dropped")
+    if losses:
+        parts.append(f"the camera lost {'once' if losses == 1 else f'{losses} times'}")
     print(f"mobiletl: {', '.join(parts)}", file=sys.stderr)
 
 

@@ -84,7 +84,7 @@ def test_the_page_has_every_key() -> None:
     stream = io.StringIO()
     hearer = JsonLines(stream, None)
     hearer.hear(answer())
-    hearer.write("ended", 0.0, summary(Tally(), 0))
+    hearer.write("ended", 0.0, summary(Tally(), 0, 1, 2))
     hearer.write("note", 0.0, {"text": ""})
     page = (REPOSITORY / "docs" / "live.md").read_text("utf-8")
     documented = set(re.findall(r"^\| `(\w+)` \|", page, re.M))
