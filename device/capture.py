@@ -35,7 +35,7 @@ in a terminal, number keys choose a class, the space bar held down records, and 
 
 to paste:
   mobiletl capture --camera 0 --classes cat,dog,none --data photos/
-  mobiletl capture --camera 0 --class cat --data photos/ --count 100
+  mobiletl capture --camera 0 --class cat --data photos/ --per-class 100
   mobiletl capture --camera rtsp://camera.local/stream --class cat --data photos/ --yes --seconds 60
 """
 
@@ -59,12 +59,14 @@ def _parser() -> argparse.ArgumentParser:
     classes.add_argument("--classes", metavar="A,B,...", help="what is shown, in turn")
     add("--data", metavar="DIR", required=True, help="folder of pictures; made if it is missing")
     add(
-        "--count",
+        "--per-class",
         type=int,
         default=PER_CLASS,
         metavar="N",
         help="pictures that a class is to have (default: %(default)s; 0 with a terminal: no end)",
     )
+    # What it was called before it had the name that it has with `train` and `teach`.
+    add("--count", dest="per_class", type=int, default=PER_CLASS, help=argparse.SUPPRESS)
     add("--seconds", type=parse_seconds, metavar="TIME", help="end after so long, such as 60 or 5m")
     add_rules(parser)
     add("--json", action="store_true", help="print one JSON object at the end")
@@ -77,7 +79,7 @@ def _capture(flags: argparse.Namespace) -> int:
     order = Order(
         data=Path(flags.data),
         names=tuple(names),
-        goal=flags.count or None,
+        goal=flags.per_class or None,
         guided=flags.yes or not sys.stdin.isatty(),
         # One class needs no time to get ready.
         countdown=flags.yes or len(names) > 1,
@@ -95,10 +97,10 @@ def _check(flags: argparse.Namespace, names: list[str]) -> None:
     problems = camera_problems(flags) + rules_problems(flags) + class_problems(names)
     if flags.camera is None:
         problems.append("no camera named; say where frames come from with --camera")
-    if flags.count < 0:
-        problems.append(f"--count is {flags.count}, expected at least 0")
-    if flags.count == 0 and (flags.yes or not sys.stdin.isatty()):
-        problems.append("--count 0 has no end, which only a person at a terminal can give it")
+    if flags.per_class < 0:
+        problems.append(f"--per-class is {flags.per_class}, expected at least 0")
+    if flags.per_class == 0 and (flags.yes or not sys.stdin.isatty()):
+        problems.append("--per-class 0 has no end, which only a person at a terminal can give it")
     if problems:
         raise UsageError("; ".join(problems))
 
@@ -110,15 +112,16 @@ def _tell(flags: argparse.Namespace, taken: Taken) -> None:
             "classes": taken.counts,
             "kept": taken.kept,
             "frames": taken.seen,
+            "black": taken.black,
         }
         print(json.dumps(document))
         return
     rows = [(printable(name), pictures(count)) for name, count in taken.counts.items()]
     for line in aligned(rows, right=[1]):
         print(printable(line, sys.stdout.encoding))
-    print(
-        printable(f"{taken.kept} of {taken.seen} frames kept in {flags.data}", sys.stdout.encoding)
-    )
+    black = f"; {taken.black} were black" if taken.black else ""
+    line = f"{taken.kept} of {taken.seen} frames kept in {flags.data}{black}"
+    print(printable(line, sys.stdout.encoding))
 
 
 if __name__ == "__main__":

@@ -191,13 +191,11 @@ class CameraStream(Closing):
         """Tell once what is odd about the frames."""
         if self.count == 1:
             self._look_at_first(pixels)
-        if self.live and self._black < BLACK_FRAMES:
+        if self._black < BLACK_FRAMES:
             self._black = self._black + 1 if brightness(pixels) < BLACK else 0
             if self._black == BLACK_FRAMES:
-                self._tell(
-                    f"the frames of {self.name} are black; take the cover off the lens, or give it "
-                    "light"
-                )
+                fix = "; take the cover off the lens, or give it light" if self.live else ""
+                self._tell(f"the frames of {self.name} are black{fix}")
 
     def _look_at_first(self, pixels: Pixels) -> None:
         height, width = pixels.shape[:2]

@@ -30,6 +30,8 @@ class Recorder:
         """Pictures that were kept by this recorder, of all classes."""
         self.seen = 0
         """Frames that were judged for a class."""
+        self.black = 0
+        """How many of them were black."""
         self._selections: dict[str, Selection] = {}
 
     def watch(self) -> None:
@@ -49,6 +51,7 @@ class Recorder:
         look = look_at(pixels)
         judgement = selection.judge(look, self._rules)
         self.seen += 1
+        self.black += judgement.black
         if judgement.kept:
             time_s = time.time() if frame.time_s is None else frame.time_s
             self.folder.keep(pixels, name, time_s, self._provenance(judgement))

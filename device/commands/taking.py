@@ -19,7 +19,7 @@ from mobiletl.device.capturing.recorder import Recorder
 from mobiletl.device.capturing.selection import Rules
 from mobiletl.device.capturing.showing import Showing, pictures
 from mobiletl.device.commands.camera_flags import ChosenCamera
-from mobiletl.device.errors import Interrupted
+from mobiletl.device.errors import BadPictures, Interrupted
 from mobiletl.device.pictures.kept_view import settled_view
 from mobiletl.device.printable import printable
 from mobiletl.device.run.stop import StopFlag
@@ -72,21 +72,26 @@ def order_of(document: dict[str, Any]) -> Order:
 
 @dataclass(frozen=True)
 class Taken:
-    """What was taken: frames that were `seen`, pictures `kept`, and all that classes have now."""
+    """What was taken: frames that were `seen`, pictures `kept`, and all that classes have now.
+
+    `black` are those of the seen ones that were black.
+    """
 
     seen: int
     kept: int
     counts: dict[str, int]
     finished: bool
     """False if a person has ended it."""
+    black: int = 0
 
 
 def take(order: Order, stop: StopFlag | None = None) -> Taken:
     """Take pictures until there are enough, a person ends it, or the camera does.
 
     Counts are shown on standard error. Without `stop` the signals that ask to stop are taken here;
-    with it they are the caller's. Raises UsageError, NoCamera, NoSpace, MissingDependency, and
-    Interrupted after a stop; what was kept by then stays.
+    with it they are the caller's. Raises UsageError, NoCamera, NoSpace, MissingDependency,
+    BadPictures where no class has a picture although frames came, and Interrupted after a stop;
+    what was kept by then stays.
     """
     showing = Showing(sys.stderr)
     folder = PhotoFolder(order.data, order.limit_bytes)
@@ -116,7 +121,18 @@ def take(order: Order, stop: StopFlag | None = None) -> Taken:
                 f"stopped; {printable(str(order.data))} has {pictures(sum(counts.values()))}, and "
                 "the same command goes on with them"
             )
-    return Taken(recorder.seen, recorder.kept, counts, finished)
+    if recorder.seen and not any(counts.values()):
+        raise BadPictures(_nothing(recorder))
+    return Taken(recorder.seen, recorder.kept, counts, finished, recorder.black)
+
+
+def _nothing(recorder: Recorder) -> str:
+    """Say why nothing was kept of what came, and what to do."""
+    seen, black = recorder.seen, recorder.black
+    found = f"no frame of {recorder.stream.name} was kept: of {seen} frames {black} were black"
+    if black == seen:
+        return f"{found}; take the cover off the lens, give it light, or name another --camera"
+    return f"{found} and {seen - black} not sharp; move more slowly, or lower --min-sharpness"
 
 
 def _run(order: Order, recorder: Recorder, keys: Keys, showing: Showing, stop: StopFlag) -> bool:

@@ -73,7 +73,7 @@ def test_records_until_the_count_and_goes_on(camera: Path, data: Path, capsys: A
     first = json.loads(capsys.readouterr().out)
     assert first["classes"] == {"cat": 5}
     assert first["kept"] == 5
-    assert mobiletl(words(camera, data, "--classes", "cat,dog", "--count", "8")) == 0
+    assert mobiletl(words(camera, data, "--classes", "cat,dog", "--per-class", "8")) == 0
     text = capsys.readouterr().out
     assert counts(data) == {"cat": 8, "dog": 8}
     # The camera begins anew: what the first call has kept is not kept again.
@@ -104,6 +104,28 @@ def test_blurred_still_and_black_frames_are_not_kept(tmp_path: Path, data: Path)
     assert counts(data)["dog"] == 3 + 4 + 4 + 1
 
 
+@pytest.mark.parametrize(
+    ("brightness", "said"),
+    [((2, 2, 2), "of 12 frames 12 were black"), ((90, 90, 90), "12 not sharp")],
+)
+def test_nothing_that_could_be_kept_is_no_success(
+    tmp_path: Path, data: Path, brightness: tuple[int, int, int], said: str, capsys: Any
+) -> None:
+    camera = tmp_path / "camera"
+    camera.mkdir()
+    for number in range(12):
+        Image.new("RGB", (96, 72), brightness).save(camera / f"{number:02}.png")
+    assert mobiletl(words(camera, data, "--class", "cat")) == 3
+    printed = capsys.readouterr().err
+    assert said in printed.splitlines()[-1]
+    assert printed.count("are black") == (brightness == (2, 2, 2))
+    # Beside others they are counted.
+    write_scenes(camera, [8], first=40)
+    assert mobiletl(words(camera, data, "--class", "cat", "--per-class", "5", "--json")) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["kept"], found["black"]) == (1, 12 * (brightness == (2, 2, 2)))
+
+
 def test_pictures_are_what_the_view_shows_and_another_is_refused(
     camera: Path, data: Path, capsys: Any
 ) -> None:
@@ -125,7 +147,7 @@ def test_pictures_are_what_the_view_shows_and_another_is_refused(
         (["--classes", "cat,Cat"], 2, "differs only by case"),
         (["--classes", "cat,cat"], 2, "named twice"),
         (["--class", "val"], 2, "part of a data set"),
-        (["--class", "cat", "--count", "-1"], 2, "--count is -1"),
+        (["--class", "cat", "--per-class", "-1"], 2, "--per-class is -1"),
         (["--class", "cat", "--count", "0"], 2, "has no end"),
         (["--class", "cat", "--max-mb", "0"], 2, "--max-mb is 0"),
         (["--class", "cat", "--min-difference", "3"], 2, "--min-difference is 3"),

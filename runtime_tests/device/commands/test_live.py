@@ -93,6 +93,22 @@ def test_a_folder_is_played_and_its_end_is_no_error(trained: Trained, capsys: Ca
     assert found.groups() == ("8", "0")
 
 
+def test_black_frames_of_a_video_are_told_once(
+    trained: Trained, tmp_path: Path, capsys: Capture
+) -> None:
+    black = video(tmp_path / "black.avi", (0, 0, 0))
+    assert trained.predict("--camera", str(black), "--json") == 0
+    text, shown = capsys.readouterr()
+    assert shown.count("the frames of") == shown.count("black.avi are black") == 1
+    ended = json.loads(text.splitlines()[-1])
+    assert (ended["event"], ended["frames"], ended["dropped"], ended["losses"]) == (
+        "ended",
+        30,
+        0,
+        0,
+    )
+
+
 def test_every_frame_as_json_says_what_predict_says_of_the_picture(
     trained: Trained, capsys: Capture
 ) -> None:
@@ -168,6 +184,7 @@ def test_a_network_camera_that_comes_back(trained: Trained) -> None:
     assert "is back after" in back["text"]
     assert after["frame"] > 1
     assert end["frames"] >= after["frame"]
+    assert end["losses"] == 1
     assert process.returncode == 0
 
 
@@ -193,6 +210,7 @@ def test_a_camera_that_stays_away_ends_with_13_and_a_summary(
         timer.join()
     shown = capsys.readouterr().err
     assert SUMMARY.search(shown)
+    assert re.search(r" \d+ frames dropped, the camera lost once$", shown, re.M)
     assert "did not come back" in shown.splitlines()[-1]
 
 
