@@ -24,7 +24,7 @@ const parts = [seen, bars, taught, training(), versions(), pictures];
 const reviewed = review();
 
 at("stage").append(seen.element);
-at("answer").append(bars.element, seen.controls);
+at("answer").append(seen.remark, bars.element, seen.controls);
 at("classes").append(taught.element);
 at("training").append(parts[3].element);
 at("versions").append(parts[4].element);
