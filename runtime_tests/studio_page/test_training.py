@@ -177,3 +177,13 @@ def test_a_training_is_stopped_and_goes_on(visit: Visit, camera: Path) -> None:
     expect(panel).to_contain_text("Training, epoch", timeout=90_000)
     page.get_by_role("button", name="Stop", exact=True).click()
     expect(panel).to_contain_text("Nothing is lost", timeout=60_000)
+    # With other pictures it cannot go on, which is said, and what can be done.
+    go_on = page.get_by_role("button", name="Go on", exact=True)
+    expect(go_on).to_be_visible()
+    visitor.upload(NAMES[0], sorted(camera.glob(f"*-{NAMES[0]}-*"))[12:13])
+    expect(panel).to_contain_text("It cannot go on.")
+    expect(panel).to_contain_text(f"'{NAMES[0]}' had 12 and has 13")
+    expect(go_on).to_be_hidden()
+    page.get_by_label("Epochs").fill("1")
+    page.get_by_role("button", name="Train anew").click()
+    expect(panel).to_contain_text("Finished", timeout=90_000)
