@@ -226,7 +226,6 @@ class Training(Closing):
         folder = RunFolder(self._versions.folder / child.version)
         if begun:
             self._beginnings.seen(folder.path)
-        self._share(False)
         if begun and progress.outcome:
             self._state = progress.outcome
         else:
@@ -235,6 +234,8 @@ class Training(Closing):
             self._state = STOPPED if goes_on or ending.asked else FAILED
             later = "; it can go on from where it last saved"
             progress.message = ending.words + later * (goes_on and not ending.asked)
+        # Only now: while a training runs, answers and frames are slowed down.
+        self._share(False)
         if self._state == FAILED and self._begin_shorter(child, progress):
             return
         try:
