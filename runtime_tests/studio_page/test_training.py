@@ -17,7 +17,7 @@ pytest.importorskip("playwright")
 from playwright.sync_api import Page, expect
 from studio_demo import SCENES
 
-from runtime_tests.support.studio_visitor import Visitor, by_finger, by_mouse, until
+from runtime_tests.support.studio_visitor import Hold, Visitor, by_finger, by_mouse, until
 
 NAMES = [scene.name for scene in SCENES]
 PICTURES = 20
@@ -74,9 +74,36 @@ def test_training_and_all_that_follows(
 
     review(visitor, len(planted))
 
-    visitor.add_class("nothing")
+    one_more_class(visitor, hold)
+
+
+def one_more_class(visitor: Visitor, hold: Hold) -> None:
+    """Add a class in the place of another one, record it, and have it answered, live and kept."""
+    page = visitor.page
+    new, former = "something new", NAMES[-1]
+    visitor.add_class(new)
     expect(page.get_by_role("button", name="Train anew")).to_be_disabled()
-    expect(page.locator("#why-not")).to_contain_text("nothing has no pictures")
+    expect(page.locator("#why-not")).to_contain_text(f"{new} has no pictures")
+    card = visitor.card(former)
+    card.get_by_role("button", name=f"Delete {former}").click()
+    card.get_by_role("button", name="Delete", exact=True).click()
+    expect(card).to_have_count(0)
+    visitor.record(new, PICTURES, hold, scene=former)
+    expect(page.get_by_role("button", name="Train anew")).to_be_enabled()
+    # The trained version is of before.
+    words = page.locator("#answer .former p")
+    expect(words).to_contain_text(f"does not know '{new}', and still says '{former}'")
+    page.get_by_role("button", name="Answer live").click()
+    expect(words).to_be_empty()
+    visitor.sees_right_label(new, scene=former)
+    page.get_by_role("button", name="Keep as a version").click()
+    version = page.locator(".versions .version").first
+    expect(version).to_contain_text("Taught")
+    version.get_by_role("button", name="Use").click()
+    expect(page.locator("#answer")).to_contain_text("Taught version")
+    visitor.sees_right_label(new, scene=former)
+    visitor.sees_right_label(NAMES[0])
+    assert visitor.nothing_is_cut_off()
 
 
 def pair(visitor: Visitor, code: str) -> None:
