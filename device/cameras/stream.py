@@ -56,10 +56,13 @@ class CameraStream(Closing):
         """Frames that were read."""
         self.losses = 0
         """How many times the camera was lost and came back, or did not."""
+        self.away = False
+        """Whether the camera is lost and being opened again."""
         self._kind, self._source = kind_of(source), source
         self._wanted, self._patience = wanted, patience
         self._tell, self._stop = tell, stop
         self._former_dropped = self._black = 0
+        self._told_black, self._lasting = False, ""
         self._reader = self._start()
         try:
             self._camera = self._wait_open()
@@ -80,6 +83,12 @@ class CameraStream(Closing):
     def live(self) -> bool:
         """Whether frames that nobody reads are gone; a file waits for its reader."""
         return self._camera.live
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What is odd about the frames now, a sentence each; all of it was told, too."""
+        black = self._black_words() if self._black >= BLACK_FRAMES else ""
+        return tuple(filter(None, (black, self._lasting)))
 
     def read(self) -> Frame:
         """Return the next frame in its view, with its time; waits for it.
@@ -125,6 +134,7 @@ class CameraStream(Closing):
         """Open the camera anew, however often it takes; raises NoCamera when patience is over."""
         patience, began = self._patience, time.monotonic()
         self.losses += 1
+        self.away = True
         self._tell(f"{lost}; it is tried again for {patience.lost_s:g} seconds")
         self._reader.leave()
         reason, wait, tries = str(lost), patience.first_wait_s, 0
@@ -145,6 +155,7 @@ class CameraStream(Closing):
             else:
                 seconds = time.monotonic() - began
                 attempts = "1 attempt" if tries == 1 else f"{tries} attempts"
+                self.away = False
                 self._tell(
                     f"{self.name} is back after {seconds:.1f} seconds and {attempts}; "
                     f"lost {_times(self.losses)} so far"
@@ -191,20 +202,24 @@ class CameraStream(Closing):
         """Tell once what is odd about the frames."""
         if self.count == 1:
             self._look_at_first(pixels)
-        if self._black < BLACK_FRAMES:
-            self._black = self._black + 1 if brightness(pixels) < BLACK else 0
-            if self._black == BLACK_FRAMES:
-                fix = "; take the cover off the lens, or give it light" if self.live else ""
-                self._tell(f"the frames of {self.name} are black{fix}")
+        self._black = self._black + 1 if brightness(pixels) < BLACK else 0
+        if self._black == BLACK_FRAMES and not self._told_black:
+            self._told_black = True
+            self._tell(self._black_words())
+
+    def _black_words(self) -> str:
+        fix = "; take the cover off the lens, or give it light" if self.live else ""
+        return f"the frames of {self.name} are black{fix}"
 
     def _look_at_first(self, pixels: Pixels) -> None:
         height, width = pixels.shape[:2]
         asked = (self._wanted.width or width, self._wanted.height or height)
         if asked != (width, height):
-            self._tell(
+            self._lasting = (
                 f"{self.name} gives {width} x {height} pixels, not the {asked[0]} x {asked[1]} "
                 "that were asked for; it goes on with these"
             )
+            self._tell(self._lasting)
         if not self._reader.locked:
             self._tell(f"{self.name} cannot lock its exposure; it goes on without")
 

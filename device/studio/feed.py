@@ -1,7 +1,8 @@
 """The board's camera, read by a thread of its own, which keeps the newest frame.
 
 A camera that stalls must hold up neither teaching nor the page. The stream connects again by
-itself for a while; where it gives up, the feed waits and opens it anew, for as long as it runs.
+itself for a while, in which the feed is lost: the picture that was seen last is of the past. Where
+the stream gives up, the feed waits and opens it anew, for as long as it runs.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from mobiletl.device.errors import MobileTLError
 from mobiletl.device.printable import one_line, printable
 from mobiletl.device.studio.uploads import jpeg
 
-LIVE, WAITING, PAUSED, NONE = "live", "waiting", "paused", "none"
+LIVE, LOST, WAITING, PAUSED, NONE = "live", "lost", "waiting", "paused", "none"
 # Seconds between attempts to open a camera that is not there.
 WAITS = (1.0, 2.0, 4.0, 8.0, 15.0)
 # What goes to the page; it is shown smaller than that.
@@ -57,6 +58,8 @@ class Feed(Closing):
         self._state = WAITING if source is not None else NONE
         self._changed = threading.Condition()
         self._newest: Shot | None = None
+        self._stream: CameraStream | None = None
+        self._remarks: tuple[str, ...] = ()
         self._encoded: tuple[int, bytes] = (0, b"")
         self._encoding = threading.Lock()
         self._on, self._closed, self._held = True, False, ""
@@ -73,7 +76,7 @@ class Feed(Closing):
 
     @property
     def state(self) -> str:
-        """One of LIVE, WAITING, PAUSED, NONE."""
+        """One of LIVE, LOST, WAITING, PAUSED, NONE."""
         if self.source is None:
             return NONE
         return self._state if self._on and not self._held else PAUSED
@@ -107,7 +110,10 @@ class Feed(Closing):
 
     def said(self) -> str:
         """Return what a person should know of the camera, one line or none."""
-        return self._held or (self.message if self._on else "")
+        if self._held or not self._on:
+            return self._held
+        remarks = self._remarks if self.state == LIVE else ()
+        return "; ".join(filter(None, (self.message, *remarks)))
 
     def rate(self) -> float:
         """Return the frames per second of the last seconds."""
@@ -178,6 +184,7 @@ class Feed(Closing):
             self.source, self._wanted, self._view, self._tell, _Unwanted(self)
         ) as stream:
             pause = 0.0 if stream.live else 1 / (self._wanted.rate or RATE_OF_FILES)
+            self._stream = stream
             try:
                 while self.wants():
                     stream.view = self._view
@@ -190,26 +197,34 @@ class Feed(Closing):
             except (CameraEnded, CameraStopped) as end:
                 self.message = ""
                 return isinstance(end, CameraEnded)
+            finally:
+                self._stream = None
         return False
 
     def _publish(self, stream: CameraStream) -> None:
         frame = stream.read()
         pixels = frame.content
         assert isinstance(pixels, np.ndarray)
+        remarks = tuple(map(printable, stream.remarks))
         with self._changed:
             number = self._newest.number + 1 if self._newest else 1
             self._newest = Shot(number, pixels)
             self._state = LIVE
-            # What a camera that works has to say (its frames are black, say) is to be read.
-            if time.monotonic() - self._told_at > SAID_SECONDS:
+            # What holds as long as it does (the frames are black) is no news besides; other news
+            # of a camera that works (it is back) are to be read.
+            self._remarks = remarks
+            if self.message in remarks or time.monotonic() - self._told_at > SAID_SECONDS:
                 self.message = ""
             self._times.append(time.monotonic())
             self._changed.notify_all()
         self._told()
 
     def _tell(self, text: str) -> None:
-        self._told_at = time.monotonic()
-        self.message = printable(text)
+        with self._changed:
+            self._told_at = time.monotonic()
+            self.message = printable(text)
+            if self._stream is not None and self._stream.away:
+                self._state = LOST
 
     def _wait(self, seconds: float) -> None:
         with self._changed:

@@ -3,7 +3,9 @@
 The code has 8 digits from the system's generator. Attempts are limited twice: an address waits
 twice as long after each wrong one, and all addresses together have 20 attempts and one more every
 10 seconds, so that a thousand addresses get no further: a day of guessing finds a code with
-probability 0.0001. Letters are left out of the code: a phone shows its number pad for it.
+probability 0.0001. An address that has guessed wrong leaves some of these attempts to others, so
+that it cannot keep the owner out. Letters are left out of the code: a phone shows its number pad
+for it.
 """
 
 from __future__ import annotations
@@ -21,6 +23,8 @@ from typing import Callable
 DIGITS = 8
 BURST = 20
 SECONDS_BETWEEN = 10.0
+# Attempts that an address leaves to those that have guessed better, for each wrong one of its own.
+LEFT_FOR_BETTER, MOST_LEFT = 2, 6
 # Wrong attempts of one address that cost no waiting; the longest wait in seconds.
 FREE_ATTEMPTS = 3
 LONGEST_WAIT = 600.0
@@ -68,9 +72,9 @@ class Pairing:
         now = self._clock()
         self._left = min(float(BURST), self._left + (now - self._filled) / SECONDS_BETWEEN)
         self._filled = now
-        all_wait = 0.0 if self._left >= 1 else (1 - self._left) * SECONDS_BETWEEN
-        _, until = self._wrong.get(who, (0, now))
-        return max(all_wait, until - now)
+        wrong, until = self._wrong.get(who, (0, now))
+        needed = 1 + min(MOST_LEFT, wrong * LEFT_FOR_BETTER)
+        return max((needed - self._left) * SECONDS_BETWEEN, until - now, 0.0)
 
     def _count(self, who: str) -> None:
         wrong = self._wrong.pop(who, (0, 0.0))[0] + 1

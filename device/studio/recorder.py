@@ -46,6 +46,7 @@ class Recorder(Closing):
         self._closed = False
         self._rules = Rules()
         self._selection, self._selected, self._kept_at = Selection(), "", 0.0
+        self._black = False
         self.problem = ""
         """Why the last recording ended early, one line."""
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
@@ -56,6 +57,11 @@ class Recorder(Closing):
         """The class that frames are added to now."""
         name = self._class
         return name if name is not None and time.monotonic() < self._until else None
+
+    @property
+    def note(self) -> str:
+        """What a person who records should know, a few words or none."""
+        return "black pictures are left out" if self._black and self.recording is not None else ""
 
     def hold(self, class_name: str) -> None:
         """Record for `class_name` for the next seconds; raises Refused."""
@@ -94,7 +100,7 @@ class Recorder(Closing):
         while not self._closed:
             name = self.recording
             if name is None:
-                self._selected = ""
+                self._selected, self._black = "", False
                 with self._changed:
                     self._changed.wait_for(lambda: self._closed or self.recording is not None, 1.0)
                 continue
@@ -118,6 +124,7 @@ class Recorder(Closing):
             self._selection, self._selected = self._kept_of(name), name
         look = look_at(pixels)
         judgement = self._selection.judge(look, self._rules)
+        self._black = judgement.black
         now = time.monotonic()
         due = not judgement.black and now - self._kept_at >= SECONDS_BETWEEN_POOR
         # A film that is played again has the very same frames.

@@ -34,6 +34,7 @@ def state(studio: Studio) -> dict[str, Any]:
             "free_mb": free_bytes(studio.project.path) // 50_000_000 * 50,
         },
         "recording": studio.recorder.recording,
+        "recording_note": studio.recorder.note,
         "teaching": {
             "state": teaching.state,
             "done": teaching.done,

@@ -26,6 +26,8 @@ from mobiletl.device.run.options import DEFAULTS
 from mobiletl.device.sessions.runtimes import choose_runtime, static_batch
 from mobiletl.device.studio import processes
 from mobiletl.device.studio.album import Album
+from mobiletl.device.studio.begun_with import Beginnings, lack_of
+from mobiletl.device.studio.endings import ending_of
 from mobiletl.device.studio.feed import Feed
 from mobiletl.device.studio.live import Live
 from mobiletl.device.studio.progress import Follower, Progress
@@ -73,6 +75,7 @@ class Training(Closing):
         self._state = FINISHED
         self._stopping, self._starts_before = False, 0
         self._minutes: float | None = None
+        self._beginnings = Beginnings(album)
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="training", daemon=True)
 
@@ -105,7 +108,9 @@ class Training(Closing):
         """Start a training; raises Refused, MobileTLError."""
         with self._lock:
             self._check_idle()
-            self._check_pictures()
+            lack = lack_of(self._album.counts())
+            if lack:
+                raise Refused(409, lack)
             words = [] if epochs is None else ["--epochs", str(epochs)]
             words += [] if minutes is None else ["--max-time", f"{minutes * 60:.2f}s"]
             version = self._versions.new_id(TRAINED)
@@ -135,6 +140,9 @@ class Training(Closing):
                 raise Refused(409, "there is no training to go on with; start one")
             if self._state == FINISHED:
                 raise Refused(409, "the training has finished; start another one")
+            blocked = self._beginnings.why_blocked(self._versions.folder / child.version)
+            if blocked:
+                raise Refused(409, blocked)
             self._minutes = None
             self._spawn(child.version, ["--resume"], [])
 
@@ -153,6 +161,8 @@ class Training(Closing):
             if child is None or follower is None:
                 return None
             progress = follower.progress
+            run = self._versions.folder / child.version
+            stopped = self._state == STOPPED
             peak = (processes.peak_bytes(child) if self.runs else None) or progress.measured_bytes
             return {
                 "version": child.version,
@@ -168,6 +178,7 @@ class Training(Closing):
                 "planned_mb": _megabytes(progress.planned_bytes),
                 "measured_mb": _megabytes(peak),
                 "message": progress.message,
+                "cannot_go_on": self._beginnings.why_blocked(run) if stopped else "",
             }
 
     def close(self) -> None:
@@ -198,6 +209,8 @@ class Training(Closing):
         progress = follower.read()
         if alive:
             begun = progress.started > self._starts_before
+            if begun:
+                self._beginnings.seen(self._versions.folder / child.version)
             self._state = STOPPING if self._stopping else RUNNING if begun else STARTING
         else:
             self._end(child)
@@ -205,20 +218,24 @@ class Training(Closing):
     def _end(self, child: Child) -> None:
         """The process is gone; say how it ended, and keep what it made."""
         assert self._follower is not None
+        code = None if self._process is None else self._process.poll()
+        asked, self._stopping = self._stopping, False
         self._process = None
         progress = self._follower.read()
         begun = progress.started > self._starts_before
-        self._stopping = False
-        self._share(False)
         folder = RunFolder(self._versions.folder / child.version)
+        if begun:
+            self._beginnings.seen(folder.path)
         if begun and progress.outcome:
             self._state = progress.outcome
-        elif folder.resumable():
-            self._state = STOPPED
-            progress.message = "the training was killed; it can go on from where it last saved"
         else:
-            self._state = FAILED
-            progress.message = _last_line(folder.path / LOG) or "the training was killed"
+            ending = ending_of(code, asked, folder.path / LOG)
+            goes_on = not ending.failed and folder.resumable()
+            self._state = STOPPED if goes_on or ending.asked else FAILED
+            later = "; it can go on from where it last saved"
+            progress.message = ending.words + later * (goes_on and not ending.asked)
+        # Only now: while a training runs, answers and frames are slowed down.
+        self._share(False)
         if self._state == FAILED and self._begin_shorter(child, progress):
             return
         try:
@@ -250,6 +267,8 @@ class Training(Closing):
         command += [*place, str(folder.resolve()), *words]
         follower = Follower(self._events(version))
         starts_before = follower.read().started
+        if "--out" in place:
+            self._beginnings.begin()
         try:
             process = processes.start(command, folder / LOG)
         except MobileTLError:
@@ -306,16 +325,6 @@ class Training(Closing):
         if self.runs:
             raise Refused(409, "a training runs already; stop it first")
 
-    def _check_pictures(self) -> None:
-        counts = self._album.counts()
-        empty = [name for name, count in counts if not count]
-        if empty:
-            raise Refused(409, f"class '{empty[0]}' has no picture; add some, or delete the class")
-        if len(counts) < 2:
-            raise Refused(409, "training needs pictures of two classes or more")
-        if max(count for _, count in counts) < 2:
-            raise Refused(409, "training needs two pictures of a class or more; add some")
-
     def _events(self, version: str) -> Path:
         return RunFolder(self._versions.folder / version).events
 
@@ -330,13 +339,3 @@ def _thinned(progress: Progress) -> list[dict[str, Any]]:
 
 def _megabytes(size: float | None) -> float | None:
     return None if size is None else round(size / 1e6, 1)
-
-
-def _last_line(log: Path) -> str:
-    """Return the last line that a process wrote, which says why it ended."""
-    try:
-        lines = log.read_bytes()[-4000:].decode("utf-8", "replace").splitlines()
-    except OSError:
-        return ""
-    said = [line.strip() for line in lines if line.strip()]
-    return printable(said[-1][:300]) if said else ""

@@ -17,7 +17,7 @@ pytest.importorskip("playwright")
 from playwright.sync_api import Page, expect
 from studio_demo import SCENES
 
-from runtime_tests.support.studio_visitor import Visitor, by_finger, by_mouse, until
+from runtime_tests.support.studio_visitor import Hold, Visitor, by_finger, by_mouse, until
 
 NAMES = [scene.name for scene in SCENES]
 PICTURES = 20
@@ -74,9 +74,36 @@ def test_training_and_all_that_follows(
 
     review(visitor, len(planted))
 
-    visitor.add_class("nothing")
+    one_more_class(visitor, hold)
+
+
+def one_more_class(visitor: Visitor, hold: Hold) -> None:
+    """Add a class in the place of another one, record it, and have it answered, live and kept."""
+    page = visitor.page
+    new, former = "something new", NAMES[-1]
+    visitor.add_class(new)
     expect(page.get_by_role("button", name="Train anew")).to_be_disabled()
-    expect(page.locator("#why-not")).to_contain_text("nothing has no pictures")
+    expect(page.locator("#why-not")).to_contain_text(f"{new} has no pictures")
+    card = visitor.card(former)
+    card.get_by_role("button", name=f"Delete {former}").click()
+    card.get_by_role("button", name="Delete", exact=True).click()
+    expect(card).to_have_count(0)
+    visitor.record(new, PICTURES, hold, scene=former)
+    expect(page.get_by_role("button", name="Train anew")).to_be_enabled()
+    # The trained version is of before.
+    words = page.locator("#answer .former p")
+    expect(words).to_contain_text(f"does not know '{new}', and still says '{former}'")
+    page.get_by_role("button", name="Answer live").click()
+    expect(words).to_be_empty()
+    visitor.sees_right_label(new, scene=former)
+    page.get_by_role("button", name="Keep as a version").click()
+    version = page.locator(".versions .version").first
+    expect(version).to_contain_text("Taught")
+    version.get_by_role("button", name="Use").click()
+    expect(page.locator("#answer")).to_contain_text("Taught version")
+    visitor.sees_right_label(new, scene=former)
+    visitor.sees_right_label(NAMES[0])
+    assert visitor.nothing_is_cut_off()
 
 
 def pair(visitor: Visitor, code: str) -> None:
@@ -177,3 +204,13 @@ def test_a_training_is_stopped_and_goes_on(visit: Visit, camera: Path) -> None:
     expect(panel).to_contain_text("Training, epoch", timeout=90_000)
     page.get_by_role("button", name="Stop", exact=True).click()
     expect(panel).to_contain_text("Nothing is lost", timeout=60_000)
+    # With other pictures it cannot go on, which is said, and what can be done.
+    go_on = page.get_by_role("button", name="Go on", exact=True)
+    expect(go_on).to_be_visible()
+    visitor.upload(NAMES[0], sorted(camera.glob(f"*-{NAMES[0]}-*"))[12:13])
+    expect(panel).to_contain_text("It cannot go on.")
+    expect(panel).to_contain_text(f"'{NAMES[0]}' had 12 and has 13")
+    expect(go_on).to_be_hidden()
+    page.get_by_label("Epochs").fill("1")
+    page.get_by_role("button", name="Train anew").click()
+    expect(panel).to_contain_text("Finished", timeout=90_000)

@@ -14,7 +14,7 @@ pytest.importorskip("playwright")
 from playwright.sync_api import expect
 from studio_demo import SCENES
 
-from runtime_tests.support.studio_visitor import Visitor, by_mouse
+from runtime_tests.support.studio_visitor import Hold, Visitor, by_finger, by_mouse
 
 NAMES = [scene.name for scene in SCENES]
 PICTURES = 20
@@ -23,12 +23,33 @@ FIRST_ANSWER_SECONDS = 90
 Visit = Callable[..., Any]
 
 
-def test_from_an_empty_page_to_the_right_answer(visit: Visit) -> None:
-    visitor, _ = visit()
-    opened = time.monotonic()
+DESK: dict[str, Any] = {"viewport": {"width": 1200, "height": 900}}
+PHONE: dict[str, Any] = {
+    "viewport": {"width": 390, "height": 844},
+    "has_touch": True,
+    "is_mobile": True,
+}
+
+
+@pytest.mark.parametrize(
+    ("paired", "context", "hold"),
+    [
+        pytest.param(True, DESK, by_mouse, id="paired"),
+        pytest.param(True, PHONE, by_finger, id="paired-phone", marks=pytest.mark.slow),
+        pytest.param(False, DESK, by_mouse, id="loopback", marks=pytest.mark.slow),
+    ],
+)
+def test_from_an_empty_page_to_the_right_answer(
+    visit: Visit, paired: bool, context: dict[str, Any], hold: Hold
+) -> None:
+    visitor, studio = visit(*(("--host", "0.0.0.0") if paired else ()), **context)
     page = visitor.page
+    # The address that is scanned has the code; the page must not be there already.
+    page.goto("about:blank")
+    opened = time.monotonic()
+    visitor.open(f"/#code={studio.code}" if paired else "/")
     expect(page.locator(".next")).to_contain_text("Name two things")
-    visitor.teach(NAMES, PICTURES, by_mouse)
+    visitor.teach(NAMES, PICTURES, hold)
     for name in NAMES:
         assert visitor.count(name) >= PICTURES
         visitor.sees_right_label(name)
@@ -40,6 +61,7 @@ def test_from_an_empty_page_to_the_right_answer(visit: Visit) -> None:
     shares = [int(row[1].split("\xa0")[0]) for row in rows[:-1]]
     assert 97 <= sum(shares) <= 103
     assert visitor.barriers() == []
+    assert visitor.nothing_is_cut_off()
 
 
 def test_names_that_look_like_markup_are_names(visit: Visit, tmp_path: Path) -> None:

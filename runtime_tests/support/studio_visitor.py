@@ -122,15 +122,18 @@ class Visitor:
         overlay = self.page.locator(".overlay .label")
         return overlay.inner_text() if overlay.is_visible() else ""
 
-    def sees_right_label(self, name: str, seconds: float = 60) -> None:
-        """Wait for a scene of which the label has been the right one for a while."""
+    def sees_right_label(self, name: str, seconds: float = 60, scene: str = "") -> None:
+        """Wait for a scene, called as the class or `scene`, of which the label has been the right
+        one for a while.
+        """
+        scene = scene or name
         until = time.monotonic() + seconds
         while True:
-            self.wait_for_scene(name, steady=1.0, seconds=seconds)
+            self.wait_for_scene(scene, steady=1.0, seconds=seconds)
             said, still = self.label(), self.scene()
-            if said == name and still == name:
+            if said == name and still == scene:
                 return
-            assert time.monotonic() < until, f"the label is {said!r} where the picture is {name}"
+            assert time.monotonic() < until, f"the label is {said!r} where the picture is {scene}"
 
     # --- classes
 
@@ -147,13 +150,17 @@ class Visitor:
         self.page.get_by_role("button", name="Add class").click()
         expect(self.card(name)).to_be_visible()
 
-    def record(self, name: str, pictures: int, hold: Hold) -> None:
-        """Hold a class's button while its scene is on, until it has so many pictures."""
+    def record(self, name: str, pictures: int, hold: Hold, scene: str = "") -> None:
+        """Hold a class's button while its scene is on, until it has so many pictures.
+
+        The scene is called as the class is, or `scene`.
+        """
+        scene = scene or name
         button = self.card(name).get_by_role("button", name=f"Hold to record {name}", exact=True)
         while self.count(name) < pictures:
-            self.wait_for_scene(name, steady=0.2)
+            self.wait_for_scene(scene, steady=0.2)
             with hold(self, button):
-                while self.scene() == name and self.count(name) < pictures:
+                while self.scene() == scene and self.count(name) < pictures:
                     self.page.wait_for_timeout(50)
         self.settle()
 

@@ -11,19 +11,25 @@ const AGAIN_MS = 2000;
 /* A label must last before a screen reader says it: live labels change many times a second. */
 const SPOKEN_AFTER_MS = 1200;
 
-/** The stage; `show(state)`, `answer(document)`, `watch(boolean)` and `again()` move it. */
+/**
+ * The stage; `show(state)`, `answer(document)`, `watch(boolean)` and `again()` move it. `remark` is
+ * the line for what is odd about a camera that works.
+ */
 export function stage() {
   const image = make("img", { class: "live", alt: "Live picture of the camera" });
   const empty = make("div", { class: "empty" });
-  const emptyText = make("p");
+  const emptyText = make("p", { "aria-hidden": "true" });
   const turnOn = make("button", { type: "button", class: "primary", text: "Turn the camera on" });
   empty.append(emptyText, turnOn);
   const label = make("strong", { class: "label" });
   const sure = make("span", { class: "sure" });
   const overlay = make("div", { class: "overlay", "aria-hidden": "true" }, label, sure);
   const spoken = make("p", { class: "unseen", role: "status" });
+  // A region that is always there: what appears together with its words is often not read out.
+  const heard = make("p", { class: "unseen", role: "status" });
+  const remark = make("p", { class: "remark small", "aria-hidden": "true", hidden: true });
   const recording = make("span", { class: "recording", hidden: true });
-  const element = make("div", { class: "stage" }, image, empty, recording, overlay, spoken);
+  const element = make("div", { class: "stage" }, image, empty, recording, overlay, spoken, heard);
   const controls = cameraControls(image);
 
   const watch = watching(image);
@@ -43,6 +49,7 @@ export function stage() {
 
   return {
     element,
+    remark,
     controls: controls.element,
     watch: watch.wanted,
     again: watch.again,
@@ -53,14 +60,18 @@ export function stage() {
     show(next) {
       state = next;
       const camera = state.camera;
-      const seen = camera.state === "live" || camera.state === "waiting";
-      watch.running(seen);
-      shown(image, camera.state === "live");
+      watch.running(["live", "lost", "waiting"].includes(camera.state));
+      attribute(element, "data-state", camera.state);
+      // Of a camera that is lost the last picture stays, dimmed.
+      shown(image, camera.state === "live" || camera.state === "lost");
       shown(empty, camera.state !== "live");
       say(emptyText, emptyWords(camera));
+      say(remark, remarkWords(state));
+      shown(remark, remark.textContent !== "");
+      say(heard, remark.textContent || emptyText.textContent);
       shown(turnOn, camera.state === "paused");
       shown(recording, Boolean(state.recording));
-      say(recording, state.recording ? `Recording ${state.recording}` : "");
+      say(recording, recordingWords(state));
       controls.show(camera);
       showAnswer();
     },
@@ -99,11 +110,23 @@ function speak(spoken, label) {
   spoken.timer = setTimeout(() => say(spoken, label), SPOKEN_AFTER_MS);
 }
 
+function recordingWords(state) {
+  const { recording, recording_note: note } = state;
+  return recording ? `Recording ${recording}${note ? `: ${note}` : ""}` : "";
+}
+
+/** What is odd about a camera that works: its pictures are black, or of another size. */
+function remarkWords({ camera, recording_note: note }) {
+  const lines = camera.state === "live" ? [camera.message, note] : [];
+  return lines.filter(Boolean).map((line) => `${sentence(line)}.`).join(" ");
+}
+
 function emptyWords(camera) {
   if (camera.message && camera.state !== "live") {
-    return sentence(camera.message);
+    return `${sentence(camera.message)}.`;
   }
   return {
+    lost: "The camera is lost; it is tried again.",
     none: "There is no camera. Pictures can be uploaded to the classes all the same.",
     paused: "The camera is paused.",
     waiting: "Waiting for the camera …",

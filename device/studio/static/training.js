@@ -39,7 +39,7 @@ export function training() {
       attribute(progress, "value", run && run.steps ? Math.min(1, run.step / run.steps) : null);
       shown(stop, running);
       stop.disabled = run !== null && run.state === "stopping";
-      shown(goOn, run !== null && run.state === "stopped");
+      shown(goOn, run !== null && run.state === "stopped" && !run.cannot_go_on);
       shown(buttons, !stop.hidden || !goOn.hidden);
       form.show(state, running);
       shown(figures, run !== null);
@@ -62,10 +62,17 @@ function runWords(run) {
     starting: "Starting: the pictures are looked through …",
     training: run.epoch ? `Training, ${epoch}.` : "Training begins …",
     stopping: "Stopping: the state is being saved …",
-    stopped: `Stopped in ${epoch}. Nothing is lost.`,
+    stopped: stoppedWords(run, epoch),
     finished: finishedWords(run),
     failed: `The training ended early. ${sentence(run.message)}`,
   }[run.state];
+}
+
+function stoppedWords(run, epoch) {
+  if (run.cannot_go_on) {
+    return `Stopped in ${epoch}. It cannot go on.`;
+  }
+  return `Stopped in ${epoch}.${run.message ? "" : " Nothing is lost."}`;
 }
 
 function finishedWords(run) {
@@ -88,7 +95,10 @@ function detailWords(run) {
     }
   }
   const line = parts.length ? `${sentence(parts.join(", "))}.` : "";
-  const message = run.state === "failed" ? "" : sentence(run.message);
+  if (run.state === "failed") {
+    return line;
+  }
+  const message = run.cannot_go_on ? `${sentence(run.cannot_go_on)}.` : sentence(run.message);
   return [line, message].filter(Boolean).join(" ");
 }
 

@@ -48,9 +48,9 @@ export function moment(seconds) {
   });
 }
 
-/** A text with a capital first letter. */
+/** A text with a capital first letter; an address keeps its own. */
 export function sentence(text) {
-  return text.charAt(0).toUpperCase() + text.slice(1);
+  return /^\w+:\/\//.test(text) ? text : text.charAt(0).toUpperCase() + text.slice(1);
 }
 
 /** Whether there is a number that can be shown. */

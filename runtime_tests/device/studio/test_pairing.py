@@ -102,6 +102,34 @@ def test_ten_thousand_guesses_get_nowhere(server: StudioServer) -> None:
     assert looked_at <= BURST + 10
 
 
+@pytest.mark.parametrize(("guessers", "patience"), [(1, 0), (5, 0), (20, 10)])
+def test_who_guesses_does_not_keep_the_owner_out(guessers: int, patience: int) -> None:
+    """An hour of guessing every second; the owner comes from another address at any moment."""
+    clock = Clock()
+    pairing = Pairing(clock)
+    looked_at = 0
+    for second in range(3600):
+        for number in range(guessers):
+            found = pairing.attempt("x", f"10.0.0.{number}")
+            looked_at += not isinstance(found, TooMany)
+        # The owner waits as the answer says, and has to find a free attempt then.
+        if second % 60 == 59:
+            owner = f"10.0.1.{second // 60}"
+            found = pairing.attempt(pairing.code, owner)
+            waited = 0
+            while isinstance(found, TooMany) and waited <= patience:
+                waited += found.seconds
+                for _ in range(found.seconds):
+                    clock.now += 1
+                    for number in range(guessers):
+                        pairing.attempt("x", f"10.0.0.{number}")
+                found = pairing.attempt(pairing.code, owner)
+            assert found is True
+            assert waited <= patience
+        clock.now += 1
+    assert looked_at <= BURST + (clock.now - 1000) / 10
+
+
 def test_waits_of_one_address_grow_and_end(server: StudioServer) -> None:
     clock = Clock()
     pairing = Pairing(clock)

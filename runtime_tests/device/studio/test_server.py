@@ -212,6 +212,18 @@ def test_a_training_is_stopped_and_goes_on(client: Client, photos: Path) -> None
     client.wait(lambda state: state["training"]["state"] == "stopped")
 
 
+def test_answers_are_as_quick_after_a_training_as_before(
+    bundle: Path, photos: Path, tmp_path: Path
+) -> None:
+    camera = cameras_folder(tmp_path / "camera")
+    with served(bundle, tmp_path / "project", camera) as server, Client(server.port) as client:
+        client.opened().teach(photos)
+        client.ask("train", epochs=1)
+        client.wait(lambda state: state["training"]["state"] == "finished")
+        studio = server._studio
+        client.wait(lambda _: (studio.live._pause, studio.feed._pause) == (0.0, 0.0), 5)
+
+
 def test_minutes_become_as_many_epochs_as_fit(client: Client, photos: Path) -> None:
     client.teach(photos)
     client.ask("train", epochs=1000, minutes=0.004)

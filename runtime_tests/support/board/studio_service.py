@@ -77,11 +77,15 @@ class Client(httpx.Client):
 
 @contextlib.contextmanager
 def served(
-    bundle: Path, project: Path, camera: Path | None = None, host: str = LOOPBACK, rate: float = 20
+    bundle: Path,
+    project: Path,
+    camera: Path | str | None = None,
+    host: str = LOOPBACK,
+    wanted: Wanted = Wanted(rate=20),  # noqa: B008 - it cannot be changed
 ) -> Iterator[StudioServer]:
     """Serve a studio in a thread of this process, at a free port."""
     source = None if camera is None else str(camera)
-    asked = Asked(bundle, project, source, Wanted(rate=rate), threads=1)
+    asked = Asked(bundle, project, source, wanted, threads=1)
     with Studio(asked) as studio:
         server = StudioServer(studio, Place(host, 0))
         thread = threading.Thread(target=server.run, daemon=True)
