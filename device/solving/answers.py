@@ -166,8 +166,8 @@ def look_at(
 def fit_answers(held_out: HeldOut, familiar: Familiar, solved: bool) -> Answers:
     """Fit the answers of a classifier to pictures that it was not fitted to.
 
-    `solved` is whether it was solved for, on layers that were not trained. Others are too sure, even
-    where they were solved for in the end: what is below them has seen the same pictures.
+    `solved` is whether it was solved for, on layers that were not trained. Others are too sure,
+    even where they were solved for in the end: what is below them has seen the same pictures.
     """
     prior = SOLVED_PRIOR if solved else TRAINED_PRIOR
     weight = SOLVED_WEIGHT if solved else TRAINED_WEIGHT
