@@ -86,6 +86,8 @@ class Place:
     """Where a machine lies in the cache: a root per Debian, an environment per runtime."""
 
     machine: Machine
+    group: Path | None = None
+    """A control group that commands find as /run/group."""
 
     @property
     def suite(self) -> str:
@@ -118,9 +120,8 @@ class Place:
         self, shared: Path, command: Sequence[str], timeout_s: float
     ) -> subprocess.CompletedProcess[str]:
         """See engine.Installed."""
-        return enter(
-            self.root, self.machine, shared, command, timeout_s, path=f"{self.environment}/bin"
-        )
+        path, group = f"{self.environment}/bin", self.group
+        return enter(self.root, self.machine, shared, command, timeout_s, path, group)
 
 
 def unpacking(
@@ -173,14 +174,15 @@ def enter(
     command: Sequence[str],
     timeout_s: float,
     path: str = "",
+    group: Path | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Run `command` in `root` on the machine's processor; output is captured, stderr with it."""
-    emulator = {"QEMU": str(_emulator()), "QEMU_CPU": machine.board.cpu}
+    settings = {"QEMU": str(_emulator()), "QEMU_CPU": machine.board.cpu, "GROUP": str(group or "")}
     with tempfile.NamedTemporaryFile("w", suffix=".cpuinfo") as cpuinfo:
         cpuinfo.write(machine.cpuinfo())
         cpuinfo.flush()
         arguments = [str(root), cpuinfo.name, str(shared), *command]
-        return _enter(arguments, emulator, timeout_s, path)
+        return _enter(arguments, settings, timeout_s, path)
 
 
 def enter_natively(

@@ -30,6 +30,11 @@ for device in null zero random urandom; do
 done
 mkdir -m 1777 "$root/dev/shm"
 mount --bind "$shared" "$root/shared"
+# A control group, into which a command may put itself by writing to /run/group/cgroup.procs.
+if [ -n "${GROUP:-}" ]; then
+    mkdir -p "$root/run/group"
+    mount --bind "$GROUP" "$root/run/group"
+fi
 [ ! -e /etc/resolv.conf ] || cat /etc/resolv.conf >"$root/etc/resolv.conf"
 [ ! -e /etc/hosts ] || cat /etc/hosts >"$root/etc/hosts"
 

@@ -64,7 +64,7 @@ class Studio:
         """Start it for the board's network, so that visitors have to pair; on the port it had."""
         words = [*self._words, "--host", "0.0.0.0", "--port", str(self.port)]
         if GROUP.exists():
-            words = ["sh", "-c", LIMITED, "limited", *words]
+            words = ["dash", "-c", LIMITED, "limited", *words]
         self.process = subprocess.Popen(
             words, stdout=subprocess.PIPE, stderr=sys.stderr, universal_newlines=True
         )

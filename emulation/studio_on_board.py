@@ -1,4 +1,4 @@
-"""The studio on a board, used by a client there: `python studio_on_board.py FOLDER`.
+"""The studio on a board, used by a client there: `python studio_on_board.py FOLDER EPOCHS`.
 
 FOLDER holds `bundle/`, `camera/` and what this script imports. The studio is started as a person
 does, with pictures played as its camera. It is asked for what its page asks for: to pair, to make
@@ -24,7 +24,7 @@ from studio_client import PATIENCE_S, Studio, Watched, counts
 from studio_senses import Ear, Eye
 
 FIRST, LATER = ("temple", "flower", "digit"), "chalk"
-RECORDED, EPOCHS, RATE = 20, 8, 4
+RECORDED, RATE = 20, 4
 # Pictures of each scene whose labels are compared with those of the downloaded network.
 COMPARED = 2
 ENDED = ("finished", "failed", "stopped")
@@ -38,12 +38,12 @@ input()
 """
 
 
-def main(folder: Path) -> None:
+def main(folder: Path, epochs: int) -> None:
     libraries = imported_bytes()
     words = ["--bundle", folder / "bundle", "--project", folder / "project", "--threads", "1"]
     studio = Studio([*words, "--camera", folder / "camera", "--rate", str(RATE)])
     try:
-        results = Visit(studio, folder).all()
+        results = Visit(studio, folder).all(epochs)
     finally:
         studio.end()
     results.update(
@@ -67,7 +67,7 @@ class Visit:
         studio.ask("GET", "/")
         self.eye, self.ear = Eye(studio, folder / "camera"), Ear(studio)
 
-    def all(self) -> dict[str, Any]:
+    def all(self, epochs: int) -> dict[str, Any]:
         began = time.monotonic()
         for name in FIRST:
             self.studio.post("classes", name=name)
@@ -75,7 +75,7 @@ class Visit:
         labels = {name: self.sees(name) for name in FIRST}
         first_success = time.monotonic() - began
         taught = self.studio.post("teach")["id"]
-        trained = self.trained()
+        trained = self.trained(epochs)
         deleted = self.deletes("digit")
         self.studio.post("classes", name=LATER)
         recorded[LATER] = self.record(LATER)
@@ -117,16 +117,16 @@ class Visit:
         sys.exit(f"only {found} pictures of {name} were recorded")
 
     def sees(self, name: str) -> float:
-        """Wait until the label is right; return seconds, from the scene's coming into sight on."""
+        """Wait until the label is right; return seconds, from when there was the scene to name."""
         self.studio.until("teaching", lambda state: state["teaching"]["state"] == "ready")
-        end = time.monotonic() + PATIENCE_S
-        while time.monotonic() < end:
+        ready = time.monotonic()
+        while time.monotonic() < ready + PATIENCE_S:
             self.eye.wait_for(name)
             before = self.ear.answered
             while self.eye.seen[0] == name:
                 scene, _, since = self.eye.seen
                 if scene == name and self.ear.answered > before and self.said() == name:
-                    return time.monotonic() - since
+                    return time.monotonic() - max(since, ready)
                 time.sleep(0.02)
         sys.exit(f"the label of {name} was never right; the last answer is {self.ear.answer}")
 
@@ -135,11 +135,11 @@ class Visit:
         answer = self.ear.answer
         return "" if answer is None or answer["unknown"] else str(answer["labels"][0]["label"])
 
-    def trained(self) -> dict[str, Any]:
+    def trained(self, epochs: int) -> dict[str, Any]:
         """Train; drop the page's events, and kill the server, while it goes on."""
         studio = self.studio
         began = time.monotonic()
-        version = studio.post("train", epochs=EPOCHS, minutes=None)["id"]
+        version = studio.post("train", epochs=epochs, minutes=None)["id"]
         child = None
         while child is None:
             child = studio.training_process()
@@ -218,4 +218,4 @@ def imported_bytes() -> int:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]).resolve())
+    main(Path(sys.argv[1]).resolve(), int(sys.argv[2]))
