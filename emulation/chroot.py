@@ -37,14 +37,14 @@ INSTALL_HINT = "apt install qemu-user-static mmdebstrap arch-test"
 NAMESPACES = ("--mount", "--pid", "--fork", "--kill-child", "--propagation", "private")
 ENTER = Path(__file__).with_name("enter.sh")
 # From mmdebstrap's own mirror; behind a proxy set http_proxy.
-UNPACK = (
-    *("unshare", *NAMESPACES, "mmdebstrap", "--quiet", "--arch=arm64", "--variant=extract"),
-    f"--include={','.join(PACKAGES)}",
-)
+UNPACK = ("unshare", *NAMESPACES, "mmdebstrap", "--quiet", "--variant=extract")
+BOARDS = "arm64"
 INSTALL_TIMEOUT_S = 1800
+CPUINFO = "/proc/cpuinfo"
 AUTHORITIES = "etc/ssl/certs/ca-certificates.crt"
-# Links of a Debian whose /bin is /usr/bin; releases before 13 unpack without them, as folders.
-MERGED = ("bin", "lib", "sbin")
+# Links of a Debian whose /bin is /usr/bin; releases before 13 unpack without them, as folders. The
+# last holds the loader of x86-64.
+MERGED = ("bin", "lib", "sbin", "lib64")
 FOLDERS = ("proc", "dev", "tmp", "root", "run", "shared", "envs", "sys/devices/system/cpu")
 
 
@@ -86,6 +86,8 @@ class Place:
     """Where a machine lies in the cache: a root per Debian, an environment per runtime."""
 
     machine: Machine
+    group: Path | None = None
+    """A control group that commands find as /run/group."""
 
     @property
     def suite(self) -> str:
@@ -118,34 +120,43 @@ class Place:
         self, shared: Path, command: Sequence[str], timeout_s: float
     ) -> subprocess.CompletedProcess[str]:
         """See engine.Installed."""
-        return enter(
-            self.root, self.machine, shared, command, timeout_s, path=f"{self.environment}/bin"
-        )
+        path, group = f"{self.environment}/bin", self.group
+        return enter(self.root, self.machine, shared, command, timeout_s, path, group)
 
 
-def unpacking(suite: str) -> tuple[str, ...]:
-    """The command that unpacks `suite`, up to the words that say what and where."""
-    if suite not in OUT_OF_SUPPORT:
-        return UNPACK
-    return (*UNPACK, """--setup-hook=sed -i /security/d "$1"/etc/apt/sources.list""")
+def unpacking(
+    suite: str, packages: Sequence[str] = PACKAGES, processor: str = BOARDS
+) -> tuple[str, ...]:
+    """The command that unpacks `suite`, up to the words that say what and where.
+
+    `processor` is as Debian calls it; an empty one is this machine's.
+    """
+    words = (*UNPACK, *([f"--arch={processor}"] if processor else []))
+    words += (f"--include={','.join(packages)}",)
+    if suite in OUT_OF_SUPPORT:
+        words += ("""--setup-hook=sed -i /security/d "$1"/etc/apt/sources.list""",)
+    return words
 
 
-def mirror_answers(suite: str) -> bool:
+def mirror_answers(suite: str, packages: Sequence[str] = PACKAGES, processor: str = BOARDS) -> bool:
     """Whether mmdebstrap finds the packages; it downloads lists, nothing else (6 seconds)."""
-    command = [*unpacking(suite), "--simulate", suite, os.devnull]
+    command = [*unpacking(suite, packages, processor), "--simulate", suite, os.devnull]
     return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
-def build_root(root: Path, suite: str) -> None:
-    """Unpack Debian `suite` for arm64 into `root`, which appears whole or not at all."""
+def build_root(
+    root: Path, suite: str, packages: Sequence[str] = PACKAGES, processor: str = BOARDS
+) -> None:
+    """Unpack Debian `suite` into `root`, which appears whole or not at all; see `unpacking`."""
     root.parent.mkdir(parents=True, exist_ok=True)
     for left_over in root.parent.glob(f"{root.name}.partial-*"):
         shutil.rmtree(left_over)
     partial = Path(tempfile.mkdtemp(prefix=f"{root.name}.partial-", dir=root.parent))
     try:
-        subprocess.run([*unpacking(suite), suite, str(partial)], check=True)
+        command = [*unpacking(suite, packages, processor), suite, str(partial)]
+        subprocess.run(command, check=True)
         for name in MERGED:
-            if not (partial / name).exists():
+            if not (partial / name).exists() and (partial / "usr" / name).is_dir():
                 (partial / name).symlink_to(f"usr/{name}")
         for name in FOLDERS:
             (partial / name).mkdir(parents=True, exist_ok=True)
@@ -163,37 +174,56 @@ def enter(
     command: Sequence[str],
     timeout_s: float,
     path: str = "",
+    group: Path | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Run `command` in `root` on the machine's processor; output is captured, stderr with it."""
-    environment = {
-        "PATH": f"{path}:/usr/sbin:/usr/bin:/sbin:/bin".lstrip(":"),
-        "HOME": "/root",
-        "LC_ALL": "C.UTF-8",
-        "QEMU": str(_emulator()),
-        "QEMU_CPU": machine.board.cpu,
-        **_pip_settings(),
-    }
+    settings = {"QEMU": str(_emulator()), "QEMU_CPU": machine.board.cpu, "GROUP": str(group or "")}
     with tempfile.NamedTemporaryFile("w", suffix=".cpuinfo") as cpuinfo:
         cpuinfo.write(machine.cpuinfo())
         cpuinfo.flush()
         arguments = [str(root), cpuinfo.name, str(shared), *command]
-        return subprocess.run(
-            ["unshare", *NAMESPACES, "sh", str(ENTER), *arguments],
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            timeout=timeout_s,
-            check=False,
-        )
+        return _enter(arguments, settings, timeout_s, path)
+
+
+def enter_natively(
+    root: Path, shared: Path, command: Sequence[str], timeout_s: float, path: str = ""
+) -> subprocess.CompletedProcess[str]:
+    """The same in a `root` for this machine's own processor, without an emulator."""
+    return _enter([str(root), CPUINFO, str(shared), *command], {"QEMU": ""}, timeout_s, path)
+
+
+def _enter(
+    arguments: Sequence[str], settings: Mapping[str, str], timeout_s: float, path: str
+) -> subprocess.CompletedProcess[str]:
+    environment = {
+        "PATH": f"{path}:/usr/sbin:/usr/bin:/sbin:/bin".lstrip(":"),
+        "HOME": "/root",
+        "LC_ALL": "C.UTF-8",
+        **settings,
+        **_pip_settings(),
+    }
+    return subprocess.run(
+        ["unshare", *NAMESPACES, "sh", str(ENTER), *arguments],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        timeout=timeout_s,
+        check=False,
+    )
 
 
 def _settle(root: Path, machine: Machine) -> None:
     """Write what a running board's kernel and an administrator would have provided."""
     for name, content in machine.cpu_lists().items():
         (root / "sys/devices/system/cpu" / name).write_text(content, "ascii")
+    trust(root)
+
+
+def trust(root: Path) -> None:
+    """Let programs in `root` trust whom this machine trusts."""
     authorities = certificates()
     if authorities is not None:
         (root / AUTHORITIES).parent.mkdir(parents=True, exist_ok=True)

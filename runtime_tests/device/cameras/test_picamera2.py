@@ -1,7 +1,8 @@
 """Cameras on the ribbon, on a stand-in for picamera2; and the stand-in against the real package.
 
-The real package needs libcamera's bindings, which only Raspberry Pi OS has: with them, and with a
-camera, the last test runs on the real thing.
+The real package needs libcamera's bindings, which Raspberry Pi OS and Debian 13 have.
+`whole/test_real_picamera2.py` runs this file on both in a Debian 13 that it unpacks. Frames come
+from the stand-in: the last test takes them from the real thing where there is a camera.
 """
 
 from __future__ import annotations

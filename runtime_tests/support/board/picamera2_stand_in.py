@@ -1,4 +1,4 @@
-"""Stands in for picamera2 where its libcamera cannot be installed: a camera without a camera.
+"""Stands in for picamera2 where there is no libcamera, or none of its cameras.
 
 Written from the Picamera2 manual and the signatures of picamera2 0.3.38; `test_picamera2.py`
 compares its methods with the real package's source where that is found. It keeps the real one's

@@ -1,0 +1,116 @@
+"""The bars of a visit to the studio on an emulated board, and the downloaded network beside it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from PIL import Image
+
+from emulation.trial import Check
+from tools.studio_demo import SCENES
+
+# As studio_on_board.py has them.
+LATER = "chalk"
+RECORDED = 20
+SERVER_LIMIT_BYTES = 60_000_000
+# Of the whole process that trains.
+MEMORY_TOLERANCE = 0.05
+
+
+def checks(board: dict[str, Any], folder: Path) -> list[Check]:
+    """The bars, of what the client has found and left in `folder`."""
+    names = [scene.name for scene in SCENES]
+    above = board["server_bytes"] - board["libraries_bytes"]
+    training = board["training"]
+    peak, planned = board["training_bytes"], 1e6 * training["planned_mb"]
+    seconds = board["label_seconds"]
+    return [
+        Check(
+            "recorded pictures",
+            ", ".join(f"{name} {count}" for name, count in board["recorded"].items()),
+            list(board["recorded"]) == [*names, LATER]
+            and min(board["recorded"].values()) >= RECORDED,
+        ),
+        Check(
+            "right live label",
+            ", ".join(f"{name} after {seconds[name]:.1f} s" for name in seconds)
+            + f"; the first three {board['first_success_seconds']:.0f} s after an empty page",
+            list(seconds) == [*names, LATER],
+        ),
+        Check(
+            "training",
+            f"{training['state']}, {training['epochs']} epochs in "
+            f"{board['training_seconds']:.0f} s, accuracy {board['versions']['trained']}",
+            training["state"] == "finished"
+            and [one["epoch"] for one in training["history"]] == list(range(training["epochs"] + 1))
+            and board["versions"]["trained"] is not None,
+        ),
+        _nothing_is_lost(board),
+        Check(
+            "a picture deleted",
+            "{before} before, {after} after".format(**board["deleted"]),
+            board["deleted"]["after"] == board["deleted"]["before"] - 1
+            and board["classes"]["digit"] == board["deleted"]["after"],
+        ),
+        _network_agrees(board, folder),
+        Check(
+            "server above its libraries",
+            f"{above / 1e6:.1f} MB above {board['libraries_bytes'] / 1e6:.1f} (at most "
+            f"{SERVER_LIMIT_BYTES / 1e6:.0f}; QEMU itself "
+            f"{board['server_emulator_bytes'] / 1e6:.1f} MB, not counted)",
+            above <= SERVER_LIMIT_BYTES,
+        ),
+        Check(
+            "training's memory",
+            f"{peak / 1e6:.1f} MB, planned {planned / 1e6:.1f}, {peak / planned - 1:+.1%} (at most "
+            f"{MEMORY_TOLERANCE:.0%}; QEMU itself {board['emulator_bytes'] / 1e6:.1f} MB, not "
+            "counted)",
+            abs(peak / planned - 1) <= MEMORY_TOLERANCE,
+        ),
+    ]
+
+
+def _nothing_is_lost(board: dict[str, Any]) -> Check:
+    """While it trains: the page's events are broken off, and the server is killed."""
+    recorded = sum(board["recorded"][scene.name] for scene in SCENES)
+    return Check(
+        "reload, killed server",
+        f"told of '{board['reloaded'][1]}', then of '{board['returned'][1]}' and "
+        f"{board['returned_pictures']} pictures",
+        board["reloaded"] == [True, "training"]
+        and board["alone"]
+        and board["returned"] == [True, "training"]
+        and board["returned_pictures"] == recorded,
+    )
+
+
+def _network_agrees(board: dict[str, Any], folder: Path) -> Check:
+    """The downloaded network, here and with nothing of ours, names what the page names."""
+    network = folder / "network.onnx"
+    rows = [(label, _label(network, folder / "answered" / f)) for _, f, label in board["answered"]]
+    agreeing = sum(one == other for one, other in rows)
+    return Check(
+        "ONNX beside the page",
+        f"{agreeing} of {len(rows)} labels the same",
+        agreeing == len(rows) > 0 and board["using"] == board["training"]["version"],
+    )
+
+
+def _label(network: Path, picture: Path) -> str:
+    """What the network says of a picture, prepared as docs/finish.md tells other programs to."""
+    session = onnxruntime.InferenceSession(str(network), providers=["CPUExecutionProvider"])
+    facts = json.loads(session.get_modelmeta().custom_metadata_map["mobiletl"])
+    size = facts["input"]
+    image = Image.open(picture).convert("RGB")
+    grown = size["resize"] / min(image.size)
+    image = image.resize((round(image.width * grown), round(image.height * grown)), 2)
+    left, top = ((side - size["resolution"]) // 2 for side in image.size)
+    image = image.crop((left, top, left + size["resolution"], top + size["resolution"]))
+    values = (np.asarray(image, np.float32) / 255 - size["mean"]) / size["std"]
+    tensor = np.ascontiguousarray(values.transpose(2, 0, 1)[None], np.float32)
+    logits = session.run(["logits"], {session.get_inputs()[0].name: tensor})[0][0]
+    return str(facts["classes"][int(logits.argmax())])
