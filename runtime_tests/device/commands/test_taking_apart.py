@@ -178,6 +178,7 @@ def test_no_library_of_a_camera_stays(tmp_path: Path) -> None:
     assert out.endswith("False\n")
 
 
+@pytest.mark.usefixtures("heard_signals")
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
 def test_a_signal_to_the_command_alone_stops_both(tmp_path: Path, camera: Path, name: str) -> None:
     data = tmp_path / "data"
@@ -193,6 +194,7 @@ def test_a_signal_to_the_command_alone_stops_both(tmp_path: Path, camera: Path, 
     assert gone(child)
 
 
+@pytest.mark.usefixtures("heard_signals")
 def test_the_second_signal_stops_at_once(tmp_path: Path, camera: Path) -> None:
     data = tmp_path / "data"
     # A frame every 50 seconds: after the first it waits.
