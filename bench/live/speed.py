@@ -22,7 +22,7 @@ from mobiletl.device.prediction.looking import AT_ONCE, Looks, OneAtATime, TwoAt
 from mobiletl.device.prediction.predictor import Predictor, open_predictor
 from mobiletl.device.prediction.smoothing import Smoother
 
-FRAMES, WARM = 20, 5
+FRAMES, WARM = 60, 5
 # What a camera gives as a rule.
 WIDTH, HEIGHT = 640, 480
 PICTURES = 30

@@ -7,6 +7,7 @@ a second copy of the state never exists.
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -157,18 +158,24 @@ class _Function:
         self._session = session
         self._path = path
         self._inputs = [node.name for node in session.get_inputs()]
+        self._binding = session.io_binding()
+        # Two threads may be in two functions, and not in one: its tensors would be there twice.
+        self._alone = threading.Lock()
 
     def run(self, inputs: Arrays, outputs: Arrays) -> None:
         """Run on C-contiguous arrays; inputs that the graph does not declare are left out."""
+        with self._alone:
+            self._run(inputs, outputs)
+
+    def _run(self, inputs: Arrays, outputs: Arrays) -> None:
         try:
-            # One for each call: another thread may be in here, and an output of the call before
-            # would be written to memory that is no longer ours.
-            binding = self._session.io_binding()
             for name in self._inputs:
-                binding.bind_input(*_memory(name, inputs[name]))
+                self._binding.bind_input(*_memory(name, inputs[name]))
+            # An output of the call before would be written to memory that is no longer ours.
+            self._binding.clear_binding_outputs()
             for name, array in outputs.items():
-                binding.bind_output(*_memory(name, array))
-            self._session.run_with_iobinding(binding)
+                self._binding.bind_output(*_memory(name, array))
+            self._session.run_with_iobinding(self._binding)
         # onnxruntime's exceptions have no base class of their own.
         except Exception as error:
             raise InternalError(

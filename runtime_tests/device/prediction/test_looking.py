@@ -149,11 +149,23 @@ def test_waiting_ends_and_closing_ends_the_threads(way: Way) -> None:
 
 
 def test_a_camera_that_never_answers_does_not_keep_it() -> None:
-    source = Source(5, CameraEnded("over"), wait_s=60.0)
-    found = two(source, Network())
+    answers = threading.Event()
+
+    class Silent(Source):
+        def read(self) -> Frame:
+            answers.wait()
+            return super().read()
+
+    found = TwoAtOnce(Silent(5, CameraEnded("over")), Network())  # type: ignore[arg-type]
     began = time.monotonic()
     found.close()
     assert time.monotonic() - began < 4.0
+    assert not found.ended
+    answers.set()
+    until = time.monotonic() + 5.0
+    while not found.ended:
+        assert time.monotonic() < until
+        time.sleep(0.01)
 
 
 @pytest.mark.parametrize(("at_once", "kind"), [(1, OneAtATime), (2, TwoAtOnce)])
