@@ -53,9 +53,10 @@ studio-demo: build/host.installed ## the studio in your browser, real pictures a
 	@$(BIN)/python tools/studio_demo.py $(if $(PORT),--port $(PORT)) $(if $(ANEW),--anew)
 
 # In two processes where there are two cores and 4 GB for them: one that has PyTorch and a bundle in
-# it takes up to 2 GB. Each process has a whole file of tests, whose exports it then makes once.
+# it takes up to 2 GB. Each process has a whole file of tests, whose exports it then makes once. One
+# that dies ends the tests: with another in its place they would wait for ever (pytest-xdist 3.6).
 WORKERS ?= $(shell sh tools/test_workers.sh)
-PYTEST = -m pytest -q -n $(WORKERS) --dist loadscope $(PYTEST_FLAGS)
+PYTEST = -m pytest -q -n $(WORKERS) --dist loadscope --max-worker-restart=0 $(PYTEST_FLAGS)
 IN_ORDER := --no-loadscope-reorder
 # What runs on boards is tested on the board's Python, and on the host's in the slow tier.
 ON_BOARD := runtime_tests/api runtime_tests/device
