@@ -35,7 +35,7 @@ HERE = "here"
 # Frames of each scene that the camera shows, four a second; as studio_on_board.py has the rest.
 FRAMES = 40
 # So many that the training outlasts a server that is killed and started again.
-EPOCHS, EPOCHS_HERE = 8, 100
+EPOCHS, EPOCHS_HERE = 16, 100
 TIMEOUT_S = 7200
 
 
