@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import onnxruntime
-from PIL import Image
-
 from emulation.trial import Check
+from tools.finished import label_of
 from tools.studio_demo import SCENES
 
 # As studio_on_board.py has them.
@@ -91,26 +87,12 @@ def _nothing_is_lost(board: dict[str, Any]) -> Check:
 def _network_agrees(board: dict[str, Any], folder: Path) -> Check:
     """The downloaded network, here and with nothing of ours, names what the page names."""
     network = folder / "network.onnx"
-    rows = [(label, _label(network, folder / "answered" / f)) for _, f, label in board["answered"]]
+    rows = [
+        (label, label_of(network, folder / "answered" / f)) for _, f, label in board["answered"]
+    ]
     agreeing = sum(one == other for one, other in rows)
     return Check(
         "ONNX beside the page",
         f"{agreeing} of {len(rows)} labels the same",
         agreeing == len(rows) > 0 and board["using"] == board["training"]["version"],
     )
-
-
-def _label(network: Path, picture: Path) -> str:
-    """What the network says of a picture, prepared as docs/finish.md tells other programs to."""
-    session = onnxruntime.InferenceSession(str(network), providers=["CPUExecutionProvider"])
-    facts = json.loads(session.get_modelmeta().custom_metadata_map["mobiletl"])
-    size = facts["input"]
-    image = Image.open(picture).convert("RGB")
-    grown = size["resize"] / min(image.size)
-    image = image.resize((round(image.width * grown), round(image.height * grown)), 2)
-    left, top = ((side - size["resolution"]) // 2 for side in image.size)
-    image = image.crop((left, top, left + size["resolution"], top + size["resolution"]))
-    values = (np.asarray(image, np.float32) / 255 - size["mean"]) / size["std"]
-    tensor = np.ascontiguousarray(values.transpose(2, 0, 1)[None], np.float32)
-    logits = session.run(["logits"], {session.get_inputs()[0].name: tensor})[0][0]
-    return str(facts["classes"][int(logits.argmax())])

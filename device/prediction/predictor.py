@@ -21,7 +21,12 @@ from mobiletl.device.errors import UsageError
 from mobiletl.device.heads.softmax import Doubles, softmax
 from mobiletl.device.heads.unknown import Familiar, score, strangeness
 from mobiletl.device.run.start import Start
-from mobiletl.device.sessions.runtimes import choose_runtime, open_session, usable_cores
+from mobiletl.device.sessions.runtimes import (
+    check_threads,
+    choose_runtime,
+    open_session,
+    usable_cores,
+)
 from mobiletl.device.sessions.session import Embedded, Session
 
 # What a state can be given as: a file that training wrote, or a state with its class names.
@@ -145,6 +150,7 @@ def open_predictor(
     """
     if threads < 0:
         raise UsageError(f"threads is {threads}, expected at least 0")
+    check_threads(threads)
     opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
     tensors, names, answers, view = _state(state, opened.manifest)
     cores = threads or usable_cores()

@@ -33,10 +33,7 @@ def open_session(
     BadState if the tensors do not fit the manifest; Untrusted if its files are programs that
     nobody has said to trust; BadBundle if opening it ends a process.
     """
-    if threads > MOST_THREADS:
-        raise UsageError(
-            f"{threads} threads are asked for, expected at most {MOST_THREADS}, or 0 for all cores"
-        )
+    check_threads(threads)
     row = choose_runtime(bundle, runtime)
     _check_classes(bundle, row, classes)
     problems = bundle.manifest.tensor_problems(state, classes)
@@ -50,6 +47,14 @@ def open_session(
         rehearse(bundle, row)
     opener: Opener = importlib.import_module(row.module).open_session
     return opener(bundle, classes, state, threads or usable_cores())
+
+
+def check_threads(threads: int) -> None:
+    """Raise UsageError for more than any board has cores."""
+    if threads > MOST_THREADS:
+        raise UsageError(
+            f"{threads} threads are asked for, expected at most {MOST_THREADS}, or 0 for all cores"
+        )
 
 
 def usable_cores() -> int:

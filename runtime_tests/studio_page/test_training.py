@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import onnxruntime
 import pytest
-from PIL import Image
 
 pytest.importorskip("playwright")
 
@@ -18,6 +14,7 @@ from playwright.sync_api import Page, expect
 from studio_demo import SCENES
 
 from runtime_tests.support.studio_visitor import Hold, Visitor, by_finger, by_mouse, until
+from tools.finished import label_of
 
 NAMES = [scene.name for scene in SCENES]
 PICTURES = 20
@@ -169,22 +166,6 @@ def download(page: Page, name: str, folder: Path) -> Path:
     path = folder / begun.value.suggested_filename
     begun.value.save_as(path)
     return path
-
-
-def label_of(network: Path, picture: Path) -> str:
-    """What a downloaded network says of a picture, with nothing of ours in between."""
-    session = onnxruntime.InferenceSession(str(network), providers=["CPUExecutionProvider"])
-    facts = json.loads(session.get_modelmeta().custom_metadata_map["mobiletl"])
-    size = facts["input"]
-    image = Image.open(picture).convert("RGB")
-    grown = size["resize"] / min(image.size)
-    image = image.resize((round(image.width * grown), round(image.height * grown)), 2)
-    left, top = ((side - size["resolution"]) // 2 for side in image.size)
-    image = image.crop((left, top, left + size["resolution"], top + size["resolution"]))
-    values = (np.asarray(image, np.float32) / 255 - size["mean"]) / size["std"]
-    tensor = np.ascontiguousarray(values.transpose(2, 0, 1)[None], np.float32)
-    logits = session.run(["logits"], {session.get_inputs()[0].name: tensor})[0][0]
-    return str(facts["classes"][int(logits.argmax())])
 
 
 def test_a_training_is_stopped_and_goes_on(visit: Visit, camera: Path) -> None:

@@ -141,6 +141,11 @@ def test_only_what_can_and_has_the_threads_looks_at_two_at_once(
         assert predictor.at_once == expected
 
 
+def test_two_at_once_ask_for_no_more_threads_than_one(trained: Trained) -> None:
+    with pytest.raises(UsageError, match="65 threads are asked for, expected at most 64"):
+        open_predictor(trained.bundle.path, trained.state, 65, at_once=2)
+
+
 def test_two_threads_get_what_one_gets(trained: Trained) -> None:
     side = trained.bundle.manifest.input.resolution
     images = np.random.default_rng(0).standard_normal((40, 1, 3, side, side)).astype(np.float32)
