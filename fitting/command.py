@@ -15,7 +15,7 @@ from typing import Any
 from mobiletl.device.commands.parser import Parser
 from mobiletl.device.commands.table import guarded
 from mobiletl.device.errors import UsageError
-from mobiletl.device.memory.limit import megabytes, parse_bytes
+from mobiletl.device.memory.limit import needed, parse_bytes
 from mobiletl.device.printable import aligned, printable, say
 from mobiletl.device.refusals import cannot_write
 from mobiletl.device.run.duration import duration
@@ -129,7 +129,7 @@ def _request(flags: argparse.Namespace, folder: Path) -> Request:
 def _nothing(levels: Sequence[Level], wanted: Wanted) -> str:
     least = min(levels, key=lambda one: one.planned)
     shortest = min(levels, key=lambda one: one.run_seconds(wanted.pictures))
-    found = [f"the least is {megabytes(least.planned)}, {_named(least)}"]
+    found = [f"the least is {needed(least.planned)}, {_named(least)}"]
     if wanted.seconds is not None:
         seconds = shortest.run_seconds(wanted.pictures)
         found.append(f"the shortest run takes {duration(seconds)}, {_named(shortest)}")

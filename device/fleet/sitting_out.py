@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mobiletl.device.fleet.board import Board
 from mobiletl.device.memory.available import available_bytes
-from mobiletl.device.memory.limit import megabytes
+from mobiletl.device.memory.limit import megabytes, needed
 
 _THERMAL = "sys/class/thermal"
 _POWER = "sys/class/power_supply"
@@ -41,7 +41,7 @@ def reason(board: Board, planned_bytes: int, now: Condition) -> str | None:
         return "it runs on battery"
     if now.available_bytes is not None and now.available_bytes < planned_bytes:
         return (
-            f"its memory is short: {megabytes(planned_bytes)} are planned and "
+            f"its memory is short: {needed(planned_bytes)} are planned and "
             f"{megabytes(now.available_bytes)} are available"
         )
     return None

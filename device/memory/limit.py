@@ -36,15 +36,20 @@ def check_limit(
     smaller = range(batch - 1, 0, -1) if any_batch else range(0)
     fitting = [size for size in smaller if planned(size).total_bytes <= limit][:1]
     way = (
-        f"--batch {fitting[0]} is planned with {megabytes(planned(fitting[0]).total_bytes)}"
+        f"--batch {fitting[0]} is planned with {needed(planned(fitting[0]).total_bytes)}"
         if fitting
         else "export fewer --blocks or a lower --resolution, which take less"
     )
     raise UsageError(
-        f"{megabytes(found)} are planned, more than the {megabytes(limit)} of --max-memory; {way}"
+        f"{needed(found)} are planned, more than the {megabytes(limit)} of --max-memory; {way}"
     )
 
 
 def megabytes(size: int) -> str:
     """Return `size` bytes as a message names them."""
     return f"{size / 1e6:.1f} MB"
+
+
+def needed(size: int) -> str:
+    """Return `size` bytes as a message names what is needed: never less than it is."""
+    return megabytes(-(-size // 100_000) * 100_000)

@@ -60,5 +60,5 @@ def test_a_board_without_the_planned_memory_sits_out(tmp_path: Path) -> None:
     put(tmp_path, MEMORY)
     assert sits_out(BOARD, 204_800_000, tmp_path) is None
     assert sits_out(BOARD, 204_800_001, tmp_path) == (
-        "its memory is short: 204.8 MB are planned and 204.8 MB are available"
+        "its memory is short: 204.9 MB are planned and 204.8 MB are available"
     )

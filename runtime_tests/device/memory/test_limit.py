@@ -49,6 +49,8 @@ def test_the_largest_batch_that_fits_is_named() -> None:
         check_limit(95_900_000, 8, planned)
     with pytest.raises(UsageError, match=r"--batch 1 is planned with 82\.0 MB$"):
         check_limit(83_000_000, 8, planned)
+    with pytest.raises(UsageError, match=r"^96\.1 MB are planned, more than the 96\.0 MB "):
+        check_limit(96_000_000, 8, lambda batch: MemoryPlan((MemoryRow("rest", 96_000_001),)))
 
 
 def test_where_no_batch_fits_the_export_is_what_helps() -> None:
