@@ -1,4 +1,4 @@
-"""Opens a bundle in a process that may die of it: `python _rehearse.py BUNDLE RUNTIME`.
+"""Opens a bundle in a process that may die of it: `python _rehearse.py BUNDLE BLOCKS RUNTIME`.
 
 Started by `sessions/rehearsal.py`, which has checked every file and reads the exit code alone.
 """
@@ -13,15 +13,15 @@ if not __package__:
 import sys
 from pathlib import Path
 
-from mobiletl.device.bundle.bundle import Bundle, read_manifest
+from mobiletl.device.bundle.bundle import unchecked_bundle
 from mobiletl.device.sessions.rehearsal import outcome
 from mobiletl.device.sessions.table import known_runtime
 
 
 def main() -> int:
     """Open and run; an error that is not the graphs' ends the process with code 1."""
-    folder = Path(sys.argv[1])
-    return outcome(Bundle(folder, read_manifest(folder)), known_runtime(sys.argv[2]))
+    bundle = unchecked_bundle(Path(sys.argv[1])).at(int(sys.argv[2]))
+    return outcome(bundle, known_runtime(sys.argv[3]))
 
 
 if __name__ == "__main__":

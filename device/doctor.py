@@ -12,7 +12,7 @@ import json
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Callable, Sequence
+from typing import TYPE_CHECKING, Any, Callable, Sequence
 
 from mobiletl.device.bundle.manifest import Manifest
 from mobiletl.device.commands.flags import below_least, chosen_bundle
@@ -25,6 +25,9 @@ from mobiletl.device.diagnosis.findings import OK, PROBLEM, Finding
 from mobiletl.device.errors import BadBundle, NotReady, UsageError
 from mobiletl.device.memory import plan as memory
 from mobiletl.device.printable import printable
+
+if TYPE_CHECKING:
+    from mobiletl.device.bundle.bundle import Bundle
 
 EXAMPLES = """\
 to paste:
@@ -103,12 +106,12 @@ def examine(
     about_bundle: tuple[Finding, ...] = ()
     if bundle is not None:
         try:
-            manifest, found = _manifest(bundle, facts)
+            opened, found = _opened(bundle, facts)
         except BadBundle as error:
             about_bundle = (Finding("bundle", PROBLEM, str(error), BUNDLE_HINT),)
         else:
             about_bundle = (Finding("bundle", OK, found, ""),)
-            need = _need(manifest, facts, batch, classes)
+            need = _need(opened, facts, batch, classes)
     return (*(check(facts, need) for check in CHECKS), *about_bundle)
 
 
@@ -119,19 +122,21 @@ def _bundle(named: str | None) -> Path | None:
         return None
 
 
-def _manifest(bundle: Path, facts: Facts) -> tuple[Manifest, str]:
-    """The manifest, its files checked; reading the states' types needs NumPy and safetensors."""
+def _opened(bundle: Path, facts: Facts) -> tuple[Bundle, str]:
+    """The bundle, its files checked; reading the states' types needs NumPy and safetensors."""
     if not {"numpy", "safetensors"} <= set(facts.process.packages):
         raise BadBundle(f"{bundle} is not checked: NumPy or safetensors is missing")
     from mobiletl.device.bundle.bundle import open_bundle
 
-    manifest = open_bundle(bundle).manifest
-    return manifest, f"{bundle}: {manifest.model.name}, every file as exported"
+    opened = open_bundle(bundle)
+    return opened, f"{bundle}: {opened.manifest.model.name}, every file as exported"
 
 
-def _need(manifest: Manifest, facts: Facts, batch: int, classes: int) -> Need:
-    def planned(pictures: int) -> int:
-        return memory.plan(manifest, pictures, classes).total_bytes
+def _need(bundle: Bundle, facts: Facts, batch: int, classes: int) -> Need:
+    manifest = bundle.manifest
+
+    def planned(pictures: int, level: Manifest = manifest) -> int:
+        return memory.plan(level, pictures, classes).total_bytes
 
     # The plan grows with the batch: the largest that fits is found by halving.
     free = available_bytes(facts) or 0
@@ -142,11 +147,17 @@ def _need(manifest: Manifest, facts: Facts, batch: int, classes: int) -> Need:
             fits = middle
         else:
             fails = middle
+    fitting = [
+        blocks
+        for blocks, level in bundle.levels.items()
+        if level is not manifest and planned(batch, level) * HEADROOM <= free
+    ]
     return Need(
         plan_bytes=planned(batch),
         state_bytes=manifest.memory.state.at(classes) + manifest.memory.slots.at(classes),
         batch=batch,
         smaller_batch=fits or None,
+        fewer_blocks=max(fitting, default=None),
     )
 
 

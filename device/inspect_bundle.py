@@ -13,8 +13,9 @@ from dataclasses import asdict
 from typing import Any, Mapping, Sequence
 
 from mobiletl.device.bundle.bundle import Bundle, open_bundle
+from mobiletl.device.bundle.levels import of_state
 from mobiletl.device.bundle.state_file import open_state
-from mobiletl.device.commands.flags import add_signature
+from mobiletl.device.commands.flags import add_blocks, add_signature, at_blocks
 from mobiletl.device.commands.parser import Parser
 from mobiletl.device.commands.table import guarded
 from mobiletl.device.errors import UsageError
@@ -26,6 +27,7 @@ EXAMPLES = """\
 to paste:
   mobiletl inspect --bundle artifacts/mbv2
   mobiletl inspect --bundle artifacts/mbv2 --batch 4 --classes 3
+  mobiletl inspect --bundle artifacts/mbv2 --blocks 3
   mobiletl inspect --bundle artifacts/mbv2 --state runs/first/state.safetensors
   mobiletl inspect --bundle artifacts/mbv2 --json
 """
@@ -52,6 +54,9 @@ def _parser() -> argparse.ArgumentParser:
         "--runtime",
         help="plan for this one (default: onnxruntime, or the first that the bundle serves)",
     )
+    add_blocks(
+        parser, "of a bundle with several levels this one (default: the state's, or deepest)"
+    )
     parser.add_argument("--state", metavar="FILE", help="say what a state of the bundle knows, too")
     add_signature(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
@@ -63,12 +68,16 @@ def _inspect(options: argparse.Namespace) -> int:
         value = getattr(options, name)
         if value < least:
             raise UsageError(f"--{name.replace('_', '-')} is {value}, expected at least {least}")
-    bundle = open_bundle(options.bundle, require_signature=options.require_signature)
+    opened = open_bundle(options.bundle, require_signature=options.require_signature)
+    bundle = at_blocks(opened, options.blocks)
+    if options.state is not None and options.blocks is None:
+        bundle = of_state(opened, options.state)
     runtime = _runtime(bundle, options.runtime)
     memory_plan = memory.plan(
         bundle.manifest, options.batch, options.classes, options.micro_batch, runtime
     )
-    document = describe(bundle, memory_plan, options.batch, options.classes, runtime)
+    sizes = (options.batch, options.classes, options.micro_batch)
+    document = describe(bundle, memory_plan, sizes, runtime)
     state = None if options.state is None else _state(bundle, options.state)
     if options.json:
         print(json.dumps(document if state is None else {**document, "state": state}, indent=2))
@@ -93,10 +102,13 @@ def _runtime(bundle: Bundle, named: str | None) -> str:
 
 
 def describe(
-    bundle: Bundle, memory_plan: memory.MemoryPlan, batch: int, classes: int, runtime: str
+    bundle: Bundle, memory_plan: memory.MemoryPlan, sizes: tuple[int, int, int], runtime: str
 ) -> dict[str, Any]:
-    """Return what `--json` prints; counts are for `classes` classes, MACs per picture."""
+    """Return what `--json` prints; `sizes` are pictures in a step, classes, and pictures in a pass
+    of the prefix. Counts are for these classes, MACs per picture.
+    """
     manifest = bundle.manifest
+    batch, classes, micro_batch = sizes
     trainable = manifest.parameters.trainable.at(classes)
     macs = {
         "features": manifest.macs.features,
@@ -109,6 +121,15 @@ def describe(
         "created_by": manifest.created_by,
         "model": asdict(manifest.model),
         "method": asdict(manifest.method),
+        "levels": [
+            {
+                "blocks": blocks,
+                "planned_bytes": memory.plan(
+                    level, batch, classes, micro_batch, runtime
+                ).total_bytes,
+            }
+            for blocks, level in sorted(bundle.levels.items())
+        ],
         "input": asdict(manifest.input),
         "prefix": None if manifest.prefix is None else asdict(manifest.prefix),
         "step": manifest.step,
@@ -167,6 +188,7 @@ def _summary(document: dict[str, Any]) -> str:
         ("training step", _STEPS[document["step"]]),
         ("embedding", f"{document['embedding']['size']} numbers a picture"),
         ("method", f"{method['name']}, {method['blocks']} of {model['blocks']} blocks"),
+        *((("levels", _levels(document["levels"])),) if document["levels"] else ()),
         *(("trains" if index == 0 else "", part) for index, part in enumerate(method["trains"])),
         ("optimizer", f"{optimizer['name']}, learning rate {optimizer['default_lr']:g} at batch 8"),
         ("runtimes", ", ".join(document["runtimes"]) or "none"),
@@ -182,6 +204,11 @@ def _summary(document: dict[str, Any]) -> str:
 
 
 _STEPS = {"float32": "products of float32", "int8": "products of bytes, weights in float32"}
+
+
+def _levels(levels: Sequence[Mapping[str, Any]]) -> str:
+    planned = [f"{one['blocks']} ({one['planned_bytes'] / 1e6:.1f} MB)" for one in levels]
+    return f"{', '.join(planned)} blocks, by --blocks or --max-memory of train"
 
 
 def _prefix(prefix: Mapping[str, Any]) -> str:

@@ -24,7 +24,7 @@ from mobiletl.device import errors
 from mobiletl.device.bundle.bundle import open_bundle
 from mobiletl.device.bundle.state_file import previous_generation
 from mobiletl.device.commands import settings
-from mobiletl.device.commands.flags import below_least, chosen_bundle
+from mobiletl.device.commands.flags import at_blocks, below_least, chosen_bundle
 from mobiletl.device.commands.parser import Parser
 from mobiletl.device.commands.table import guarded
 from mobiletl.device.commands.unit import unit_text, unit_word
@@ -34,6 +34,7 @@ from mobiletl.device.memory import plan as memory
 from mobiletl.device.pictures.dataset import open_dataset
 from mobiletl.device.pictures.needs import needs_of
 from mobiletl.device.run.checkpoints import RunFolder
+from mobiletl.device.run.level import picked_level
 from mobiletl.device.run.options import DEFAULTS
 from mobiletl.device.sessions.runtimes import choose_runtime, static_batch
 
@@ -131,13 +132,19 @@ def _service(options: argparse.Namespace) -> int:
         problems.append(f"--user is {options.user!r}, expected a login name")
     if problems:
         raise UsageError("; ".join(problems))
-    bundle = open_bundle(chosen_bundle(options.bundle).resolve())
+    bundle = at_blocks(open_bundle(chosen_bundle(options.bundle).resolve()), options.blocks)
     values = {**DEFAULTS, **settings.given(options)}
     runtime = choose_runtime(bundle, options.runtime)
     batch = values["batch"] if "batch" in settings.given(options) else static_batch(bundle, runtime)
     needs = needs_of(bundle.manifest.input, values["decode_memory"])
     split, seed, layout = values["val_split"], values["seed"], values["layout"]
     dataset = open_dataset(Path(options.data).resolve(), split, seed, (), layout, needs)
+    if bundle.levels and options.blocks is None:
+        if options.max_memory is not None:
+            sizes = {**values, "batch": batch or values["batch"], "runtime": runtime.name}
+            bundle, _ = picked_level(bundle, options.max_memory, sizes, dataset)
+        # MemoryMax is this level's, whatever pictures come later.
+        options.blocks = bundle.manifest.method.blocks
     plan = memory.plan(
         bundle.manifest,
         batch or values["batch"],

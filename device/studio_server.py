@@ -15,9 +15,9 @@ import sys
 from pathlib import Path
 from typing import Sequence
 
-from mobiletl.device.bundle.bundle import read_manifest
+from mobiletl.device.bundle.bundle import unchecked_bundle
 from mobiletl.device.commands.camera_flags import add_camera, camera_of, camera_problems
-from mobiletl.device.commands.flags import below_least, chosen_bundle
+from mobiletl.device.commands.flags import add_blocks, at_blocks, below_least, chosen_bundle
 from mobiletl.device.commands.parser import Parser
 from mobiletl.device.commands.table import guarded
 from mobiletl.device.commands.unit import unit_text, unit_word
@@ -85,6 +85,7 @@ def _parser() -> argparse.ArgumentParser:
         help="another name that this board is called by; may be given again",
     )
     add("--runtime", help="default: the first that the bundle serves and that is installed")
+    add_blocks(parser, "train so many, of a bundle with several levels (default: the deepest)")
     add("--threads", type=int, default=0, help="of the live network (default: 0, all cores)")
     add(
         "--unit",
@@ -119,6 +120,7 @@ def _studio(flags: argparse.Namespace) -> int:
         view=chosen.view,
         threads=flags.threads,
         runtime=flags.runtime,
+        blocks=flags.blocks,
     )
     with Studio(asked) as studio:
         server = StudioServer(studio, Place(flags.host, flags.port, flags.allow_host))
@@ -135,12 +137,12 @@ def _studio(flags: argparse.Namespace) -> int:
 def _unit(flags: argparse.Namespace) -> str:
     """Return a systemd unit that serves what the flags say, from the folder that this is."""
     bundle = chosen_bundle(flags.bundle).absolute()
-    read_manifest(bundle)
+    at_blocks(unchecked_bundle(bundle), flags.blocks)
     project = Path(flags.project).absolute()
     words = [sys.executable, str(Path(__file__).resolve())]
     words += ["--bundle", str(bundle), "--project", str(project)]
     words += ["--host", flags.host, "--port", str(flags.port), "--threads", str(flags.threads)]
-    for name in ("camera", "camera_size", "camera_rate", "runtime"):
+    for name in ("camera", "camera_size", "camera_rate", "runtime", "blocks"):
         if getattr(flags, name) is not None:
             words += [f"--{name.replace('_', '-')}", str(getattr(flags, name))]
     words += ["--lock-exposure"] if flags.lock_exposure else []

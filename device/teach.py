@@ -21,7 +21,7 @@ from mobiletl.device.commands.capturing import (
     capture_first,
     capture_first_problems,
 )
-from mobiletl.device.commands.flags import chosen_bundle
+from mobiletl.device.commands.flags import add_blocks, chosen_bundle
 from mobiletl.device.commands.former import add_former, former_of, former_problems
 from mobiletl.device.commands.parser import Parser
 from mobiletl.device.commands.paste import command_line
@@ -44,7 +44,7 @@ to paste:
   mobiletl teach --bundle artifacts/mbv2 --camera 0 --classes cat,dog,none --per-class 20
   mobiletl teach --bundle artifacts/mbv2 --data photos/ --json
 """
-SETTINGS = ("seed", "runtime", "micro_batch")
+SETTINGS = ("seed", "runtime", "micro_batch", "blocks")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -66,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     add_capture_first(parser)
     add_former(parser)
     add("--seed", type=int, help="names the state of layers that have no weights (default: 0)")
+    add_blocks(parser, "for `train --from` at this level of the bundle (default: the deepest)")
     settings.add_micro_batch(parser)
     settings.add_runtime(parser)
     settings.add_keeping(parser)

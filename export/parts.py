@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mobiletl.core.backbones import Backbone
@@ -43,6 +43,14 @@ class Request:
     """Pictures that a prefix in 8 bits is calibrated on."""
     step: str = "float32"
     """In which numbers the training step multiplies: one of `core/integer`'s STEPS."""
+    levels: tuple[int, ...] = ()
+    """Fewer blocks than `blocks`, which the same bundle may be trained at, too."""
+
+    def of_each_level(self) -> list[Request]:
+        """A request for each level alone, the deepest first."""
+        depths = sorted(self.levels, reverse=True)
+        alone = replace(self, levels=())
+        return [alone, *(replace(alone, blocks=blocks) for blocks in depths)]
 
 
 @dataclass(frozen=True)

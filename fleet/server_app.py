@@ -9,7 +9,7 @@ from typing import Any
 from flwr.app import ArrayRecord, Context, MetricRecord
 from flwr.serverapp import Grid, ServerApp
 
-from mobiletl.device.bundle.bundle import read_manifest
+from mobiletl.device.bundle.manifest_files import read_manifest
 from mobiletl.device.errors import MobileTLError
 from mobiletl.device.fleet.asked import personal_names
 from mobiletl.device.fleet.client_app import record_of

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Mapping, Sequence
 
 import numpy as np
 
@@ -14,21 +15,15 @@ from mobiletl.device.bundle.digest import stream_digest
 from mobiletl.device.bundle.graph_rules import RULES
 from mobiletl.device.bundle.graph_scan import graph_problem
 from mobiletl.device.bundle.manifest import FileRecord, Manifest, StateEntry, parse_manifest
+from mobiletl.device.bundle.manifest_files import manifest_text, read_levels, read_manifest
 from mobiletl.device.bundle.manifest_schema import MANIFEST_FILE, STATE_FILE
-from mobiletl.device.bundle.outside_file import (
-    OddFile,
-    inside_problem,
-    open_outside,
-    read_outside,
-)
+from mobiletl.device.bundle.outside_file import OddFile, inside_problem, open_outside
 from mobiletl.device.bundle.records import SCANNED, remember, remembered
 from mobiletl.device.bundle.schema import joined, shown
 from mobiletl.device.bundle.stored_state import StoredState
 from mobiletl.device.bundle.tensors_header import MOST_FILE_BYTES
 from mobiletl.device.errors import BadBundle, UsageError
 
-# A manifest of a few hundred state entries has about 100 kB; more is an accident or an attack.
-MANIFEST_LIMIT_BYTES = 4_000_000
 # Runtimes whose files are ONNX, but for the role that is a FlatBuffer.
 ONNX_RUNTIMES = ("onnxruntime", "onnxruntime-training")
 CHECKPOINT = "checkpoint"
@@ -44,6 +39,23 @@ class Bundle:
     path: Path
     manifest: Manifest
     trusted: bool = False
+    levels: Mapping[int, Manifest] = field(default_factory=dict)
+    """All that it may be opened at, by blocks, the deepest first; empty where there is but one."""
+
+    def at(self, blocks: int) -> Bundle:
+        """Return the bundle at the level of so many blocks; raises UsageError if it has none."""
+        known = self.levels or {self.manifest.method.blocks: self.manifest}
+        if blocks not in known:
+            raise UsageError(
+                f"{self.path} can't be trained at --blocks {blocks}, it has levels of "
+                f"{', '.join(map(str, sorted(known)))}; name one of these, or export it with "
+                f"--blocks {','.join(map(str, sorted({*known, blocks})))}"
+            )
+        return self.with_manifest(known[blocks])
+
+    def with_manifest(self, manifest: Manifest) -> Bundle:
+        """Return the bundle at the level that `manifest` is of."""
+        return self if manifest is self.manifest else replace(self, manifest=manifest)
 
     def file(self, relative: str) -> Path:
         """Return the place of a file that the manifest lists."""
@@ -79,6 +91,9 @@ class Bundle:
             stored = StoredState(file)
         except (OSError, ValueError) as error:
             raise BadBundle(f"{file} cannot be read ({error}); copy the bundle again") from error
+        if self.levels:
+            # The file has what deeper levels have besides.
+            stored.leave_out(set(stored) - set(wanted))
         found = {name: tensor.shape for name, tensor in stored.forms().items()}
         if found != wanted:
             stored.close()
@@ -103,10 +118,13 @@ def open_bundle(
     has signed with it, and its owner is trusted.
     """
     folder = Path(path)
-    content = _manifest_text(folder)
+    content = manifest_text(folder)
     if require_signature is not None:
         signature.require_signature(folder / MANIFEST_FILE, content, Path(require_signature))
     manifest = parse_manifest(content)
+    levels = read_levels(folder, manifest)
+    if require_signature is not None:
+        levels = {blocks: _as_signed(level, manifest) for blocks, level in levels.items()}
     problems: list[str] = []
     for relative, record in manifest.files.items():
         problem = _file_problem(folder, relative, record)
@@ -120,14 +138,29 @@ def open_bundle(
     # An id covers every file, so that graphs that were looked through once are known by it.
     scanned = f"{manifest.id}-{RULES}"
     if not remembered(SCANNED, scanned):
-        _refuse_graphs(folder, manifest)
+        _refuse_graphs(folder, [manifest, *levels.values()])
         remember(SCANNED, scanned)
-    return Bundle(folder, manifest, trust_bundle or require_signature is not None)
+    return Bundle(folder, manifest, trust_bundle or require_signature is not None, levels)
 
 
-def _refuse_graphs(folder: Path, manifest: Manifest) -> None:
+def unchecked_bundle(folder: Path) -> Bundle:
+    """Return a bundle of which the manifests alone are checked; raises BadBundle."""
+    manifest = read_manifest(folder)
+    return Bundle(folder, manifest, levels=read_levels(folder, manifest))
+
+
+def _as_signed(level: Manifest, manifest: Manifest) -> Manifest:
+    """Return `level` without what no signature covers: its measurement, which its id leaves out.
+
+    That of `manifest`, which is signed, is of the deepest level, and so it is not less.
+    """
+    runtime, release = manifest.memory.runtime, manifest.memory.runtime_release
+    return replace(level, memory=replace(level.memory, runtime=runtime, runtime_release=release))
+
+
+def _refuse_graphs(folder: Path, manifests: Sequence[Manifest]) -> None:
     """Look through every graph before a runtime does, whose readers trust what they are given."""
-    for relative in _graphs(manifest):
+    for relative in sorted({path for manifest in manifests for path in _graphs(manifest)}):
         try:
             problem = graph_problem(folder / relative)
         except OSError as error:
@@ -137,28 +170,6 @@ def _refuse_graphs(folder: Path, manifest: Manifest) -> None:
                 f"{folder / relative} {problem}; its checksum is right, so it was made so: take no "
                 "bundle from whoever made it, or export it again"
             )
-
-
-def read_manifest(folder: Path) -> Manifest:
-    """Check and return the manifest of a bundle, whose other files are not looked at."""
-    return parse_manifest(_manifest_text(folder))
-
-
-def _manifest_text(folder: Path) -> bytes:
-    file = folder / MANIFEST_FILE
-    try:
-        return read_outside(file, MANIFEST_LIMIT_BYTES, follow=False)
-    except (FileNotFoundError, NotADirectoryError):
-        raise BadBundle(
-            f"{folder} is not a bundle: {file} not found. "
-            "A bundle is the folder that `mobiletl export` writes"
-        ) from None
-    except OddFile as error:
-        raise BadBundle(f"{file} {error}; export or copy the bundle again") from error
-    except OSError as error:
-        raise BadBundle(
-            f"{file} cannot be read ({error.strerror or error}); copy the bundle again"
-        ) from error
 
 
 def _file_problem(folder: Path, relative: str, record: FileRecord) -> str:
@@ -181,13 +192,13 @@ def _file_problem(folder: Path, relative: str, record: FileRecord) -> str:
         return f"cannot be read ({error.strerror or error})"
 
 
-def _graphs(manifest: Manifest) -> list[str]:
+def _graphs(manifest: Manifest) -> set[str]:
     """Return the files that a runtime would read as ONNX, whatever their names."""
     named = [path for path in manifest.files if path.lower().endswith(".onnx")]
     for name, runtime in manifest.runtimes.items():
         if name in ONNX_RUNTIMES:
             named += [path for role, path in runtime.files.items() if role != CHECKPOINT]
-    return sorted(set(named))
+    return set(named)
 
 
 def _initial(

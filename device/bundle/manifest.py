@@ -6,11 +6,11 @@ the embedding, N pictures.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Mapping, Tuple
 
 from mobiletl.device.bundle.digest import fit_id
-from mobiletl.device.bundle.manifest_schema import checked_document
+from mobiletl.device.bundle.manifest_schema import MANIFEST_FILE, checked_document
 
 # Bytes alive at moments of one function's run, each as (fixed, per N, per K, per N and K).
 Moments = Tuple[Tuple[int, int, int, int], ...]
@@ -131,6 +131,14 @@ class RuntimeFiles:
     memory: Mapping[str, Moments]
     """What the runtime itself states, by function; empty where `Manifest.memory` says it all."""
 
+    @property
+    def chain(self) -> tuple[str, ...]:
+        """The roles whose files are `features`, run in this order, each on the map before it."""
+        roles = ["features"]
+        while f"features.{len(roles)}" in self.files:
+            roles.append(f"features.{len(roles)}")
+        return tuple(roles)
+
 
 @dataclass(frozen=True)
 class Parameters:
@@ -155,6 +163,13 @@ class GraphMemory:
 
     weights: int
     activations: Moments
+    largest: int | None = None
+    """The weights of its largest file, where it is several."""
+
+    @property
+    def loaded_at_once(self) -> int:
+        """Bytes of weights that are in the file whose loading takes most."""
+        return self.weights if self.largest is None else self.largest
 
     def peak_bytes(self, batch: int, classes: int) -> int:
         """Return the largest moment for N = `batch` and K = `classes`."""
@@ -218,6 +233,8 @@ class Manifest:
     """Of the frozen layers, where they are not float32."""
     step: str = "float32"
     """The numbers that the training step multiplies, float32 or int8."""
+    levels: Mapping[int, str] = field(default_factory=dict)
+    """The ids of the further levels that the bundle holds, by blocks (bundle/levels.py)."""
 
     @property
     def classifier(self) -> tuple[str, str] | None:
@@ -258,9 +275,9 @@ class Manifest:
         return problems
 
 
-def parse_manifest(content: bytes | str) -> Manifest:
-    """Check the text of a manifest and build it; raises BadBundle naming every problem."""
-    document = checked_document(content)
+def parse_manifest(content: bytes | str, name: str = MANIFEST_FILE) -> Manifest:
+    """Check the text of the manifest `name` and build it; raises BadBundle naming every problem."""
+    document = checked_document(content, name)
     memory = document["memory"]
     return Manifest(
         id=document["id"],
@@ -295,12 +312,14 @@ def parse_manifest(content: bytes | str) -> Manifest:
         files={path: _make(FileRecord, record) for path, record in document["files"].items()},
         prefix=_make(Prefix, document["prefix"]) if "prefix" in document else None,
         step=document.get("step", "float32"),
+        levels={int(blocks): name for blocks, name in document.get("levels", {}).items()},
     )
 
 
 def _make(kind: Any, values: Mapping[str, Any]) -> Any:
     """Fill the dataclass `kind` from `values`, with tuples for lists at any depth."""
-    return kind(**{name: _frozen(values[name]) for name in kind.__dataclass_fields__})
+    names = [name for name in kind.__dataclass_fields__ if name in values]
+    return kind(**{name: _frozen(values[name]) for name in names})
 
 
 def _frozen(value: Any) -> Any:

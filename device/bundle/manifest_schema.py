@@ -39,12 +39,15 @@ MOST_MAP_VALUES = 1 << 26
 MOST_EMBEDDING = 1 << 16
 MOST_STATE_BYTES = 1 << 30
 MOST_RANK = 6
+# A network has no more blocks than that to choose from.
+MOST_LEVELS = 64
 
 _SHA256 = text(r"[0-9a-f]{64}", "64 lower-case hex digits")
 _POSITIVE = number(above=0.0)
 _PER_CLASS = fields({"fixed": integer(), "per_class": integer()})
 _MOMENTS = list_of(list_of(integer(), length=4), minimum=1)
-_GRAPH_MEMORY = fields({"weights": integer(), "activations": _MOMENTS})
+_GRAPH_MEMORY = fields({"weights": integer(), "activations": _MOMENTS}, {"largest": integer()})
+_BLOCKS = text(r"0|[1-9][0-9]{0,2}", "a number of blocks")
 _STATE_ENTRY = fields(
     {
         "name": label(),
@@ -137,14 +140,18 @@ SCHEMA = fields(
         "files": mapping(_PATH, fields({"bytes": integer(), "sha256": _SHA256})),
     },
     # Frozen layers in other numbers than float32, and what that costs on the host's pictures; the
-    # numbers that the training step multiplies, float32 where nothing is said.
-    optional={"prefix": _PREFIX, "step": one_of("float32", "int8")},
+    # numbers that the training step multiplies, float32 where nothing is said; further levels.
+    optional={
+        "prefix": _PREFIX,
+        "step": one_of("float32", "int8"),
+        "levels": mapping(_BLOCKS, _SHA256),
+    },
 )
 
 
-def checked_document(content: bytes | str) -> dict[str, Any]:
-    """Parse and check the text of a manifest; raises BadBundle naming every problem."""
-    document: dict[str, Any] = _load_json(content)
+def checked_document(content: bytes | str, name: str = MANIFEST_FILE) -> dict[str, Any]:
+    """Parse and check the text of the manifest `name`; raises BadBundle naming every problem."""
+    document: dict[str, Any] = _load_json(content, name)
     _refuse_other_version(document)
     problems: list[str] = []
     SCHEMA(document, "", problems)
@@ -152,18 +159,18 @@ def checked_document(content: bytes | str) -> dict[str, Any]:
         problems = _contradictions(document)
     if problems:
         raise BadBundle(
-            f"manifest.json has {len(problems)} problem(s): {joined(problems)}. "
+            f"{name} has {len(problems)} problem(s): {joined(problems)}. "
             "Export or copy the bundle again"
         )
     return document
 
 
-def _load_json(content: bytes | str) -> Any:
+def _load_json(content: bytes | str, name: str) -> Any:
     try:
         return parse_json(content)
     except BadJson as error:
         raise BadBundle(
-            f"manifest.json cannot be read: {error}; export or copy the bundle again"
+            f"{name} cannot be read: {error}; export or copy the bundle again"
         ) from error
 
 
@@ -212,6 +219,11 @@ def _contradictions(document: dict[str, Any]) -> list[str]:
     if from_file and STATE_FILE not in document["files"]:
         problems.append(f"files: {STATE_FILE} is missing, but state entries come from it")
     problems += _size_problems(document)
+    levels = document.get("levels", {})
+    if len(levels) > MOST_LEVELS:
+        problems.append(f"levels: {len(levels)} are named, expected at most {MOST_LEVELS}")
+    if str(document["method"]["blocks"]) in levels:
+        problems.append("levels: names the manifest's own number of blocks")
     if document["input"]["resize"] < document["input"]["resolution"]:
         problems.append("input.resize: smaller than input.resolution")
     expected = manifest_id(document)

@@ -43,6 +43,7 @@ SETTINGS_OF_RUN = fields(
         "layout": label(),
         "decode_memory": integer(),
         "threads": integer(maximum=1 << 20),
+        "blocks": integer(maximum=1 << 20),
         "begins": text(r"[0-9a-f]*", "hex digits"),
     },
 )

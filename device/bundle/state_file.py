@@ -27,6 +27,7 @@ from mobiletl.device.bundle.schema import fields, integer, joined, list_of, numb
 from mobiletl.device.bundle.settings_schema import SETTINGS
 from mobiletl.device.bundle.stored_state import StoredState
 from mobiletl.device.bundle.strict_json import BadJson, parse_json
+from mobiletl.device.bundle.tensors_header import header_of
 from mobiletl.device.bundle.view import View, view_of
 from mobiletl.device.errors import BadState
 from mobiletl.device.refusals import advice, cannot_write, reason
@@ -146,6 +147,22 @@ def open_state(
         stored.close()
         raise
     return stored, info
+
+
+def stated_fit(path: Path) -> str | None:
+    """Return the fit that the newest generation that can be read states; nothing else is checked.
+
+    None where none says one.
+    """
+    for file in generations(path):
+        try:
+            info = parse_json(header_of(file).metadata.get("info", ""), raw_bytes=True)
+        except (OSError, ValueError, BadJson):
+            continue
+        fit = info.get("fit") if isinstance(info, dict) else None
+        if isinstance(fit, str):
+            return fit
+    return None
 
 
 def generations(path: Path) -> list[Path]:

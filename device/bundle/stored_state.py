@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Iterator, Mapping, Tuple
+from typing import Iterable, Iterator, Mapping, Tuple
 
 import numpy as np
 
@@ -93,6 +93,11 @@ class StoredState(Closing, Mapping[str, Floats]):
         array = self[name]
         del self._places[name]
         return array
+
+    def leave_out(self, names: Iterable[str]) -> None:
+        """Let the tensors called `names` be no part of the mapping."""
+        for name in names:
+            del self._places[name]
 
     def close(self) -> None:
         """Close the file."""

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Mapping
+from typing import TYPE_CHECKING, Mapping
 
 from mobiletl.device.errors import UsageError
 from mobiletl.device.run import limits
+
+if TYPE_CHECKING:
+    from mobiletl.device.bundle.bundle import Bundle
 
 
 def below_least(flags: argparse.Namespace, least: Mapping[str, int]) -> list[str]:
@@ -32,6 +35,16 @@ def add_signature(parser: argparse.ArgumentParser) -> None:
         metavar="KEYFILE",
         help="open a bundle only if this public key of minisign has signed it",
     )
+
+
+def add_blocks(parser: argparse.ArgumentParser, help: str) -> None:
+    """Add which level of a bundle is meant."""
+    parser.add_argument("--blocks", type=int, metavar="K", help=help)
+
+
+def at_blocks(bundle: Bundle, blocks: int | None) -> Bundle:
+    """Return `bundle` at the level that `--blocks` names, if it does; raises UsageError."""
+    return bundle if blocks is None else bundle.at(blocks)
 
 
 def chosen_bundle(named: str | None) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from mobiletl.device.commands.flags import add_trust
+from mobiletl.device.commands.flags import add_blocks, add_trust
 from mobiletl.device.memory.limit import parse_bytes
 from mobiletl.device.neighbour.limits import BUSY_CORES, MachineLimits
 from mobiletl.device.pictures.layouts import LAYOUTS
@@ -81,6 +81,11 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
         "--start",
         help=f"the classifier to begin with, {' or '.join(STARTS)} (default: {DEFAULTS['start']})",
     )
+    add_blocks(
+        parser,
+        "train so many, of a bundle with several levels (default: the deepest, or the deepest "
+        "that keeps to --max-memory)",
+    )
     add_micro_batch(parser)
     add_runtime(parser)
 
@@ -149,7 +154,8 @@ def add_resources(parser: argparse.ArgumentParser) -> None:
         "--max-memory",
         type=parse_bytes,
         metavar="SIZE",
-        help="refuse to start if more is planned, such as 120MB (default: no limit)",
+        help="refuse to start if more is planned, such as 120MB; of a bundle with several levels, "
+        "take the deepest that keeps to it (default: no limit)",
     )
     add(
         "--max-time",

@@ -36,6 +36,8 @@ class Need:
     batch: int
     smaller_batch: int | None
     """The largest batch whose plan fits what is available; None where none does."""
+    fewer_blocks: int | None = None
+    """The deepest of the bundle's further levels whose plan fits; None where there is none."""
 
     @property
     def peak_bytes(self) -> int:
@@ -105,11 +107,12 @@ def check_memory(facts: Facts, need: Need | None) -> Finding:
         return Finding("memory", NOTE, f"{have}; no bundle to compare with", "add --bundle DIR")
     wants = f"batch {need.batch} is planned at {need.plan_bytes / 1e6:.0f} MB"
     if need.peak_bytes > free:
-        smaller = (
-            f"train with --batch {need.smaller_batch}"
-            if need.smaller_batch
-            else "stop what else runs (a desktop: sudo systemctl isolate multi-user.target)"
-        )
+        smaller = "stop what else runs (a desktop: sudo systemctl isolate multi-user.target)"
+        if need.smaller_batch:
+            smaller = f"train with --batch {need.smaller_batch}"
+        # A step's pictures are what norms learn from.
+        if need.fewer_blocks is not None:
+            smaller = f"train with --blocks {need.fewer_blocks}"
         return Finding("memory", PROBLEM, f"{have}; {wants}, and 10 % more in use", smaller)
     if need.plan_bytes * COMFORT > free:
         return Finding(

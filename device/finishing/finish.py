@@ -12,6 +12,7 @@ from mobiletl.device.bundle.answers import Answers
 from mobiletl.device.bundle.arrays import Floats, Tensors
 from mobiletl.device.bundle.bundle import Bundle, open_bundle
 from mobiletl.device.bundle.finished_facts import METADATA, finished_facts
+from mobiletl.device.bundle.levels import of_state
 from mobiletl.device.bundle.state_file import load_state
 from mobiletl.device.bundle.whole_file import write_whole
 from mobiletl.device.errors import (
@@ -22,7 +23,7 @@ from mobiletl.device.errors import (
     NoSpace,
     UsageError,
 )
-from mobiletl.device.finishing.joined import EMBEDDING, IMAGES, LOGITS, joined
+from mobiletl.device.finishing.joined import EMBEDDING, IMAGES, LOGITS, chained, joined
 from mobiletl.device.printable import printable
 from mobiletl.device.sessions.runtimes import open_session
 from mobiletl.device.sessions.table import STOCK
@@ -70,7 +71,7 @@ def finish(
     _require_new(path)
     labels = path.with_suffix(LABELS)
     _require_free(labels)
-    bundle = open_bundle(bundle_path)
+    bundle = of_state(open_bundle(bundle_path), state_path)
     tensors, info = load_state(state_path, bundle.manifest)
     _require_finite(tensors, state_path)
     model = in_opset(_model(onnx, bundle, tensors, info.answers), opset)
@@ -94,9 +95,9 @@ def _model(onnx: Any, bundle: Bundle, tensors: Tensors, answers: Answers | None)
             f"{bundle.path} has files for {', '.join(bundle.manifest.runtimes) or 'no runtime'}, "
             f"not for {STOCK}, whose graphs are joined; export it again with --runtimes {STOCK}"
         )
-    features, predict = (
+    *chain, predict = (
         onnx.load_from_string(bundle.file(files.files[role]).read_bytes())
-        for role in ("features", "predict")
+        for role in (*files.chain, "predict")
     )
     temperature = np.float32(1.0 if answers is None else answers.temperature)
     entries = bundle.manifest.state
@@ -107,7 +108,9 @@ def _model(onnx: Any, bundle: Bundle, tensors: Tensors, answers: Answers | None)
         if entry.role != "slot"
     }
     tells_unknown = answers is not None and answers.unknown is not None
-    return joined(features, predict, state, [LOGITS, EMBEDDING] if tells_unknown else [LOGITS])
+    return joined(
+        chained(chain), predict, state, [LOGITS, EMBEDDING] if tells_unknown else [LOGITS]
+    )
 
 
 def _difference(content: bytes, bundle: Bundle, tensors: Tensors, answers: Answers | None) -> float:

@@ -18,6 +18,42 @@ if TYPE_CHECKING:
 # What names of the frozen part begin with: both graphs count their constants from 0.
 FROZEN = "frozen/"
 IMAGES, MAP, LOGITS, EMBEDDING = "images", "h", "logits", "embedding"
+# What a further file of the frozen layers takes.
+BELOW = "below"
+
+
+def chained(files: Sequence[onnx.ModelProto]) -> onnx.ModelProto:
+    """Return the files of the frozen layers as one, `images` f32[N,3,R,R] -> `h` f32[N,C,h,w].
+
+    Each takes the map of the one before it. Raises BadBundle for files that do not fit.
+    """
+    import onnx
+
+    whole = files[0]
+    for place, file in enumerate(files[1:], 1):
+        between = f"{FROZEN}{place}"
+        names = [[v.name for v in side] for side in (file.graph.input, file.graph.output)]
+        if names != [[BELOW], [MAP]] or [v.name for v in whole.graph.output] != [MAP]:
+            raise BadBundle(
+                f"the frozen layers' file {place + 1} takes and gives {names}, expected {BELOW} "
+                f"and {MAP}; export the bundle again"
+            )
+        _rename(whole.graph, {IMAGES: IMAGES, MAP: between}, f"{between}/")
+        _rename(file.graph, {BELOW: between, MAP: MAP}, f"{FROZEN}{place + 1}/")
+        graph = onnx.helper.make_graph(
+            [*whole.graph.node, *file.graph.node],
+            whole.graph.name,
+            list(whole.graph.input),
+            list(file.graph.output),
+            [*whole.graph.initializer, *file.graph.initializer],
+        )
+        whole = onnx.helper.make_model(
+            graph,
+            producer_name=whole.producer_name,
+            opset_imports=list(whole.opset_import),
+            ir_version=whole.ir_version,
+        )
+    return whole
 
 
 def joined(
@@ -69,15 +105,15 @@ def _check(features: onnx.ModelProto, predict: onnx.ModelProto, state: Tensors) 
         raise BadBundle(f"the bundle's graphs do not fit: {'; '.join(problems)}; export it again")
 
 
-def _rename(graph: onnx.GraphProto, kept: dict[str, str]) -> None:
-    """Give everything in `graph` a name that begins with `FROZEN`, but for what is `kept`."""
+def _rename(graph: onnx.GraphProto, kept: dict[str, str], start: str = FROZEN) -> None:
+    """Give everything in `graph` a name that begins with `start`, but for what is `kept`."""
 
     def new(name: str) -> str:
         # An empty name is an optional input that is left out.
-        return kept.get(name, FROZEN + name) if name else name
+        return kept.get(name, start + name) if name else name
 
     for node in graph.node:
-        node.name = FROZEN + node.name if node.name else ""
+        node.name = start + node.name if node.name else ""
         node.input[:] = [new(name) for name in node.input]
         node.output[:] = [new(name) for name in node.output]
     for constant in graph.initializer:

@@ -31,8 +31,8 @@ from flwr.app import (
 from flwr.clientapp import ClientApp
 
 from mobiletl.device.bundle.arrays import Tensors
-from mobiletl.device.bundle.bundle import read_manifest
 from mobiletl.device.bundle.manifest import Manifest
+from mobiletl.device.bundle.manifest_files import read_manifest
 from mobiletl.device.errors import BadRound, MobileTLError, SitsOut
 from mobiletl.device.fleet import sums
 from mobiletl.device.fleet.asked import Asked, asked_of, personal_names, round_shapes

@@ -23,12 +23,16 @@ def parse_bytes(text: str) -> int:
 
 
 def check_limit(
-    limit: int, batch: int, planned: Callable[[int], MemoryPlan], any_batch: bool = True
+    limit: int,
+    batch: int,
+    planned: Callable[[int], MemoryPlan],
+    any_batch: bool = True,
+    level: str = "",
 ) -> None:
     """Raise UsageError if the plan of `batch` pictures in a step takes more than `limit` bytes.
 
     `planned` makes a plan for a number of pictures; the line names the largest number that fits,
-    where a step takes `any_batch`.
+    where a step takes `any_batch`, and says at which `level` it is planned.
     """
     found = planned(batch).total_bytes
     if found <= limit:
@@ -41,7 +45,8 @@ def check_limit(
         else "export fewer --blocks or a lower --resolution, which take less"
     )
     raise UsageError(
-        f"{needed(found)} are planned, more than the {megabytes(limit)} of --max-memory; {way}"
+        f"{needed(found)} are planned{level}, more than the {megabytes(limit)} of --max-memory; "
+        f"{way}"
     )
 
 

@@ -13,6 +13,7 @@ from mobiletl.device.bundle.arrays import Floats, Pixels, Tensors
 from mobiletl.device.bundle.bundle import Bundle, open_bundle
 from mobiletl.device.bundle.closing import Closing
 from mobiletl.device.bundle.frame import Frame, frame_of
+from mobiletl.device.bundle.levels import of_state, of_tensors
 from mobiletl.device.bundle.manifest import Manifest
 from mobiletl.device.bundle.prepare import prepare
 from mobiletl.device.bundle.state_file import load_state
@@ -151,7 +152,7 @@ def open_predictor(
     if threads < 0:
         raise UsageError(f"threads is {threads}, expected at least 0")
     check_threads(threads)
-    opened = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
+    opened = _at_level(bundle if isinstance(bundle, Bundle) else open_bundle(bundle), state)
     tensors, names, answers, view = _state(state, opened.manifest)
     cores = threads or usable_cores()
     if cores < at_once or not choose_runtime(opened, runtime).shared:
@@ -160,6 +161,13 @@ def open_predictor(
     predictor = Predictor(opened.manifest, session, names, answers, unknown, view)
     predictor.at_once = at_once
     return predictor
+
+
+def _at_level(bundle: Bundle, state: StateSource) -> Bundle:
+    """Return `bundle` at the level that the state is of."""
+    if isinstance(state, Start):
+        return of_tensors(bundle, state.tensors, len(state.class_names))
+    return of_state(bundle, state)
 
 
 def _state(

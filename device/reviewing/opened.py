@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Mapping
 
 from mobiletl.device.bundle.bundle import Bundle, open_bundle
+from mobiletl.device.bundle.levels import of_state
 from mobiletl.device.bundle.schema import fields, integer, text
 from mobiletl.device.bundle.settings_schema import SETTINGS_OF_RUN
 from mobiletl.device.bundle.state_file import StateInfo, open_state
@@ -79,6 +80,7 @@ def open_reviewed(asked: Asked, bundle_beside: Path | None = None) -> Opened:
         asked.bundle or bundle_beside or places.named("bundle"), asked.trust, asked.key
     )
     state = asked.state or folder.best
+    bundle = of_state(bundle, state)
     stored, info = open_state(state, bundle.manifest)
     stored.close()
     settings = {**DEFAULTS, **started.get("settings", {}), **info.settings.get("run", {})}

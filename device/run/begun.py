@@ -27,6 +27,7 @@ TYPES: Mapping[str, type] = {
     "micro_batch": int,
     "runtime": str,
     "threads": int,
+    "blocks": int,
 }
 # A state of the bundle, or that of a run that has lost all its files since.
 OWN_ORIGINS = ("bundle", "resume")

@@ -73,6 +73,8 @@ class Settings:
     """How many threads a step has: sums round by it. 0 in runs from before it was kept."""
     begins: str = ""
     """Hash of the state that the run began from; empty for the bundle's."""
+    blocks: int = 0
+    """Of the level that is trained; 0 in runs from before it was kept. What fits says a state."""
 
 
 # How a person names a setting, for the line that refuses a resume.

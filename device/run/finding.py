@@ -23,12 +23,26 @@ def find_pictures(
 ) -> Dataset:
     """Return the pictures, by the settings `values`, of all classes and those `known`.
 
+    See `within_limit`. Raises BadPictures, PicturesAway.
+    """
+    dataset = opened_dataset(options, bundle.manifest.input, values, known)
+    return within_limit(options, bundle, values, known, dataset)
+
+
+def within_limit(
+    options: Options,
+    bundle: Bundle,
+    values: dict[str, Any],
+    known: Sequence[str],
+    dataset: Dataset,
+) -> Dataset:
+    """Return `dataset`, which the settings `values` gave, as it is within the limit of memory.
+
     Where a person's limit of memory holds only without the largest pictures, these are left out,
     and `values` says so, so that a resumed run leaves them out again. Raises BadPictures,
     PicturesAway.
     """
     size = bundle.manifest.input
-    dataset = opened_dataset(options, size, values, known)
     if options.max_memory is not None:
         room = decoding_room(
             options.max_memory,

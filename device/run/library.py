@@ -32,6 +32,7 @@ class Named(TypedDict, total=False):
     runtime: str
     layout: str
     decode_memory: int
+    blocks: int
     threads: int
     save_every: int
     save_budget: float | None

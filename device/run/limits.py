@@ -31,6 +31,7 @@ LEAST = {
     "micro_batch": 1,
     "decode_memory": 1,
     "threads": 0,
+    "blocks": 0,
     "save_every": 1,
 }
 KNOWN = (
@@ -46,6 +47,7 @@ KNOWN = (
     "runtime",
     "layout",
     "decode_memory",
+    "blocks",
 )
 
 

@@ -11,7 +11,7 @@ Start-up has four cases, by what the folder holds:
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Sequence
 
 import numpy as np
@@ -25,8 +25,9 @@ from mobiletl.device.pictures.dataset import Dataset
 from mobiletl.device.printable import printable
 from mobiletl.device.run.begun import begun_settings
 from mobiletl.device.run.checkpoints import RunFolder, Settings
-from mobiletl.device.run.finding import find_pictures
+from mobiletl.device.run.finding import find_pictures, opened_dataset, within_limit
 from mobiletl.device.run.former import FormerRun, open_former
+from mobiletl.device.run.level import picked_level, settled_level
 from mobiletl.device.run.limits import check_batch
 from mobiletl.device.run.options import DEFAULTS, VIEWS, Options, default_epochs
 from mobiletl.device.run.picture_record import PictureRecord
@@ -40,11 +41,13 @@ from mobiletl.device.sessions.runtimes import choose_runtime, static_batch, usab
 class Opened:
     """A run that is settled: `checkpoint` where it goes on, `former` where it follows another.
 
-    `dataset` has all classes of the run, also those of which only feature maps are left; `kept` are
-    the pictures that only maps are left of. `notes` are for a person to read.
+    `bundle` is at the level that is trained. `dataset` has all classes of the run, also those of
+    which only feature maps are left; `kept` are the pictures that only maps are left of. `notes`
+    are for a person to read.
     """
 
     folder: RunFolder
+    bundle: Bundle
     settings: Settings
     dataset: Dataset
     checkpoint: Checkpoint | None
@@ -69,11 +72,13 @@ def open_run(
     BadState, BadPictures.
     """
     folder = RunFolder(options.run)
+    bundle, is_settled = settled_level(options, bundle, start)
     checkpoint, saved, notes = _found(options, folder, bundle, may_go_on)
     former = None if options.former is None else open_former(options.former, bundle)
     begins = _begins(former, start)
     names = checkpoint.class_names if checkpoint else former.class_names if former else ()
-    values, dataset = _settle(options, bundle, saved, names)
+    settled = _settle(options, bundle, saved, names, may_pick=not is_settled)
+    bundle, values, dataset = settled.bundle, settled.values, settled.dataset
     if former is not None:
         _check_classes(former, dataset)
     if checkpoint is not None:
@@ -92,7 +97,7 @@ def open_run(
     if checkpoint is not None:
         _refuse_others(folder, record.changed(dataset))
     settings = Settings(**values, begins=begins)
-    return Opened(folder, settings, dataset, checkpoint, former, kept, record, notes)
+    return Opened(folder, bundle, settings, dataset, checkpoint, former, kept, record, notes)
 
 
 def _begins(former: FormerRun | None, start: Start | None) -> str:
@@ -197,12 +202,49 @@ def _check_classes(former: FormerRun, dataset: Dataset) -> None:
         )
 
 
+@dataclass(frozen=True)
+class _Settled:
+    """The level, the settings, perhaps without epochs, and the pictures."""
+
+    bundle: Bundle
+    values: dict[str, Any]
+    dataset: Dataset
+
+
 def _settle(
-    options: Options, bundle: Bundle, saved: dict[str, Any], names: tuple[str, ...]
-) -> tuple[dict[str, Any], Dataset]:
-    """Return the settings, perhaps without epochs, and the pictures, whose classes are `names` and
-    those that are new.
+    options: Options,
+    bundle: Bundle,
+    saved: dict[str, Any],
+    names: tuple[str, ...],
+    may_pick: bool,
+) -> _Settled:
+    """Settle what a run is made of; the pictures' classes are `names` and those that are new.
+
+    A limit of memory picks the level where it `may_pick`, and the run did not have one before.
     """
+    begun, limit = saved.get("blocks", -1), options.max_memory
+    if may_pick and begun in bundle.levels:
+        bundle = bundle.at(begun)
+    elif may_pick and limit is not None:
+        values = _values(options, bundle, saved)
+        dataset = opened_dataset(options, bundle.manifest.input, values, names)
+        bundle, line = picked_level(bundle, limit, values, dataset)
+        values = _values(options, bundle, saved)
+        dataset = within_limit(options, bundle, values, names, dataset)
+        dataset = replace(dataset, notes=(*dataset.notes, *([line] if line else [])))
+        return _settled(bundle, values, dataset)
+    values = _values(options, bundle, saved)
+    return _settled(bundle, values, find_pictures(options, bundle, values, names))
+
+
+def _settled(bundle: Bundle, values: dict[str, Any], dataset: Dataset) -> _Settled:
+    check_batch(bundle.manifest, values["batch"])
+    values["pictures"] = dataset.fingerprint()
+    return _Settled(bundle, values, dataset)
+
+
+def _values(options: Options, bundle: Bundle, saved: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings at the level of `bundle`, perhaps without epochs."""
     saved = {name: value for name, value in saved.items() if name != "begins"}
     runtime = choose_runtime(bundle, options.given.get("runtime", saved.get("runtime")))
     batch = static_batch(bundle, runtime)
@@ -213,6 +255,7 @@ def _settle(
         **({} if batch is None else {"batch": batch}),
         **saved,
         **options.given,
+        "blocks": bundle.manifest.method.blocks,
         "runtime": runtime.name,
         "threads": options.threads or saved.get("threads") or usable_cores(),
     }
@@ -222,9 +265,6 @@ def _settle(
             f"{values['batch']}; export it again with --batch {values['batch']}, or choose another "
             "--runtime"
         )
-    check_batch(bundle.manifest, values["batch"])
     if not values["augment"]:
         values["views"] = 1
-    dataset = find_pictures(options, bundle, values, names)
-    values["pictures"] = dataset.fingerprint()
-    return values, dataset
+    return values

@@ -15,6 +15,7 @@ import numpy as np
 from mobiletl.device.bundle.answers import Answers
 from mobiletl.device.bundle.arrays import Floats, Tensors
 from mobiletl.device.bundle.bundle import Bundle
+from mobiletl.device.bundle.levels import of_state
 from mobiletl.device.bundle.manifest import Manifest
 from mobiletl.device.bundle.schema import joined
 from mobiletl.device.bundle.state_file import StateInfo, load_state
@@ -82,6 +83,7 @@ def state_start(path: str | Path, bundle: Bundle) -> Start:
     A new run has its own schedule and pictures; momentum of the old ones says nothing about them.
     Raises BadState.
     """
+    bundle = of_state(bundle, path)
     tensors, info = load_state(path, bundle.manifest)
     return start_of(tensors, info, bundle, str(path))
 

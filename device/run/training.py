@@ -30,6 +30,7 @@ from mobiletl.device.run.claim import Claim
 from mobiletl.device.run.events import FINISHED, Note, Part
 from mobiletl.device.run.events_file import EventsFile
 from mobiletl.device.run.expected import TooLong
+from mobiletl.device.run.level import named_level
 from mobiletl.device.run.limits import RANDOM, check_given
 from mobiletl.device.run.listener import Listener, Listeners
 from mobiletl.device.run.metrics import MetricsFile
@@ -77,7 +78,7 @@ def _train(
     courtesy = Courtesy(options.limits, options.system_root)
     bundle = open_bundle(options.bundle, options.trust, options.key)
     opened = open_run(options, bundle, start)
-    record = opened.record
+    record, bundle = opened.record, opened.bundle
     earlier = {} if opened.checkpoint is None else record.reasons
     skipped = SkippedFiles(opened.dataset, earlier, record.skip)
     run = _Run(options, bundle, opened, skipped, started, before, courtesy)
@@ -148,7 +149,7 @@ class _Run(Told):
         if limit is not None:
             files = self.bundle.manifest.runtimes.get(settings.runtime)
             any_batch = files is None or files.batch is None
-            check_limit(limit, settings.batch, self.plan, any_batch)
+            check_limit(limit, settings.batch, self.plan, any_batch, named_level(self.bundle))
 
     def open_session(self, state: Tensors) -> Session:
         """Open the runtime with a copy of `state`."""

@@ -7,18 +7,20 @@ a second copy of the state never exists.
 
 from __future__ import annotations
 
+import math
 import threading
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Dict, Mapping
+from typing import Any, Dict, Mapping, Sequence
 
 import numpy as np
 
 from mobiletl.device.bundle.arrays import Floats, Labels, Tensors
 from mobiletl.device.bundle.bundle import Bundle
 from mobiletl.device.bundle.manifest import Manifest
+from mobiletl.device.bundle.manifest_schema import MOST_MAP_VALUES
 from mobiletl.device.errors import BadBundle, InternalError, MissingDependency
 from mobiletl.device.printable import one_line
 from mobiletl.device.sessions.freed import return_freed
@@ -37,10 +39,12 @@ NEXT = ".next"
 Arrays = Dict[str, Any]
 
 
-# Optimising rewrites and reorders. In the step that keeps floats alive that the exporter packed
-# into masks; in predict it scales the weights of every layer before the first one runs. The
-# prefix is a chain of constants, with nothing to bring forward.
-OPTIMISED = {"features": True, "train_step": False, "predict": False}
+# What is run as it is. Optimising rewrites and reorders: in the step that keeps floats alive that
+# the exporter packed into masks; in predict it scales the weights of every layer before the first
+# one runs. The files of the frozen layers are chains of constants, with nothing to bring forward.
+AS_WRITTEN = ("train_step", "predict")
+# What a further file of the frozen layers takes: the map of the one before it.
+BELOW = "below"
 # Address space: a page counts as memory once a tensor has been in it. A batch that needs more gets
 # a second region, twice as large.
 FIRST_REGION_BYTES = 64 << 20
@@ -51,8 +55,9 @@ AS_BUILT = -1
 
 def open_session(bundle: Bundle, classes: int, state: Tensors, threads: int) -> OnnxRuntimeSession:
     """Open a session on `threads` threads; raises MissingDependency without onnxruntime."""
-    files = bundle.manifest.runtimes["onnxruntime"].files
-    paths = {name: bundle.file(files[name]) for name in OPTIMISED}
+    files = bundle.manifest.runtimes["onnxruntime"]
+    names = (*files.chain, *AS_WRITTEN)
+    paths = {name: bundle.file(files.files[name]) for name in names}
     return OnnxRuntimeSession(_import(), bundle.manifest, paths, classes, state, threads)
 
 
@@ -70,7 +75,8 @@ class OnnxRuntimeSession(Session):
     ) -> None:
         self._onnxruntime = onnxruntime
         self._paths = paths
-        self._names = _expected_names(manifest)
+        self._chain = tuple(name for name in paths if name not in AS_WRITTEN)
+        self._names = _expected_names(manifest, self._chain)
         self._feature_shape = manifest.feature.shape
         self._embedding_size = manifest.embedding.size
         self._classes = classes
@@ -85,9 +91,14 @@ class OnnxRuntimeSession(Session):
         self._functions: dict[str, _Function] = {}
 
     def features(self, images: Floats) -> Floats:
-        """See Session."""
-        h = np.empty((len(images), *self._feature_shape), np.float32)
-        self._function("features").run({"images": _own(images, np.float32)}, {"h": h})
+        """See Session; of the maps between files only the one that is read is held."""
+        given, x = "images", _own(images, np.float32)
+        for name in self._chain:
+            last = name == self._chain[-1]
+            shape = self._feature_shape if last else self._function(name).map_shape()
+            h = np.empty((len(images), *shape), np.float32)
+            self._function(name).run({given: x}, {"h": h})
+            given, x = BELOW, h
         return h
 
     def train_step(self, h: Floats, labels: Labels, lr: float) -> StepResult:
@@ -136,7 +147,7 @@ class OnnxRuntimeSession(Session):
             self._functions[name] = _load(
                 self._onnxruntime,
                 self._paths[name],
-                OPTIMISED[name],
+                name not in AS_WRITTEN,
                 self._names[name],
                 self._threads,
             )
@@ -166,6 +177,17 @@ class _Function:
         """Run on C-contiguous arrays; inputs that the graph does not declare are left out."""
         with self._alone:
             self._run(inputs, outputs)
+
+    def map_shape(self) -> tuple[int, ...]:
+        """Return C, h and w of the map [N,C,h,w] that the graph says it gives; raises BadBundle."""
+        shape = self._session.get_outputs()[0].shape
+        sides = tuple(side for side in shape[1:] if isinstance(side, int) and side > 0)
+        if len(shape) != 4 or len(sides) != 3 or math.prod(sides) > MOST_MAP_VALUES:
+            raise BadBundle(
+                f"{self._path} gives a map of {shape}, expected [N, C, h, w]; export the bundle "
+                "again"
+            )
+        return sides
 
     def _run(self, inputs: Arrays, outputs: Arrays) -> None:
         try:
@@ -256,11 +278,12 @@ def share_arena(onnxruntime: ModuleType) -> None:
     onnxruntime.create_and_register_allocator(place, growth)
 
 
-def _expected_names(manifest: Manifest) -> dict[str, _Names]:
+def _expected_names(manifest: Manifest, chain: Sequence[str]) -> dict[str, _Names]:
     entries = [entry.name for entry in manifest.state]
     lasting = {entry.name for entry in manifest.state if entry.role != "slot"}
     return {
-        "features": _Names({"images"}, {"h"}),
+        **{name: _Names({BELOW}, {"h"}) for name in chain},
+        chain[0]: _Names({"images"}, {"h"}),
         "train_step": _Names(
             {*entries, "h", "labels", "lr"}, {*(name + NEXT for name in entries), "loss", "correct"}
         ),

@@ -119,8 +119,9 @@ def _polled(child: int) -> int | None:
 
 def _started(bundle: Bundle, row: Runtime) -> int:
     """Return the exit code of a process that is started anew."""
+    level = str(bundle.manifest.method.blocks)
     with subprocess.Popen(
-        [sys.executable, str(SCRIPT), str(bundle.path.resolve()), row.name],
+        [sys.executable, str(SCRIPT), str(bundle.path.resolve()), level, row.name],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -12,6 +12,7 @@ from mobiletl.device.bundle.closing import Closing
 from mobiletl.device.bundle.prepare import evaluation_short_side
 from mobiletl.device.bundle.view import AskedView, View
 from mobiletl.device.cameras.base import Wanted
+from mobiletl.device.commands.flags import at_blocks
 from mobiletl.device.errors import BadBundle, MobileTLError
 from mobiletl.device.pictures.augment import training_short_side
 from mobiletl.device.pictures.kept_view import load_view, save_view, settled_view
@@ -41,6 +42,8 @@ class Asked:
     view: AskedView = field(default_factory=AskedView)
     threads: int = 0
     runtime: str | None = None
+    blocks: int | None = None
+    """The level of the bundle; None is its own."""
 
 
 class Studio(Closing):
@@ -48,7 +51,7 @@ class Studio(Closing):
 
     def __init__(self, asked: Asked) -> None:
         """Open everything that is on disk; raises BadBundle, NoSpace, UsageError."""
-        bundle = open_bundle(asked.bundle)
+        bundle = at_blocks(open_bundle(asked.bundle), asked.blocks)
         if bundle.manifest.classifier is None:
             raise BadBundle(
                 "the network's last layer has no bias, so that no classifier can be solved for; "

@@ -264,6 +264,9 @@ class Training(Closing):
         # The pictures stay where they are, so nothing of them has to be kept for a later run.
         command += ["--data", str(self._album.folder.resolve()), "--replay-mb", "0"]
         command += [] if self._runtime is None else ["--runtime", self._runtime]
+        # What a training goes on with its state says.
+        if self._bundle.levels and "--out" in place:
+            command += ["--blocks", str(self._bundle.manifest.method.blocks)]
         command += [*place, str(folder.resolve()), *words]
         follower = Follower(self._events(version))
         starts_before = follower.read().started

@@ -99,6 +99,7 @@ def _teach(
             "train it instead"
         )
     opened = open_run(options, bundle, may_go_on=False)
+    bundle = opened.bundle
     begin = first_state(bundle, opened)
     claim.take()
     discard_memory(opened.folder.path, bundle.manifest)

@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from mobiletl.core.backbones import FAMILIES
 from mobiletl.core.errors import UsageError
@@ -28,6 +29,7 @@ to paste:
   mobiletl export --model mbv2 --out artifacts/mbv2
   mobiletl export --weights demo --out artifacts/demo
   mobiletl export --model mbv2 --weights mobilenet_v2.pth --method mobiletl --blocks 5
+  mobiletl export --model mbv2 --blocks 1,3,5 --out artifacts/levels
   mobiletl export --model mbv2-0.35 --weights none --resolution 96 --optimizer adam
   mobiletl export --model examples/own_network/mnasnet.py:build --weights mnasnet.safetensors
   mobiletl export --model mbv2 --method examples/own_method/depthwise.py:depthwise --blocks 1
@@ -77,7 +79,14 @@ def _parser() -> argparse.ArgumentParser:
         help=f"what is trained, and how: {', '.join(m.name for m in METHODS)}, or FILE.py:NAME for "
         "a method of your own (default mobiletl)",
     )
-    parser.add_argument("--blocks", type=int, help="how many top blocks to train (default 3)")
+    parser.add_argument(
+        "--blocks",
+        type=parse_blocks,
+        default=(None,),
+        metavar="K",
+        help="how many top blocks to train (default 3), or several numbers such as 1,3,5: boards "
+        "choose among them by `train --blocks` or `train --max-memory`",
+    )
     parser.add_argument(
         "--saved",
         choices=[row.name for row in SAVED],
@@ -122,6 +131,16 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def parse_blocks(text: str) -> tuple[int, ...]:
+    """The numbers of blocks that `text` names, the largest first."""
+    try:
+        return tuple(sorted({int(number) for number in text.split(",")}, reverse=True))
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"invalid int value: {text!r}, expected a number such as 3, or several such as 1,3,5"
+        ) from None
+
+
 def _add_runtimes(parser: argparse.ArgumentParser) -> None:
     """Add what decides which runtimes a bundle serves and what those that need it are fixed to."""
     parser.add_argument(
@@ -162,7 +181,8 @@ def _request(flags: argparse.Namespace) -> Request:
         model=model,
         weights=flags.weights,
         method=flags.method,
-        blocks=flags.blocks,
+        blocks=flags.blocks[0],
+        levels=flags.blocks[1:],
         resolution=resolution,
         optimizer=flags.optimizer,
         out=flags.out or Path("artifacts") / short_name(model),
@@ -179,9 +199,11 @@ def _request(flags: argparse.Namespace) -> Request:
     )
 
 
-def _report(out: Path, manifest: dict[str, object]) -> None:
+def _report(out: Path, manifest: dict[str, Any]) -> None:
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
-    print(f"wrote {out} ({size / 1e6:.1f} MB). See what is in it, then train on a board:")
+    fewer = sorted(map(int, manifest.get("levels", {})))
+    levels = f", to train {', '.join(map(str, fewer))} or more blocks" if fewer else ""
+    print(f"wrote {out} ({size / 1e6:.1f} MB{levels}). See what is in it, then train on a board:")
     print(f"  mobiletl inspect --bundle {out}")
     print(f"  python {out}/device/train_on_board.py --data photos/")
 

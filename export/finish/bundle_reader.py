@@ -14,11 +14,13 @@ from mobiletl.core.backbones import Backbone
 from mobiletl.core.errors import UsageError
 from mobiletl.core.methods import Method
 from mobiletl.core.table import Named
-from mobiletl.device.bundle.bundle import read_manifest
 from mobiletl.device.bundle.graph_scan import graph_bytes_problem
+from mobiletl.device.bundle.levels import level_of_state
 from mobiletl.device.bundle.manifest import Manifest
+from mobiletl.device.bundle.manifest_files import read_levels, read_manifest
 from mobiletl.device.bundle.outside_file import OddFile, inside_problem, read_outside
 from mobiletl.device.errors import BadBundle
+from mobiletl.device.finishing.joined import chained
 from mobiletl.export.own_file import is_own
 from mobiletl.export.own_method import method_named
 from mobiletl.export.own_network import find_network
@@ -58,15 +60,21 @@ class HostBundle:
         return f"use the release it was made by ({self.manifest.created_by})"
 
 
-def read_bundle(path: Path, model: str | None = None, method: str | None = None) -> HostBundle:
-    """`model` is `FILE.py:FUNCTION` for a network of somebody's own, whose code no bundle holds,
-    and `method` is `FILE.py:NAME` for such a method.
+def read_bundle(
+    path: Path, model: str | None = None, method: str | None = None, state: Path | None = None
+) -> HostBundle:
+    """The bundle at the level that the state file `state` fits.
+
+    `model` is `FILE.py:FUNCTION` for a network of somebody's own, whose code no bundle holds, and
+    `method` is `FILE.py:NAME` for such a method.
 
     Raises BadBundle for a folder that is no bundle, is changed, or serves no onnxruntime,
     UsageError for a `model` or `method` that is missing or another one, and what `find_network` and
     `method_named` raise.
     """
     manifest = read_manifest(path)
+    if state is not None:
+        manifest = level_of_state(read_levels(path, manifest), state) or manifest
     backbone = _chosen(path, "model", "network", manifest.model.name, model, find_network)
     way = _chosen(path, "method", "method", manifest.method.name, method, method_named)
     runtimes = manifest.runtimes
@@ -75,12 +83,13 @@ def read_bundle(path: Path, model: str | None = None, method: str | None = None)
             f"{path} has files for {', '.join(runtimes) or 'no runtime'}, not for {RUNTIME}, whose "
             "graphs the frozen layers are read from; export it again with --runtimes onnxruntime"
         )
-    files = runtimes[RUNTIME].files
+    files, chain = runtimes[RUNTIME].files, runtimes[RUNTIME].chain
     missing = [role for role in ("features", "predict") if role not in files]
     if missing:
         raise BadBundle(f"{path} names no {' and no '.join(missing)}; export the bundle again")
-    graphs = {role: _graph(path, manifest, files[role]) for role in ("features", "predict")}
-    return HostBundle(path, manifest, backbone, way, **graphs)
+    features = chained([_graph(path, manifest, files[role]) for role in chain])
+    predict = _graph(path, manifest, files["predict"])
+    return HostBundle(path, manifest, backbone, way, features, predict)
 
 
 def _chosen(

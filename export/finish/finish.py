@@ -65,7 +65,7 @@ def finish(order: Order) -> Result:
     _check_onnx_only(order)
     out = order.out or _beside(order.state, row)
     require_writable(out, row.suffix)
-    bundle = read_bundle(order.bundle, order.model, order.method)
+    bundle = read_bundle(order.bundle, order.model, order.method, order.state)
     if bundle.manifest.prefix is not None:
         return _in_bytes(order)
     state = calibrated(read_state(order.state, bundle), bundle)

@@ -79,7 +79,7 @@ def _load(file: Path) -> Any:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    if file.stem != OPTIMISED:
+    if not file.name.startswith(OPTIMISED):
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.execution_order = onnxruntime.ExecutionOrder.PRIORITY_BASED
     options.enable_cpu_mem_arena = False

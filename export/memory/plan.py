@@ -71,6 +71,8 @@ class GraphPlan:
 
     weights: int
     moments: tuple[Bytes, ...]
+    largest: int | None = None
+    """Of several graphs the weights of the one that has most; None for one graph."""
 
     def peak(self, batch: int, classes: int) -> int:
         """The largest sum of live tensors, in bytes."""
@@ -84,6 +86,19 @@ def plan_graph(model: onnx.ModelProto) -> GraphPlan:
     sizes = tensor_bytes(model)
     weights = sum(numpy_helper.to_array(t).nbytes for t in model.graph.initializer)
     return GraphPlan(weights, pareto(_moments(model.graph, sizes)))
+
+
+def plan_chain(models: Sequence[onnx.ModelProto], plans: Sequence[GraphPlan]) -> GraphPlan:
+    """Plan graphs that run one behind the other, from the plan of each; raises UnsupportedModel.
+
+    What one gives is an input of the next, and its caller holds it meanwhile.
+    """
+    moments = list(plans[0].moments)
+    for before, plan in zip(models, plans[1:], strict=False):
+        held = tensor_bytes(before)[before.graph.output[0].name]
+        moments += [moment.plus(held) for moment in plan.moments]
+    weights = [plan.weights for plan in plans]
+    return GraphPlan(sum(weights), pareto(moments), max(weights))
 
 
 def formula(size: Callable[[int, int], int]) -> Bytes:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
+import onnx
+import onnxruntime
 
 from mobiletl.core.errors import UnsupportedModel, UsageError
 from mobiletl.device.bundle.manifest import Input
 from mobiletl.device.errors import BadPictures
+from mobiletl.export.chain import MAP, cut, link, renamed
 from mobiletl.export.parts import Parts
 from mobiletl.export.pictures import picture_files, prepared
 from mobiletl.export.prefix.cost import Cost, measured_cost
 from mobiletl.export.prefix.eight_bits import in_eight_bits
 from mobiletl.export.prefix.ranges import measured_ranges
-from mobiletl.export.stock_graphs import StockGraphs
+from mobiletl.export.stock_graphs import StockGraphs, lower_features
 
 INT8, FLOAT32 = "int8", "float32"
 PREFIXES = (FLOAT32, INT8)
@@ -68,6 +73,56 @@ def frozen_in_bytes(parts: Parts, graphs: StockGraphs, size: Input) -> tuple[Sto
         graphs.features, in_bytes, graphs.predict, _first_state(parts), images, labels
     )
     return replace(graphs, features=in_bytes), cost
+
+
+def links_in_bytes(
+    parts: Sequence[Parts], features: Sequence[onnx.ModelProto], size: Input
+) -> list[onnx.ModelProto]:
+    """The chain (export/chain.py) of some levels' frozen layers in 8 bits, `features`, the deepest
+    level's first.
+
+    Floats are cut, and each part is put into bytes by what maps were in the whole: a map at a cut
+    is handed on in floats, which give the same bytes again. Raises UnsupportedModel where the
+    chain's maps are not those of `features` to the last bit, or as `cut`.
+    """
+    folder = parts[0].request.calibrate
+    assert folder is not None
+    floats = [lower_features(one.transfer, one.request.resolution) for one in parts]
+    images = list(prepared(picture_files(folder, "--calibrate"), size).images)
+    ranges = measured_ranges(floats[-1], images[::2])
+    chain = [features[0]]
+    for deeper, whole in pairwise(floats):
+        # Ranges are known by the names that maps have in the longest graph.
+        last = floats[-1].graph.node[len(whole.graph.node) - 1].output[0]
+        chain.append(link(in_eight_bits(cut(renamed(whole, MAP, last), deeper), ranges)))
+        _require_equal(chain, features[len(chain) - 1], images[0])
+    return chain
+
+
+def _require_equal(
+    chain: Sequence[onnx.ModelProto], whole: onnx.ModelProto, image: npt.NDArray[np.float32]
+) -> None:
+    """Raise UnsupportedModel where a chain gives another map of `image` than `whole` gives."""
+    found = image
+    for model in chain:
+        found = _run(model, found)
+    if not np.array_equal(found, _run(whole, image)):
+        raise UnsupportedModel(
+            f"the frozen layers in 8 bits give other numbers in {len(chain)} files than in one, so "
+            "they can't be stored once; export a bundle for each number of --blocks, or take "
+            "--prefix float32"
+        )
+
+
+def _run(model: onnx.ModelProto, given: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    found: npt.NDArray[np.float32]
+    (found,) = session.run(None, {session.get_inputs()[0].name: given})
+    return found
 
 
 def _first_state(parts: Parts) -> dict[str, npt.NDArray[np.float32]]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,16 +19,24 @@ from mobiletl.core.saved import find_saved
 from mobiletl.core.step import TrainingStep
 from mobiletl.core.transfer import check_resolution
 from mobiletl.device.bundle.graph_scan import graph_bytes_problem
+from mobiletl.export.chain import links
 from mobiletl.export.memory.at_rest import runtime_at_rest
-from mobiletl.export.memory.plan import GraphPlan, plan_graph
+from mobiletl.export.memory.plan import GraphPlan, plan_chain, plan_graph
 from mobiletl.export.memory.verifier import verify_plan
 from mobiletl.export.own_file import blamed
 from mobiletl.export.own_method import method_named
 from mobiletl.export.own_network import find_network
 from mobiletl.export.parts import Parts, Request
-from mobiletl.export.prefix.frozen_in_bytes import INT8, check_prefix, frozen_in_bytes
-from mobiletl.export.runtimes import build_artifact, find_runtimes
-from mobiletl.export.stock_graphs import stock_graphs
+from mobiletl.export.prefix.cost import Cost
+from mobiletl.export.prefix.frozen_in_bytes import (
+    INT8,
+    check_prefix,
+    frozen_in_bytes,
+    links_in_bytes,
+)
+from mobiletl.export.runtimes import DEFAULT_RUNTIMES, Runtime, build_artifact, find_runtimes
+from mobiletl.export.runtimes.artifact import Artifact, NamedFile
+from mobiletl.export.stock_graphs import StockGraphs, stock_graphs
 from mobiletl.export.tracing.functions import initial
 from mobiletl.export.tracing.trace import EXAMPLE_SIZE
 from mobiletl.export.weights.loading import weights_of
@@ -35,7 +46,33 @@ from mobiletl.export.writing.writer import require_free, write_bundle
 
 __all__ = ["Request", "export_bundle"]
 
+(STOCK,) = DEFAULT_RUNTIMES
 _VERIFIED_AT = ((1, 2), (3, 5))
+
+
+@dataclass(frozen=True)
+class _Level:
+    """What one number of blocks is trained with; `graphs.features` has all that is frozen."""
+
+    parts: Parts
+    graphs: StockGraphs
+    cost: Cost | None
+    artifacts: Mapping[str, Artifact]
+
+    @property
+    def files(self) -> dict[str, bytes]:
+        """Path in the bundle to content."""
+        return {
+            path: artifact.files[role].content
+            for name, artifact in self.artifacts.items()
+            for role, path in artifact.paths(name).items()
+        }
+
+    @property
+    def state(self) -> dict[str, npt.NDArray[np.float32]]:
+        """The first values that a file has."""
+        entries = [entry for entry in self.parts.step.entries if initial(entry) == "file"]
+        return {entry.name: np.ascontiguousarray(entry.value.numpy()) for entry in entries}
 
 
 def export_bundle(request: Request) -> Path:
@@ -46,6 +83,33 @@ def export_bundle(request: Request) -> Path:
     """
     require_free(request.out, request.force)  # before the work, not after it
     runtimes = find_runtimes(request.runtimes)
+    check_levels(request)
+    levels = [_level(one, runtimes) for one in request.of_each_level()]
+    chain = [levels[0].graphs.features]
+    if request.levels:
+        chain = _chain(levels)
+        levels = [levels[0], *(_linked(levels, chain, place) for place in range(1, len(levels)))]
+        _require_shared(levels)
+    manifests = [
+        _manifest(level, chain[: place + 1], request) for place, level in enumerate(levels)
+    ]
+    files = {path: content for level in levels for path, content in level.files.items()}
+    write_bundle(request.out, manifests[0], files, levels[0].state, request.force, manifests[1:])
+    return request.out
+
+
+def check_levels(request: Request) -> None:
+    """Raise UnsupportedModel for what several levels in one bundle do not go with."""
+    others = [name for name in request.runtimes if name != STOCK]
+    if request.levels and others:
+        depths = ",".join(str(one.blocks) for one in request.of_each_level())
+        raise UnsupportedModel(
+            f"--blocks {depths}: several levels in one bundle are for {STOCK} alone; leave "
+            f"{', '.join(others)} out of --runtimes, or export a bundle for each number of blocks"
+        )
+
+
+def _level(request: Request, runtimes: Sequence[Runtime]) -> _Level:
     with blamed("exported", request.model, request.method):
         parts = _prepare(request)
         check_prefix(parts)
@@ -53,23 +117,61 @@ def export_bundle(request: Request) -> Path:
         if request.prefix == INT8:
             graphs, cost = frozen_in_bytes(parts, graphs, input_of(request.resolution))
         artifacts = {row.name: build_artifact(row, parts, graphs) for row in runtimes}
-    plans = {name: _plan(model) for name, model in graphs.by_name().items()}
-    contents = {name: model.SerializeToString() for name, model in graphs.by_name().items()}
+    return _Level(parts, graphs, cost, artifacts)
+
+
+def _chain(levels: Sequence[_Level]) -> list[onnx.ModelProto]:
+    """The frozen layers of all levels, one file behind the other."""
+    features = [level.graphs.features for level in levels]
+    if levels[0].cost is None:
+        return links(features)
+    parts = [level.parts for level in levels]
+    return links_in_bytes(parts, features, input_of(parts[0].request.resolution))
+
+
+def _linked(levels: Sequence[_Level], chain: Sequence[onnx.ModelProto], place: int) -> _Level:
+    """The level at `place`, with the files of the deeper ones for what they freeze, too."""
+    blocks = [level.parts.transfer.blocks for level in levels]
+    files = {"features": levels[0].artifacts[STOCK].files["features"]}
+    for index in range(1, place + 1):
+        name = f"features-{blocks[index - 1]}-{blocks[index]}.onnx"
+        files[f"features.{index}"] = NamedFile(name, chain[index].SerializeToString())
+    for role in ("train_step", "predict"):
+        content = levels[place].artifacts[STOCK].files[role].content
+        files[role] = NamedFile(f"{role}-{blocks[place]}.onnx", content)
+    return replace(levels[place], artifacts={STOCK: Artifact(files)})
+
+
+def _require_shared(levels: Sequence[_Level]) -> None:
+    """Raise UnsupportedModel where a level's first state is not part of the deepest one's."""
+    deepest = levels[0].state
+    for level in levels[1:]:
+        for name, value in level.state.items():
+            if name not in deepest or not np.array_equal(deepest[name], value):
+                raise UnsupportedModel(
+                    f"{level.parts.method.name} begins with another {name} at "
+                    f"{level.parts.transfer.blocks} blocks than at "
+                    f"{levels[0].parts.transfer.blocks}, so the levels share no state; export a "
+                    "bundle for each number of --blocks"
+                )
+
+
+def _manifest(level: _Level, chain: Sequence[onnx.ModelProto], request: Request) -> dict[str, Any]:
+    models = {"train_step": level.graphs.train_step, "predict": level.graphs.predict}
+    frozen = {"features" if not i else f"features.{i}": model for i, model in enumerate(chain)}
+    plans = {name: _plan(model) for name, model in {**frozen, **models}.items()}
+    contents = {name: m.SerializeToString() for name, m in {**frozen, **models}.items()}
     _require_openable(contents)
     at_rest = runtime_at_rest(contents, sum(plan.weights for plan in plans.values()))
-    files = {
-        path: artifact.files[role].content
-        for name, artifact in artifacts.items()
-        for role, path in artifact.paths(name).items()
-    }
+    if len(chain) > 1:
+        plans["features"] = plan_chain(chain, [plans[name] for name in frozen])
     with blamed("described", request.model, request.method):
-        manifest = describe(parts, plans, artifacts, at_rest)
-    if cost is not None:
-        manifest["prefix"] = cost.document()
-        manifest["frozen"] = with_graph(manifest["frozen"], graphs.features)
-    state = {e.name: e.value.numpy() for e in parts.step.entries if initial(e) == "file"}
-    write_bundle(request.out, manifest, files, _contiguous(state), request.force)
-    return request.out
+        named = {name: plans[name] for name in ("features", *models)}
+        manifest = describe(level.parts, named, level.artifacts, at_rest)
+    if level.cost is not None:
+        manifest["prefix"] = level.cost.document()
+        manifest["frozen"] = with_graph(manifest["frozen"], level.graphs.features)
+    return manifest
 
 
 def _prepare(request: Request) -> Parts:
@@ -129,9 +231,3 @@ def _require_openable(contents: dict[str, bytes]) -> None:
                 f"{name} {problem}: no board would open it; train fewer blocks, or add what is "
                 "missing to device/bundle/graph_rules.py"
             )
-
-
-def _contiguous(
-    state: dict[str, npt.NDArray[np.float32]],
-) -> dict[str, npt.NDArray[np.float32]]:
-    return {name: np.ascontiguousarray(value) for name, value in state.items()}

@@ -6,7 +6,7 @@ import errno
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import requires, version
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from safetensors.numpy import save
 
 from mobiletl.core.errors import NoSpace, UsageError
 from mobiletl.device.bundle.digest import file_digest, manifest_id
+from mobiletl.device.bundle.manifest_files import level_file
 from mobiletl.device.bundle.manifest_schema import FORMAT, MANIFEST_FILE, STATE_FILE, VERSION
 from mobiletl.device.bundle.records import OWN, remember
 
@@ -36,10 +37,12 @@ def write_bundle(
     graphs: Mapping[str, bytes],
     state: Mapping[str, npt.NDArray[np.float32]],
     force: bool = False,
+    levels: Sequence[Mapping[str, Any]] = (),
 ) -> None:
     """Write `graphs` (path in the bundle to bytes), the initial state, the runner and the manifest.
 
-    `manifest` lacks `format`, `version`, `id`, `created_by` and `files`. An older bundle at `out`
+    `manifest` lacks `format`, `version`, `id`, `created_by` and `files`, and so do those of further
+    `levels`, whose files are among `graphs`. An older bundle at `out`
     is replaced with `force` alone, once the new one is complete. Raises UsageError if `out` holds
     one, or anything else; NoSpace if the disk is full or read-only.
     """
@@ -49,9 +52,10 @@ def write_bundle(
         with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as scratch:
             folder = Path(scratch) / out.name
             _fill(folder, graphs, state)
-            bundle_id = _seal(folder, manifest)
+            ids = _seal(folder, manifest, levels)
             put_in_place(folder, out, Path(scratch))
-        remember(OWN, bundle_id)
+        for one in ids:
+            remember(OWN, one)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM):
             raise NoSpace(
@@ -114,8 +118,10 @@ def _requirements() -> str:
     return "".join(f"{line}\n" for line in requires("mobiletl") or () if "extra ==" not in line)
 
 
-def _seal(folder: Path, manifest: Mapping[str, Any]) -> str:
-    """Write the manifest and return its id."""
+def _seal(
+    folder: Path, manifest: Mapping[str, Any], levels: Sequence[Mapping[str, Any]]
+) -> list[str]:
+    """Write the manifests and return their ids."""
     files = {
         path.relative_to(folder).as_posix(): {
             "bytes": path.stat().st_size,
@@ -124,6 +130,23 @@ def _seal(folder: Path, manifest: Mapping[str, Any]) -> str:
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
+    ids = {}
+    for level in levels:
+        needed = {
+            STATE_FILE,
+            *(p for one in level["runtimes"].values() for p in one["files"].values()),
+        }
+        blocks = level["method"]["blocks"]
+        own = {path: record for path, record in files.items() if path in needed}
+        ids[str(blocks)] = _write_manifest(folder / level_file(blocks), level, own)
+    # A further level's manifest is no file of the list: what it measures is no part of the id.
+    whole = {**manifest, "levels": ids} if ids else manifest
+    return [_write_manifest(folder / MANIFEST_FILE, whole, files), *ids.values()]
+
+
+def _write_manifest(
+    path: Path, manifest: Mapping[str, Any], files: Mapping[str, Mapping[str, Any]]
+) -> str:
     document = {
         "format": FORMAT,
         "version": VERSION,
@@ -133,5 +156,6 @@ def _seal(folder: Path, manifest: Mapping[str, Any]) -> str:
         "files": files,
     }
     document["id"] = manifest_id(document)
-    (folder / MANIFEST_FILE).write_text(json.dumps(document, indent=1) + "\n", "utf-8")
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(document, indent=1) + "\n", "utf-8")
     return str(document["id"])

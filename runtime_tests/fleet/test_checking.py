@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mobiletl.device.bundle.bundle import read_manifest
 from mobiletl.device.bundle.manifest import Manifest
+from mobiletl.device.bundle.manifest_files import read_manifest
 from mobiletl.device.errors import BadRound
 from mobiletl.device.fleet.asked import NORMS, NOTHING, Asked
 from mobiletl.device.fleet.coding import FLOAT32, INT8, SCALES, upwards

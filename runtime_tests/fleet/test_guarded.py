@@ -14,7 +14,7 @@ pytest.importorskip("flwr")
 
 from flwr.app import ConfigRecord, Error, Message, MetricRecord, RecordDict
 
-from mobiletl.device.bundle.bundle import read_manifest
+from mobiletl.device.bundle.manifest_files import read_manifest
 from mobiletl.device.fleet.asked import asked_of
 from mobiletl.device.fleet.client_app import (
     ARRAYS,

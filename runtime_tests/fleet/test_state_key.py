@@ -12,7 +12,7 @@ pytest.importorskip("cryptography")
 
 import numpy as np
 
-from mobiletl.device.bundle.bundle import read_manifest
+from mobiletl.device.bundle.manifest_files import read_manifest
 from mobiletl.device.bundle.signature import require_state_signature
 from mobiletl.device.commands.table import main
 from mobiletl.device.errors import Untrusted, UsageError

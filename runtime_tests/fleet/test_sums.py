@@ -19,7 +19,7 @@ from flwr.app import ConfigRecord, Context, Error, Message, RecordDict
 from flwr.common import bytes_to_ndarray, ndarray_to_bytes
 from flwr.common.secure_aggregation.secaggplus_constants import RECORD_KEY_CONFIGS, Key, Stage
 
-from mobiletl.device.bundle.bundle import read_manifest
+from mobiletl.device.bundle.manifest_files import read_manifest
 from mobiletl.device.errors import BadRound, MobileTLError, SitsOut
 from mobiletl.device.fleet import sums
 from mobiletl.device.fleet.asked import asked_of, personal_names

@@ -11,7 +11,7 @@ import numpy as np
 from flwr.app import Message
 from flwr.serverapp import Grid
 
-from mobiletl.device.bundle.bundle import read_manifest
+from mobiletl.device.bundle.manifest_files import read_manifest
 from mobiletl.fleet.guarded import Guarded
 from mobiletl.fleet.plan import Plan
 from mobiletl.fleet.strategies import row_of, strategy_of

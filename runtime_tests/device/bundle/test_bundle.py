@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from mobiletl.device.bundle.bundle import MANIFEST_LIMIT_BYTES, open_bundle
+from mobiletl.device.bundle.bundle import open_bundle
+from mobiletl.device.bundle.manifest_files import MANIFEST_LIMIT_BYTES
 from mobiletl.device.errors import BadBundle, UsageError
 from runtime_tests.support.board.tiny_bundle import (
     BIAS,

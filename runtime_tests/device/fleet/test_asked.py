@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from mobiletl.device.bundle.bundle import read_manifest
 from mobiletl.device.bundle.manifest import Manifest
+from mobiletl.device.bundle.manifest_files import read_manifest
 from mobiletl.device.errors import BadRound
 from mobiletl.device.fleet.asked import (
     HEAD,
