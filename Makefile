@@ -108,8 +108,8 @@ lint: build/host.installed ## style, format, strict types, import arrows
 	@$(BIN)/mypy tools
 	@$(BIN)/lint-imports --no-logo
 
-export: build/host.installed ## write a bundle: MODEL WEIGHTS METHOD BLOCKS SAVED PREFIX CALIBRATE STEP RESOLUTION OPTIMIZER RUNTIMES BATCH CLASSES WHOLE_GRAPH OUT REPLACE; FIT=96MB takes what fits
-	@$(BIN)/mobiletl $(if $(FIT),fit --memory $(FIT),export) $(EXPORT_FLAGS)
+export: build/host.installed ## write a bundle: MODEL WEIGHTS METHOD BLOCKS SAVED PREFIX CALIBRATE STEP RESOLUTION OPTIMIZER RUNTIMES BATCH CLASSES WHOLE_GRAPH OUT REPLACE; BLOCKS=1,3,5 writes several levels; FIT=96MB takes what fits, with LEVELS=1 fewer blocks, too
+	@$(BIN)/mobiletl $(if $(FIT),fit --memory $(FIT) $(if $(LEVELS),--levels),export) $(EXPORT_FLAGS)
 
 bench: build/host.installed ## training speed and memory beside PyTorch's: BENCH_FLAGS
 	@$(BIN)/python -m bench $(BENCH_FLAGS)

@@ -8,7 +8,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +22,16 @@ from mobiletl.device.run.duration import duration
 from mobiletl.device.run.expected import parse_seconds
 from mobiletl.export.parts import Request
 from mobiletl.export.weights.loading import embedded_facts
+from mobiletl.export.writing.export_bundle import export_bundle
 from mobiletl.export.writing.writer import put_in_place, require_free
-from mobiletl.fitting.levels import Level, Wanted, chosen, levels_of, worth_it
+from mobiletl.fitting.levels import Level, Wanted, chosen, levels_of, with_fewer_blocks, worth_it
 
 EXAMPLES = """\
 to paste:
   mobiletl fit --memory 128MB --out artifacts/mbv2
   mobiletl fit --memory 112MB --model mbv2-0.35 --weights demo --out artifacts/small
   mobiletl fit --memory 128MB --time 20m --pictures 300 --out artifacts/mbv2
+  mobiletl fit --memory 160MB --levels --out artifacts/mbv2
 """
 MOST_BLOCKS = 5
 BATCHES = (8, 4, 2)
@@ -58,6 +60,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--method", default="mobiletl", help="as for mobiletl export")
     add("--resolution", type=int, help="as for mobiletl export")
     add("--calibrate", type=Path, metavar="DIR", help="pictures: frozen layers get 8 bits")
+    add(
+        "--levels",
+        action="store_true",
+        help="put what has fewer blocks into the bundle as well, which boards then choose among",
+    )
     add("--out", type=Path, required=True, metavar="DIR", help="the bundle that is chosen")
     add("--force", action="store_true", help="replace a bundle that is there")
     add("--json", action="store_true", help="print one JSON object")
@@ -75,8 +82,13 @@ def _fit(flags: argparse.Namespace) -> int:
         best = chosen(levels, wanted)
         if best is None:
             raise UsageError(_nothing(levels, wanted))
+        bundle = best.bundle
+        if flags.levels:
+            _tell(flags)("exporting them as levels of one bundle ...")
+            all_of_them = with_fewer_blocks(request, worth_it(levels, wanted), best)
+            bundle = export_bundle(replace(all_of_them, out=scratch / "levels"))
         try:
-            put_in_place(best.bundle, flags.out, scratch)
+            put_in_place(bundle, flags.out, scratch)
         except OSError as error:
             raise cannot_write("the bundle", flags.out, error) from error
     _report(flags, levels, best, wanted)

@@ -78,10 +78,12 @@ def levels_of(
 ) -> Iterator[Level]:
     """Export, plan and time each depth of `request`, below the folder `request.out`.
 
-    A form that is less exact is tried where the one before does not keep to the limits. Raises what
-    an export raises.
+    A form that is less exact is tried where the one before does not keep to the limits. Where the
+    first depth does not in any form, with any of `batches`, the deeper ones are not exported, which
+    take more. Raises what an export raises.
     """
     for blocks in depths:
+        kept = False
         for form in FORMS:
             tell(f"exporting {blocks} block{'s' if blocks > 1 else ''}, {form} ...")
             bundle = _exported(replace(request, blocks=blocks), form)
@@ -89,19 +91,27 @@ def levels_of(
                 break
             found = [_level(bundle, form, batch, wanted.classes) for batch in batches]
             yield from found
+            kept |= any(map(wanted.allows, found))
             if wanted.allows(found[0]):
                 break
+        if not kept and blocks == depths[0]:
+            return
 
 
 def _exported(request: Request, form: str) -> Bundle | None:
     """Export one form of `request`; None for products of bytes where the network has none."""
     out = request.out / f"{request.blocks}-{form}"
-    if form != INT8:
-        return open_bundle(export_bundle(replace(request, saved=form, out=out)))
     try:
-        return open_bundle(export_bundle(replace(request, step=form, out=out)))
+        return open_bundle(export_bundle(in_form(replace(request, out=out), form)))
     except UnsupportedModel:
+        if form != INT8:
+            raise
         return None
+
+
+def in_form(request: Request, form: str) -> Request:
+    """Return `request` for one of the FORMS."""
+    return replace(request, step=form) if form == INT8 else replace(request, saved=form)
 
 
 def _level(bundle: Bundle, form: str, batch: int, classes: int) -> Level:
@@ -141,6 +151,15 @@ def chosen(levels: Sequence[Level], wanted: Wanted) -> Level | None:
         key=lambda one: (one.batch >= 4, one.blocks, one.batch, -FORMS.index(one.form)),
         default=None,
     )
+
+
+def with_fewer_blocks(request: Request, levels: Sequence[Level], best: Level) -> Request:
+    """Return a request for `best` and what is worth having with fewer blocks, in one bundle.
+
+    All of them in the form of `best`.
+    """
+    depths = {one.blocks for one in levels if one.blocks < best.blocks}
+    return in_form(replace(request, blocks=best.blocks, levels=tuple(sorted(depths))), best.form)
 
 
 def worth_it(levels: Sequence[Level], wanted: Wanted) -> list[Level]:

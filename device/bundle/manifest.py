@@ -163,13 +163,6 @@ class GraphMemory:
 
     weights: int
     activations: Moments
-    largest: int | None = None
-    """The weights of its largest file, where it is several."""
-
-    @property
-    def loaded_at_once(self) -> int:
-        """Bytes of weights that are in the file whose loading takes most."""
-        return self.weights if self.largest is None else self.largest
 
     def peak_bytes(self, batch: int, classes: int) -> int:
         """Return the largest moment for N = `batch` and K = `classes`."""
@@ -318,8 +311,7 @@ def parse_manifest(content: bytes | str, name: str = MANIFEST_FILE) -> Manifest:
 
 def _make(kind: Any, values: Mapping[str, Any]) -> Any:
     """Fill the dataclass `kind` from `values`, with tuples for lists at any depth."""
-    names = [name for name in kind.__dataclass_fields__ if name in values]
-    return kind(**{name: _frozen(values[name]) for name in names})
+    return kind(**{name: _frozen(values[name]) for name in kind.__dataclass_fields__})
 
 
 def _frozen(value: Any) -> Any:

@@ -68,7 +68,7 @@ def plan(
         "a picture while it is decoded", max(decoding, decoded_bytes(manifest.input))
     )
     copies = known_runtime(runtime).copies_while_loading
-    loading = MemoryRow("while features load", copies * memory.features.loaded_at_once)
+    loading = MemoryRow("while features load", copies * memory.features.weights)
     weights = (memory.features.weights, memory.train_step.weights, memory.predict.weights)
     feature_maps = batch * math.prod(manifest.feature.shape) * FLOAT_BYTES
     return MemoryPlan(

@@ -202,7 +202,8 @@ def _request(flags: argparse.Namespace) -> Request:
 def _report(out: Path, manifest: dict[str, Any]) -> None:
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
     fewer = sorted(map(int, manifest.get("levels", {})))
-    levels = f", to train {', '.join(map(str, fewer))} or more blocks" if fewer else ""
+    most = manifest["method"]["blocks"]
+    levels = f", to train {', '.join(map(str, fewer))} or {most} blocks" if fewer else ""
     print(f"wrote {out} ({size / 1e6:.1f} MB{levels}). See what is in it, then train on a board:")
     print(f"  mobiletl inspect --bundle {out}")
     print(f"  python {out}/device/train_on_board.py --data photos/")

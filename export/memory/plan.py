@@ -71,8 +71,6 @@ class GraphPlan:
 
     weights: int
     moments: tuple[Bytes, ...]
-    largest: int | None = None
-    """Of several graphs the weights of the one that has most; None for one graph."""
 
     def peak(self, batch: int, classes: int) -> int:
         """The largest sum of live tensors, in bytes."""
@@ -97,8 +95,7 @@ def plan_chain(models: Sequence[onnx.ModelProto], plans: Sequence[GraphPlan]) ->
     for before, plan in zip(models, plans[1:], strict=False):
         held = tensor_bytes(before)[before.graph.output[0].name]
         moments += [moment.plus(held) for moment in plan.moments]
-    weights = [plan.weights for plan in plans]
-    return GraphPlan(sum(weights), pareto(moments), max(weights))
+    return GraphPlan(sum(plan.weights for plan in plans), pareto(moments))
 
 
 def formula(size: Callable[[int, int], int]) -> Bytes:

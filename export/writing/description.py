@@ -85,19 +85,16 @@ def describe(
         },
         "macs": _macs(parts),
         "memory": {
-            **{name: _planned(plan) for name, plan in plans.items()},
+            **{
+                name: {"weights": p.weights, "activations": [list(m.terms()) for m in p.moments]}
+                for name, p in plans.items()
+            },
             "state": _bytes(parts.step.entries, ("parameter", "statistic")),
             "slots": _bytes(parts.step.entries, ("slot",)),
             "runtime": at_rest,
             "runtime_release": version("onnxruntime"),
         },
     }
-
-
-def _planned(plan: GraphPlan) -> dict[str, Any]:
-    largest = {} if plan.largest is None else {"largest": plan.largest}
-    activations = [list(moment.terms()) for moment in plan.moments]
-    return {"weights": plan.weights, "activations": activations, **largest}
 
 
 def input_of(resolution: int) -> Input:

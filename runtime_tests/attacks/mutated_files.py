@@ -67,7 +67,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _shares() -> dict[str, float]:
     return {
-        "manifest": 0.25,
+        "manifest": 0.2,
+        "level": 0.05,
         "state": 0.2,
         "graph": 0.2,
         "store": 0.1,

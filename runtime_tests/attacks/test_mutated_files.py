@@ -10,7 +10,7 @@ import pytest
 from runtime_tests.attacks import mutated_files
 from runtime_tests.attacks.mutated_files import _judged, main
 
-KINDS = ("manifest", "state", "store", "metrics", "events", "pictures", "graph")
+KINDS = ("manifest", "level", "state", "store", "metrics", "events", "pictures", "graph")
 COUNT = 300
 
 

@@ -5,6 +5,7 @@ Checksums are put right in most cases: whoever makes a file on purpose does that
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
@@ -37,6 +38,7 @@ from runtime_tests.attacks.mutations import odd_bytes, odd_document
 from runtime_tests.attacks.odd_graphs import odd_graph
 from runtime_tests.support.board.picture_folders import write_pictures
 from runtime_tests.support.board.tiny_bundle import tiny_document, write_tiny_bundle
+from runtime_tests.support.board.tiny_levels import LEVEL_FILE, write_tiny_levels
 
 RESEALED = 0.8
 PICTURES = {"ant": 4, "bee": 4}
@@ -48,6 +50,7 @@ class Scene:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.bundle = folder / "bundle"
+        self.levels = write_tiny_levels(folder / "levels")
         self.photos = folder / "photos"
         self.run = folder / "run"
         write_tiny_bundle(self.bundle)
@@ -114,6 +117,32 @@ def manifest(scene: Scene, draw: random.Random) -> tuple[int, str, str]:
         file.write_bytes(text.encode("utf-8", "surrogatepass"))
     found = quietly("inspect", "--bundle", scene.bundle)
     return found if found[0] else quietly("predict", *_state(scene), "--runtime", "fake")
+
+
+def level(scene: Scene, draw: random.Random) -> tuple[int, str, str]:
+    """A further level's manifest, as it is named by the bundle's or with all ids put right."""
+    file = scene.levels / LEVEL_FILE
+    if draw.random() < 0.25:
+        file.write_bytes(odd_bytes(file.read_bytes(), draw))
+    else:
+        text = odd_document(json.loads(file.read_bytes()), draw)
+        if draw.random() < RESEALED:
+            text = _resealed(text)
+            _name_level(scene.levels / "manifest.json", text)
+        file.write_bytes(text.encode("utf-8", "surrogatepass"))
+    found = quietly("inspect", "--bundle", scene.levels, "--blocks", "0")
+    if found[0]:
+        return found
+    return quietly("inspect", "--bundle", scene.levels, "--state", scene.run / "state.safetensors")
+
+
+def _name_level(file: Path, text: str) -> None:
+    """Let the manifest in `file` name the level that `text` is, if it is one with an id."""
+    with contextlib.suppress(Exception):
+        identity = json.loads(text)["id"]
+        document = {**json.loads(file.read_bytes()), "levels": {"0": identity}}
+        sealed = {**document, "id": manifest_id(document)}
+        file.write_text(json.dumps(sealed), encoding="utf-8")
 
 
 def _resealed(text: str) -> str:
@@ -306,6 +335,7 @@ def _weights_of(file: Path) -> None:
 
 KINDS: dict[str, Callable[[Scene, random.Random], tuple[int, str, str]]] = {
     "manifest": manifest,
+    "level": level,
     "state": state,
     "graph": graph,
     "store": store,

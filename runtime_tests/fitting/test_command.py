@@ -11,6 +11,7 @@ from mobiletl.device.bundle.bundle import open_bundle
 from mobiletl.device.commands.table import main
 from mobiletl.device.errors import UsageError
 from mobiletl.device.memory.plan import plan
+from mobiletl.fitting.levels import FORMS
 
 DEMO = ("fit", "--weights", "demo", "--most-blocks", "1")
 
@@ -59,6 +60,31 @@ def test_too_little_names_the_least_and_leaves_what_is_there(
     assert "exporting 1 block, eight-bit ..." in said
     assert "exporting 1 block, int8 ..." in said
     assert open_bundle(bundle).manifest.id == before
+
+
+def test_where_the_shallowest_does_not_fit_no_deeper_one_is_exported(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--weights", "demo", "--most-blocks", "3", "--memory", "40MB"]
+    assert main(["fit", *words, "--out", str(tmp_path / "x")]) == UsageError.exit_code
+    *exports, refused = capsys.readouterr().err.strip().splitlines()
+    assert exports == [f"exporting 1 block, {form} ..." for form in FORMS]
+    assert "nothing keeps to that: the least is" in refused
+    assert not list(tmp_path.iterdir())
+
+
+def test_levels_are_what_has_fewer_blocks_in_one_bundle(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--weights", "demo", "--most-blocks", "2", "--memory", "256MB", "--levels", "--json"]
+    assert main(["fit", *words, "--out", str(tmp_path / "x")]) == 0
+    (taken,) = [row for row in json.loads(capsys.readouterr().out)["levels"] if row["chosen"]]
+    bundle = open_bundle(tmp_path / "x")
+    assert list(bundle.levels) == [2, 1]
+    assert taken["blocks"] == bundle.manifest.method.blocks == 2
+    found = [plan(level.manifest, 8, 10).total_bytes for level in (bundle, bundle.at(1))]
+    assert found[1] < found[0] == pytest.approx(taken["planned"], abs=2_000_000)
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]
 
 
 def test_a_network_without_a_form_in_bytes_has_the_others(

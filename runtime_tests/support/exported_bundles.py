@@ -43,10 +43,12 @@ class Case:
     runtimes: tuple[str, ...] = ("onnxruntime",)
     saved: str | None = None
     step: str = "float32"
+    levels: tuple[int, ...] = ()
 
     def __str__(self) -> str:
         kept = f"-{self.saved}" if self.saved else ""
         kept += f"-{self.step}" if self.step != "float32" else ""
+        kept += f"-levels-{'-'.join(map(str, self.levels))}" if self.levels else ""
         return f"{self.method}-{self.blocks}-{self.optimizer}-{self.resolution}px{kept}"
 
     @property
@@ -70,6 +72,7 @@ class Case:
             self.runtimes,
             saved=self.saved,
             step=self.step,
+            levels=self.levels,
         )
 
     def transfer(self, classes: int) -> Transfer:

@@ -8,10 +8,13 @@ from pathlib import Path
 import pytest
 
 from mobiletl.device import doctor
+from mobiletl.device.bundle.bundle import open_bundle
 from mobiletl.device.diagnosis.facts import read_facts
+from mobiletl.device.memory.plan import plan
 from runtime_tests.support.board.board_files import JETSON, PI4, PI5, ZERO2, BoardFiles
 from runtime_tests.support.board.diagnosed import BOOKWORM, RUNS, facts_of, found
 from runtime_tests.support.board.tiny_bundle import write_tiny_bundle
+from runtime_tests.support.board.tiny_levels import MORE_BYTES, write_tiny_levels
 
 
 @pytest.mark.parametrize(
@@ -60,6 +63,18 @@ def test_a_plan_that_does_not_fit_names_a_batch_that_does(tmp_path: Path) -> Non
     batch = int(large.to_type.replace("train with --batch ", ""))
     assert found(fits, "memory", bundle, batch=batch).level == "warning"
     assert found(fits, "memory", bundle, batch=batch + 1).level == "problem"
+
+
+def test_of_a_bundle_with_levels_a_level_that_fits_is_named(tmp_path: Path) -> None:
+    folder = write_tiny_levels(tmp_path / "bundle")
+    level = open_bundle(folder).at(0).manifest
+    between = round((plan(level, 8, 10).total_bytes + MORE_BYTES / 2) * 1.1 / 1024)
+    meminfo = f"MemTotal:  426000 kB\nMemAvailable:  {between} kB\n"
+    finding = found(facts_of(ZERO2, tmp_path / "a", meminfo=meminfo), "memory", folder)
+    assert (finding.level, finding.to_type) == ("problem", "train with --blocks 0")
+    few = "MemTotal:  426000 kB\nMemAvailable:  20000 kB\n"
+    finding = found(facts_of(ZERO2, tmp_path / "b", meminfo=few), "memory", folder)
+    assert "multi-user.target" in finding.to_type
 
 
 def test_a_board_too_small_for_any_batch_says_what_to_stop(tmp_path: Path) -> None:
