@@ -303,6 +303,38 @@ def test_of_a_signed_bundle_only_what_is_signed_is_believed(
     assert open_bundle(folder).at(0).manifest.memory.runtime == 1
 
 
+@pytest.mark.parametrize("shape", [["N", "C", 2, 2], ["N", 12], ["N", 1 << 20, 1 << 10, 2]])
+def test_a_map_between_files_has_sides_that_are_known_and_small(
+    folder: Path, bundle: Bundle, shape: list[Any]
+) -> None:
+    import onnx
+
+    file = folder / "onnxruntime" / "features.onnx"
+    model = onnx.load(str(file))
+    # Of what size its result is no runtime knows before it runs.
+    del model.graph.node[:]
+    model.graph.node.extend(
+        [
+            onnx.helper.make_node("ReduceMean", ["images"], ["mean"], keepdims=0),
+            onnx.helper.make_node("Cast", ["mean"], ["side"], to=onnx.TensorProto.INT64),
+            onnx.helper.make_node("Expand", ["side", "sides"], ["shape"]),
+            onnx.helper.make_node("Reshape", ["images", "shape"], ["h"]),
+        ]
+    )
+    sides = np.array([len(shape)], np.int64)
+    model.graph.initializer.append(onnx.numpy_helper.from_array(sides, "sides"))
+    model.graph.output[0].CopyFrom(
+        onnx.helper.make_tensor_value_info("h", onnx.TensorProto.FLOAT, shape)
+    )
+    file.write_bytes(model.SerializeToString())
+    level = bundle.at(0)
+    images = np.zeros((1, 3, 8, 8), np.float32)
+    with open_directly(level, 2, level.initial_state(2, 0), 1) as session, pytest.raises(
+        BadBundle, match=r"expected \[N, C, h, w\]"
+    ):
+        session.features(images)
+
+
 def test_a_chain_whose_files_do_not_fit_is_refused(bundle: Bundle) -> None:
     level = bundle.at(0)
     files = dict(level.manifest.runtimes["onnxruntime"].files)

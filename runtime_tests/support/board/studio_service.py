@@ -82,10 +82,11 @@ def served(
     camera: Path | str | None = None,
     host: str = LOOPBACK,
     wanted: Wanted = Wanted(rate=20),  # noqa: B008 - it cannot be changed
+    blocks: int | None = None,
 ) -> Iterator[StudioServer]:
     """Serve a studio in a thread of this process, at a free port."""
     source = None if camera is None else str(camera)
-    asked = Asked(bundle, project, source, wanted, threads=1)
+    asked = Asked(bundle, project, source, wanted, threads=1, blocks=blocks)
     with Studio(asked) as studio:
         server = StudioServer(studio, Place(host, 0))
         thread = threading.Thread(target=server.run, daemon=True)
