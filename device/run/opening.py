@@ -238,7 +238,6 @@ def _settle(
 
 
 def _settled(bundle: Bundle, values: dict[str, Any], dataset: Dataset) -> _Settled:
-    check_batch(bundle.manifest, values["batch"])
     values["pictures"] = dataset.fingerprint()
     return _Settled(bundle, values, dataset)
 
@@ -265,6 +264,7 @@ def _values(options: Options, bundle: Bundle, saved: dict[str, Any]) -> dict[str
             f"{values['batch']}; export it again with --batch {values['batch']}, or choose another "
             "--runtime"
         )
+    check_batch(bundle.manifest, values["batch"])
     if not values["augment"]:
         values["views"] = 1
     return values
