@@ -21,7 +21,7 @@ from mobiletl.device.bundle.bundle import Bundle
 from mobiletl.device.bundle.manifest import Manifest
 from mobiletl.device.errors import BadBundle, InternalError, MissingDependency
 from mobiletl.device.printable import one_line
-from mobiletl.device.sessions.freed import return_freed
+from mobiletl.device.sessions.freed import return_all
 from mobiletl.device.sessions.session import (
     Embedded,
     Session,
@@ -129,7 +129,7 @@ class OnnxRuntimeSession(Session):
         self._functions.clear()
         self._state.clear()
         self._updated.clear()
-        return_freed()
+        return_all()
 
     def _function(self, name: str) -> _Function:
         if name not in self._functions:
@@ -199,6 +199,8 @@ def _load(
 ) -> _Function:
     options = session_options(onnxruntime, optimised, threads)
     share_arena(onnxruntime)
+    # Loading runs much code once, and what was imported and used until now is not needed for it.
+    return_all()
     try:
         session = onnxruntime.InferenceSession(
             str(path), sess_options=options, providers=["CPUExecutionProvider"]
@@ -210,7 +212,7 @@ def _load(
         ) from error
     _check_names(path, session, names)
     # What parsing and planning took is free again, but scattered.
-    return_freed()
+    return_all()
     return _Function(session, path)
 
 
