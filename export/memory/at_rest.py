@@ -25,7 +25,12 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from mobiletl.device.sessions.freed import return_all, return_freed
+from mobiletl.device.sessions.freed import (
+    GIVEN_BACK_BYTES,
+    return_all,
+    return_freed,
+    returns_code,
+)
 
 MODULE = "mobiletl.export.memory.at_rest"
 OPTIMISED = "features"
@@ -41,7 +46,8 @@ STATUS = Path("/proc/self/status")
 def runtime_at_rest(graphs: Mapping[str, bytes], weights: int) -> int:
     """Resident bytes with `graphs` (function to file) loaded, less their `weights` in bytes.
 
-    Weights have a line of their own in the memory plan.
+    Weights have a line of their own in the memory plan. A host that keeps code in memory is counted
+    as if it gave it back; a board that keeps it adds it (device/memory/at_rest.py).
     """
     with tempfile.TemporaryDirectory() as folder:
         files = [Path(folder) / f"{name}.onnx" for name in graphs]
@@ -49,7 +55,8 @@ def runtime_at_rest(graphs: Mapping[str, bytes], weights: int) -> int:
             file.write_bytes(content)
         command = [sys.executable, "-m", MODULE, *map(str, files)]
         result = subprocess.run(command, capture_output=True, text=True, check=True)
-    return int(result.stdout) - weights
+    kept = 0 if returns_code() else GIVEN_BACK_BYTES
+    return int(result.stdout) - weights - kept
 
 
 def _use_libraries() -> None:

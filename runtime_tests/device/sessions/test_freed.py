@@ -75,6 +75,13 @@ def test_what_was_written_or_is_no_file_is_left_alone(
     assert list(freed._untouched_files()) == [(0x7F0000000000, 0x4000), (0x7F0000004000, 0x1000)]
 
 
+def test_code_is_kept_for_who_wants_it_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert freed.returns_code() == (sys.platform == "linux")
+    monkeypatch.setenv("MOBILETL_KEEP_CODE", "1")
+    monkeypatch.setattr(freed, "_untouched_files", lambda: 1 / 0)
+    freed.return_code()
+
+
 def test_a_system_that_lists_nothing_gives_nothing_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
