@@ -24,7 +24,7 @@ from emulation.host import (
     locked,
     package_index,
 )
-from emulation.machine import Machine
+from emulation.machine import ENVIRONMENT, Machine
 
 SUITES = {"11": "bullseye", "12": "bookworm", "13": "trixie"}
 # Mirrors still list their security updates, and no longer have the files.
@@ -177,7 +177,8 @@ def enter(
     group: Path | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Run `command` in `root` on the machine's processor; output is captured, stderr with it."""
-    settings = {"QEMU": str(_emulator()), "QEMU_CPU": machine.board.cpu, "GROUP": str(group or "")}
+    emulated = {"QEMU": str(_emulator()), "QEMU_CPU": machine.board.cpu, "GROUP": str(group or "")}
+    settings = {**ENVIRONMENT, **emulated}
     with tempfile.NamedTemporaryFile("w", suffix=".cpuinfo") as cpuinfo:
         cpuinfo.write(machine.cpuinfo())
         cpuinfo.flush()

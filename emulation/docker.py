@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from emulation.host import certificates, package_index
-from emulation.machine import Machine
+from emulation.machine import ENVIRONMENT, Machine
 
 DOCKERFILE = Path(__file__).with_name("Dockerfile")
 PLATFORM = "linux/arm64"
@@ -114,6 +114,7 @@ def run_command(image: Image, shared: Path, faked: Path, command: Sequence[str])
         # What the board writes belongs to whoever emulates it.
         *("--user", f"{os.getuid()}:{os.getgid()}", "--env", "HOME=/tmp"),
         *("--env", f"QEMU_CPU={image.machine.board.cpu}"),
+        *(word for pair in ENVIRONMENT.items() for word in ("--env", "=".join(pair))),
         *("--volume", f"{faked}/cpuinfo:/proc/cpuinfo:ro"),
         *("--volume", f"{faked}/cpu:{CPU_FOLDER}:ro"),
         *("--volume", f"{shared}:/shared"),

@@ -23,7 +23,7 @@ from pathlib import Path
 from emulation.chroot import Chroot, Place
 from emulation.counted import BATCH
 from emulation.errors import BoardFailed, CannotEmulate
-from emulation.machine import NAMES, Machine, machine
+from emulation.machine import ENVIRONMENT, NAMES, Machine, machine
 from tools.own_wheel import build_wheel
 
 PLUGIN = Path(__file__).with_name("count.c")
@@ -32,7 +32,12 @@ EMULATOR = "qemu-aarch64"
 MORE = 4
 ROUNDS = 2
 # All of the program's environment: what Python does before the first pass is the same each time.
-SETTINGS = {"PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
+SETTINGS = {
+    "PYTHONHASHSEED": "0",
+    "PYTHONDONTWRITEBYTECODE": "1",
+    "OMP_NUM_THREADS": "1",
+    **ENVIRONMENT,
+}
 TIMEOUT_S = 1800
 COUNT = re.compile(r"^instructions (\d+)$", re.MULTILINE)
 

@@ -14,6 +14,10 @@ ARM = 0x41
 # others when they find the host's (an x86 processor) in their place.
 CPU_LISTS = ("possible", "present", "online")
 
+# For every program of a board. QEMU reads code once, to translate it: what a process gives back
+# would not be counted when it runs again (device/sessions/freed.py).
+ENVIRONMENT = {"MOBILETL_KEEP_CODE": "1"}
+
 
 @dataclass(frozen=True)
 class Machine:

@@ -15,7 +15,7 @@ from typing import Any
 from mobiletl.device.commands.parser import Parser
 from mobiletl.device.commands.table import guarded
 from mobiletl.device.errors import UsageError
-from mobiletl.device.memory.limit import needed, parse_bytes
+from mobiletl.device.memory.limit import megabytes, needed, parse_bytes
 from mobiletl.device.printable import aligned, printable, say
 from mobiletl.device.refusals import cannot_write
 from mobiletl.device.run.duration import duration
@@ -46,7 +46,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="mobiletl fit",
         description="Export what trains most within a board's memory, and within the time there "
-        "is. Memory is the planned peak of the whole process; times are of this machine.",
+        "is. Memory is the planned peak of the whole process and a tenth; times are of this "
+        "machine.",
         epilog=EXAMPLES,
     )
     add = parser.add_argument
@@ -81,7 +82,7 @@ def _fit(flags: argparse.Namespace) -> int:
         levels = list(levels_of(request, depths, BATCHES, wanted, _tell(flags)))
         best = chosen(levels, wanted)
         if best is None:
-            raise UsageError(_nothing(levels, wanted))
+            raise UsageError(_nothing(levels, wanted, flags.calibrate is None))
         bundle = best.bundle
         if flags.levels:
             _tell(flags)("exporting them as levels of one bundle ...")
@@ -138,17 +139,22 @@ def _request(flags: argparse.Namespace, folder: Path) -> Request:
     )
 
 
-def _nothing(levels: Sequence[Level], wanted: Wanted) -> str:
+def _nothing(levels: Sequence[Level], wanted: Wanted, prefix_in_floats: bool) -> str:
     least = min(levels, key=lambda one: one.planned)
     shortest = min(levels, key=lambda one: one.run_seconds(wanted.pictures))
-    found = [f"the least is {needed(least.planned)}, {_named(least)}"]
+    found = [
+        f"the least is {needed(least.needed)}, {megabytes(least.planned)} planned and a tenth, "
+        f"{_named(least)}"
+    ]
     if wanted.seconds is not None:
         seconds = shortest.run_seconds(wanted.pictures)
         found.append(f"the shortest run takes {duration(seconds)}, {_named(shortest)}")
-    return (
-        f"nothing keeps to that: {'; '.join(found)}. Take a narrower --model, a lower "
-        "--resolution, or --calibrate for frozen layers in 8 bits"
+    ways = "a narrower --model" + (
+        ", a lower --resolution, or --calibrate for frozen layers in 8 bits"
+        if prefix_in_floats
+        else " or a lower --resolution"
     )
+    return f"nothing keeps to that: {'; '.join(found)}. Take {ways}"
 
 
 def _named(level: Level) -> str:

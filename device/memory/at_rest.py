@@ -2,7 +2,8 @@
 
 A bundle's `memory.runtime` was measured with the onnxruntime of the host that exported it. A board
 has another release, or trains on another runtime: the plan puts one import in place of the other.
-What an import takes is in the runtimes' rows.
+What an import takes is in the runtimes' rows. Where code that has run stays in memory (freed.py),
+that is added.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import re
 
 from mobiletl.device.bundle.manifest import Manifest
 from mobiletl.device.installed import installed_release
+from mobiletl.device.sessions.freed import GIVEN_BACK_BYTES, returns_code
 from mobiletl.device.sessions.table import STOCK, Runtime, known_runtime
 
 
@@ -24,9 +26,10 @@ def runtime_bytes(manifest: Manifest, runtime: str) -> int:
     exported = _imported(known_runtime(STOCK), manifest.memory.runtime_release)
     installed = installed_release(row.distribution)
     here = _imported(row, installed) if installed else None
+    kept = 0 if returns_code() else GIVEN_BACK_BYTES
     if exported is None or here is None:
-        return manifest.memory.runtime
-    return max(0, manifest.memory.runtime - exported + here)
+        return manifest.memory.runtime + kept
+    return max(0, manifest.memory.runtime - exported + here) + kept
 
 
 def _imported(runtime: Runtime, release: str) -> int | None:

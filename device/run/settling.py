@@ -24,7 +24,7 @@ from mobiletl.device.run.checkpoints import Position, RunFolder, Settings
 from mobiletl.device.run.evaluation import Score, evaluate
 from mobiletl.device.run.limits import RANDOM
 from mobiletl.device.run.trainer import Job
-from mobiletl.device.sessions.freed import return_freed
+from mobiletl.device.sessions.freed import return_all
 from mobiletl.device.solving.answers import fit_answers, observe
 from mobiletl.device.solving.closed_form import with_head
 from mobiletl.device.solving.keeping import (
@@ -132,14 +132,14 @@ class Settling:
         if document is not None or known is not None:
             return None if document is None else kept_of(document), known
         # All that a step takes is in memory still, so what this takes has to be free first.
-        return_freed()
+        return_all()
         kept = None
         if judged:
             kept = self._judge(position, epoch)
         elif epoch != position.epoch:
             with job.checkpoints.open(BEST, epoch) as stored:
                 job.session.load(stored)
-        return_freed()
+        return_all()
         calibrating = self._progress("calibrating")
         one = self._examples
         seen = observe(job.session, one.size, job.train, job.val, one.seed, job.buffer, calibrating)

@@ -20,7 +20,7 @@ from mobiletl.device.bundle.bundle import Bundle
 from mobiletl.device.bundle.manifest import Manifest
 from mobiletl.device.errors import BadBundle, InternalError, MissingDependency, UsageError
 from mobiletl.device.printable import one_line
-from mobiletl.device.sessions.freed import return_freed
+from mobiletl.device.sessions.freed import return_all
 from mobiletl.device.sessions.session import (
     Embedded,
     Session,
@@ -114,7 +114,7 @@ class ExecuTorchSession(Session):
         self._all.clear()
         self._lasting.clear()
         self._state.clear()
-        return_freed()
+        return_all()
 
     def _tensor(self, array: Any, dtype: Any = np.float32) -> Any:
         """Return a tensor over the memory of `array`, copied only where it must be."""

@@ -23,7 +23,7 @@ from mobiletl.device.bundle.manifest import Manifest
 from mobiletl.device.bundle.manifest_schema import MOST_MAP_VALUES
 from mobiletl.device.errors import BadBundle, InternalError, MissingDependency
 from mobiletl.device.printable import one_line
-from mobiletl.device.sessions.freed import return_freed
+from mobiletl.device.sessions.freed import return_all
 from mobiletl.device.sessions.session import (
     Embedded,
     Session,
@@ -140,7 +140,7 @@ class OnnxRuntimeSession(Session):
         self._functions.clear()
         self._state.clear()
         self._updated.clear()
-        return_freed()
+        return_all()
 
     def _function(self, name: str) -> _Function:
         if name not in self._functions:
@@ -221,6 +221,8 @@ def _load(
 ) -> _Function:
     options = session_options(onnxruntime, optimised, threads)
     share_arena(onnxruntime)
+    # Loading runs much code once, and what was imported and used until now is not needed for it.
+    return_all()
     try:
         session = onnxruntime.InferenceSession(
             str(path), sess_options=options, providers=["CPUExecutionProvider"]
@@ -232,7 +234,7 @@ def _load(
         ) from error
     _check_names(path, session, names)
     # What parsing and planning took is free again, but scattered.
-    return_freed()
+    return_all()
     return _Function(session, path)
 
 

@@ -14,7 +14,7 @@ from mobiletl.device.bundle.arrays import Floats, Labels, Tensors
 from mobiletl.device.bundle.manifest import Manifest
 from mobiletl.device.features.parts import Pictures
 from mobiletl.device.heads.ridge import Head, RidgeFit, fit_ridge
-from mobiletl.device.sessions.freed import return_freed
+from mobiletl.device.sessions.freed import return_all
 from mobiletl.device.sessions.session import Session
 
 # So many pictures are enough to begin training from, and solving for them takes less memory than a
@@ -83,7 +83,7 @@ def load_head(
     session.load(with_head(session.state(), manifest, fit.head, START_SCALE))
     # What solving took is free again, but scattered, and training comes on top of it.
     del found
-    return_freed()
+    return_all()
     return fit
 
 

@@ -32,7 +32,7 @@ from mobiletl.device.heads.many import solve_many
 from mobiletl.device.heads.ridge import Head, fit_ridge
 from mobiletl.device.heads.softmax import log_softmax
 from mobiletl.device.pictures.balanced import balanced_rows
-from mobiletl.device.sessions.freed import return_freed
+from mobiletl.device.sessions.freed import return_all
 from mobiletl.device.sessions.session import Session
 from mobiletl.device.solving.closed_form import MOST_PICTURES, OnProgress, embed
 from mobiletl.device.solving.taught import logits_of
@@ -129,14 +129,14 @@ def solve(examples: Examples, on_progress: OnProgress) -> Solution:
     fit = fit_ridge(found.values, found.labels, one.classes)
     del found
     # What solving took is free again, but scattered.
-    return_freed()
+    return_all()
     if len(few) == len(one.rows):
         return Solution(fit.head, fit.penalty, fit.scale)
     rows = balanced_rows(labels, one.rows, one.seed, one.most)
     found = embed(one.session, one.size, one.train, rows, one.buffer, on_progress)
     head = solve_many(found.values, found.labels, one.classes, fit.penalty)
     del found
-    return_freed()
+    return_all()
     return Solution(scaled(head, fit.scale), fit.penalty, fit.scale)
 
 

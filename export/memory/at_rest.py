@@ -2,15 +2,15 @@
 
 Run as a module in a process of its own, because the exporter's holds PyTorch as well:
 `python -m mobiletl.export.memory.at_rest GRAPH ...` prints the bytes. Resident memory counts a
-library's code page by page as it is first run; so the process does once what a board does: decode
-a JPEG, draw random numbers, hash, write letters into a picture, solve for a classifier, load every
-function and run it on one picture. What all that needed for itself is free again when memory is
-read.
+library's code page by page as it is run, and a board gives back what only the start has run
+(device/sessions/freed.py). So the process does once what a board does: it decodes a JPEG, draws
+random numbers, hashes, writes letters into a picture, solves for a classifier and loads every
+function. It gives code back where a board does, then runs every function on one picture and uses
+the libraries once more. What all that needed for itself is free again when memory is read.
 """
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
 import importlib
 import io
@@ -24,6 +24,13 @@ from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
+
+from mobiletl.device.sessions.freed import (
+    GIVEN_BACK_BYTES,
+    return_all,
+    return_freed,
+    returns_code,
+)
 
 MODULE = "mobiletl.export.memory.at_rest"
 OPTIMISED = "features"
@@ -39,7 +46,8 @@ STATUS = Path("/proc/self/status")
 def runtime_at_rest(graphs: Mapping[str, bytes], weights: int) -> int:
     """Resident bytes with `graphs` (function to file) loaded, less their `weights` in bytes.
 
-    Weights have a line of their own in the memory plan.
+    Weights have a line of their own in the memory plan. A host that keeps code in memory is counted
+    as if it gave it back; a board that keeps it adds it (device/memory/at_rest.py).
     """
     with tempfile.TemporaryDirectory() as folder:
         files = [Path(folder) / f"{name}.onnx" for name in graphs]
@@ -47,7 +55,8 @@ def runtime_at_rest(graphs: Mapping[str, bytes], weights: int) -> int:
             file.write_bytes(content)
         command = [sys.executable, "-m", MODULE, *map(str, files)]
         result = subprocess.run(command, capture_output=True, text=True, check=True)
-    return int(result.stdout) - weights
+    kept = 0 if returns_code() else GIVEN_BACK_BYTES
+    return int(result.stdout) - weights - kept
 
 
 def _use_libraries() -> None:
@@ -66,7 +75,7 @@ def _use_libraries() -> None:
 
 
 def _solve() -> None:
-    """Solve for a classifier, as a run does at its start.
+    """Solve for a classifier, as a run does at its start and at its end.
 
     The libraries of linear algebra keep a buffer for each thread from their first large product on.
     """
@@ -102,12 +111,15 @@ def _run_once(session: Any) -> None:
 
 def _main(paths: list[str]) -> None:
     _use_libraries()
-    sessions = [_load(Path(path)) for path in paths]
+    sessions = []
+    for path in paths:
+        return_all()
+        sessions.append(_load(Path(path)))
+    return_all()
     for session in sessions:
         _run_once(session)
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
+    _use_libraries()
+    return_freed()
     sys.stdout.write(f"{_resident_bytes()}\n")
     del sessions  # until here they count
 

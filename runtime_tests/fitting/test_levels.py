@@ -22,24 +22,24 @@ SHALLOW, MIDDLE, DEEP = level(1, 100), level(3, 120), level(5, 140)
 
 
 @pytest.mark.parametrize(
-    ("memory", "found"), [(150, DEEP), (140, DEEP), (139, MIDDLE), (100, SHALLOW), (99, None)]
+    ("memory", "found"), [(165, DEEP), (154, DEEP), (153, MIDDLE), (110, SHALLOW), (109, None)]
 )
-def test_the_deepest_that_fits_is_taken(memory: int, found: Level | None) -> None:
+def test_the_deepest_that_fits_with_a_tenth_more_is_taken(memory: int, found: Level | None) -> None:
     assert chosen([SHALLOW, MIDDLE, DEEP], replace(ANY, memory=memory * MB)) is found
 
 
 def test_depth_counts_before_pictures_of_a_step_but_two_are_too_few() -> None:
     four, two = level(5, 125, batch=4), level(5, 115, batch=2)
-    assert chosen([MIDDLE, DEEP, four, two], replace(ANY, memory=130 * MB)) is four
-    assert chosen([MIDDLE, two], replace(ANY, memory=130 * MB)) is MIDDLE
-    assert chosen([two], replace(ANY, memory=130 * MB)) is two
+    assert chosen([MIDDLE, DEEP, four, two], replace(ANY, memory=140 * MB)) is four
+    assert chosen([MIDDLE, two], replace(ANY, memory=140 * MB)) is MIDDLE
+    assert chosen([two], replace(ANY, memory=140 * MB)) is two
 
 
 @pytest.mark.parametrize("form", FORMS[1:])
 def test_one_bit_is_taken_before_bytes_where_both_fit(form: str) -> None:
     narrow = level(5, 130, form)
-    assert chosen([narrow, DEEP], replace(ANY, memory=150 * MB)) is DEEP
-    assert chosen([narrow, DEEP], replace(ANY, memory=135 * MB)) is narrow
+    assert chosen([narrow, DEEP], replace(ANY, memory=165 * MB)) is DEEP
+    assert chosen([narrow, DEEP], replace(ANY, memory=145 * MB)) is narrow
 
 
 def test_time_is_a_limit_as_well() -> None:

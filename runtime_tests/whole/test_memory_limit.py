@@ -35,7 +35,8 @@ ABOVE_PLAN = 1.10
 SMALLEST_BOARD_BYTES = 128_000_000
 EMBEDDED = Case("mobiletl", 3)
 REAL = Case("mobiletl", 3, real=True, resolution=224)
-EXPORTS_DIFFER_MB = 2
+# Between two exports, which measure the libraries each.
+DIFFERENCE_MB = 2
 FIT = ("--classes", "4", "--weights", "demo")
 # What a board's process maps from files, besides the interpreter itself.
 LIBRARIES = ("numpy", "onnxruntime", "pillow", "safetensors")
@@ -116,7 +117,7 @@ class TestInsideALimit:
             done = train(group, bundle, write_digits(tmp_path / "photos"), libraries, tmp_path)
             check(done, group, SMALLEST_BOARD_BYTES)
 
-    @pytest.mark.parametrize("megabytes", [96, 128])
+    @pytest.mark.parametrize("megabytes", [88, 96, 128])
     def test_of_what_fit_was_given(
         self,
         megabytes: int,
@@ -129,11 +130,11 @@ class TestInsideALimit:
     def test_of_little_more_than_the_least(
         self, tmp_path: Path, libraries: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        """The least depends on the machine, and each export measures the libraries anew."""
+        """The least depends on the machine: a number that is right here is too low elsewhere."""
         assert fit([*FIT, "--memory", "40MB", "--out", str(tmp_path / "bundle")]) == 2
         least = re.search(r"the least is (\S+) MB", capsys.readouterr().err)
         assert least is not None
-        limit = int(1e6 * (float(least[1]) + EXPORTS_DIFFER_MB))
+        limit = int(1e6 * (float(least[1]) + DIFFERENCE_MB))
         train_what_fits(limit, tmp_path, libraries, capsys)
 
     def test_kills_who_takes_more(self, tmp_path: Path) -> None:

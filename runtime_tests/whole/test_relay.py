@@ -96,6 +96,18 @@ def test_a_run_goes_on_where_another_runtime_left_it(board: Path, runtime: str) 
 
 
 @pytest.mark.parametrize("runtime", RELAY)
+def test_every_runtime_trains_by_default(board: Path, runtime: str) -> None:
+    """From a classifier in closed form, that is: a state is read before any step is taken."""
+    arguments = ("--data", "photos", "--epochs", "1", "--out", f"default-{runtime}", "--json")
+    done = subprocess.run(
+        command(board, runtime, "train_on_board.py", *arguments),
+        cwd=board, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert json.loads(done.stdout)["last_epoch"]["epoch"] == 1
+
+
+@pytest.mark.parametrize("runtime", RELAY)
 def test_every_runtime_predicts_the_same(board: Path, runtime: str) -> None:
     arguments = ("--state", "run/state.safetensors", "--threads", "1", "--json", "photos/val")
     found, stock = (

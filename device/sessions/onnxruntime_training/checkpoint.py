@@ -97,7 +97,9 @@ class _Reader:
     def values(self) -> Values:
         """Everything, copied."""
         tensors = {name: self._tensor(table) for name, table in self.tensors()}
-        return Values(tensors, int(self._number("<q", self.step_place())))
+        place = self._place(self._group(), STEP)
+        # A number that is 0 is left out of a file: no step has been taken.
+        return Values(tensors, int(self._number("<q", place)) if place else 0)
 
     def tensors(self) -> Iterator[tuple[str, int]]:
         """Name and table of each parameter and each moment."""
@@ -115,15 +117,20 @@ class _Reader:
 
     def field(self, table: int, number: int) -> int:
         """Where field `number` of `table` is; BadBundle if the table lacks it."""
-        vtable = table - self._number("<i", table)
-        place = 4 + 2 * number
-        offset = self._number("<H", vtable + place) if place < self._number("<H", vtable) else 0
-        if not offset:
+        place = self._place(table, number)
+        if not place:
             raise BadBundle(
                 f"the checkpoint of onnxruntime-training lacks field {number} of a table, expected "
                 "parameters and an optimizer's state; export the bundle again"
             )
-        return table + offset
+        return place
+
+    def _place(self, table: int, number: int) -> int:
+        """Where field `number` of `table` is; 0 if the table lacks it."""
+        vtable = table - self._number("<i", table)
+        entry = 4 + 2 * number
+        offset = self._number("<H", vtable + entry) if entry < self._number("<H", vtable) else 0
+        return table + offset if offset else 0
 
     def _root(self) -> int:
         return self._number("<I", 0)

@@ -19,6 +19,7 @@ from mobiletl.device.bundle.bundle import Bundle
 from mobiletl.device.bundle.manifest import Manifest
 from mobiletl.device.errors import BadBundle, InternalError, MissingDependency
 from mobiletl.device.printable import one_line
+from mobiletl.device.sessions.freed import return_all
 from mobiletl.device.sessions.onnxruntime_training.checkpoint import read_checkpoint, with_values
 from mobiletl.device.sessions.onnxruntime_training.slots import Slots
 from mobiletl.device.sessions.session import (
@@ -118,6 +119,9 @@ class OnnxRuntimeTrainingSession(Session):
     def load(self, state: Mapping[str, Floats]) -> None:
         """See Session; here module and optimizer are set up anew."""
         check_form(self.state(), state)
+        # What is there now goes first, so that it is never there twice.
+        self._module = self._optimizer = self._state = None
+        return_all()
         self._start(dict(state))
 
     def close(self) -> None:
