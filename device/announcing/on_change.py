@@ -23,6 +23,7 @@ from typing import Callable, Sequence
 from mobiletl.device.errors import UsageError
 from mobiletl.device.prediction.live import Answer, Hearer
 from mobiletl.device.printable import one_line, printable
+from mobiletl.device.starting import started
 
 TIMEOUT_S = 10.0
 STDERR = 2
@@ -104,7 +105,7 @@ class OnChange(Hearer):
         self.runs += 1
         try:
             # A session of its own: what it starts is killed with it, and Ctrl-C does not reach it.
-            self._process = subprocess.Popen(
+            self._process = started(
                 self._words,
                 stdin=subprocess.DEVNULL,
                 stdout=STDERR,

@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mobiletl.device.bundle.arrays import Floats
+from mobiletl.device.starting import multiplying
 
 # Python 3.8 cannot evaluate `np.floating[Any]`.
 Reals = NDArray[Any]
@@ -82,7 +83,8 @@ def strangeness(embeddings: Floats, familiar: Familiar) -> Reals:
     """Return ||r(x)|| / ||x|| of each row [P] of `embeddings` f32[P,D], at least 0."""
     x = embeddings.astype(np.float64)
     offset = x - familiar.centre
-    along = offset @ familiar.directions.T
+    with multiplying():
+        along = offset @ familiar.directions.T
     left = np.maximum((offset**2).sum(axis=1) - (along**2).sum(axis=1), 0.0)
     lengths = np.maximum((x**2).sum(axis=1), TINY)
     result: Reals = np.sqrt(left / lengths)

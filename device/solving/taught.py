@@ -16,6 +16,7 @@ from mobiletl.device.errors import BadPictures
 from mobiletl.device.heads.ridge import Head, fit_ridge
 from mobiletl.device.pictures.balanced import balanced_rows
 from mobiletl.device.solving.answers import answers_in_turn
+from mobiletl.device.starting import multiplying
 
 
 @dataclass(frozen=True)
@@ -63,4 +64,5 @@ def solve_for(
 
 def logits_of(head: Head, embeddings: Floats) -> Floats:
     """Return what `head` says f32[P,K] of `embeddings` f32[P,D]."""
-    return embeddings @ head.weight.T + head.bias
+    with multiplying():
+        return embeddings @ head.weight.T + head.bias

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from mobiletl.device.bundle.decode import UnreadablePicture, decode, decoding_bytes
 from mobiletl.device.memory.available import available_bytes
+from mobiletl.device.starting import started
 
 SCRIPT = Path(__file__).resolve().parents[1] / "_decode.py"
 # What one picture may take: a HEIC or WebP of 12 megapixels, a HEIC of 24.
@@ -38,23 +39,21 @@ def decoded_apart(path: Path, short_side: int) -> bytes:
     available = available_bytes()
     limit = MOST_BYTES if available is None else min(MOST_BYTES, available - LEFT_BYTES)
     words = [sys.executable, str(SCRIPT), str(path), str(short_side), str(max(limit, 0))]
-    try:
-        done = subprocess.run(
-            words,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            timeout=MOST_SECONDS,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        reason = f"takes more than {MOST_SECONDS} seconds to decode; make it smaller"
-        raise UnreadablePicture(path.name, reason) from None
-    if done.returncode == 0:
-        return done.stdout
-    if done.returncode == REFUSED:
-        raise UnreadablePicture(path.name, done.stdout.decode("utf-8", "replace"))
-    raise UnreadablePicture(path.name, f"its decoder {_end(done.returncode)}; send it as a JPEG")
+    none = subprocess.DEVNULL
+    with started(words, stdin=none, stdout=subprocess.PIPE, stderr=none) as decoder:
+        try:
+            said, _ = decoder.communicate(timeout=MOST_SECONDS)
+        except subprocess.TimeoutExpired:
+            reason = f"takes more than {MOST_SECONDS} seconds to decode; make it smaller"
+            raise UnreadablePicture(path.name, reason) from None
+        finally:
+            # Of one that has ended nothing is left to kill.
+            decoder.kill()
+    if decoder.returncode == 0:
+        return said
+    if decoder.returncode == REFUSED:
+        raise UnreadablePicture(path.name, said.decode("utf-8", "replace"))
+    raise UnreadablePicture(path.name, f"its decoder {_end(decoder.returncode)}; send it as a JPEG")
 
 
 def serve(path: Path, short_side: int, limit: int) -> int:

@@ -23,6 +23,7 @@ from mobiletl.device.errors import MobileTLError
 from mobiletl.device.prediction.predictor import Prediction
 from mobiletl.device.printable import printable
 from mobiletl.device.solving.taught import Solved, solve_for
+from mobiletl.device.starting import multiplying
 from mobiletl.device.studio.album import Album
 from mobiletl.device.studio.embeddings import Embeddings
 from mobiletl.device.studio.feed import Feed
@@ -241,7 +242,8 @@ class Live(Closing):
             self.solved = None
         else:
             embeddings = [self._embeddings[picture] for picture in known]
-            self.solved = solve_for(embeddings, names, most=MOST_SOLVED)
+            with multiplying():
+                self.solved = solve_for(embeddings, names, most=MOST_SOLVED)
         self._changed = bool(self._waiting())
         self._solved_at = time.monotonic()
         self._solving = max(self._solved_at - now, 0.05)

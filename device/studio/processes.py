@@ -16,6 +16,7 @@ from typing import Sequence
 
 from mobiletl.device.errors import NoSpace
 from mobiletl.device.printable import printable
+from mobiletl.device.starting import started
 from mobiletl.device.studio.project import Child
 
 PROC = Path("/proc")
@@ -77,8 +78,8 @@ def start(words: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
     """
     try:
         with log.open("wb") as out:
-            process = subprocess.Popen(
-                list(words),
+            process = started(
+                words,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,
