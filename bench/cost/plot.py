@@ -1,0 +1,65 @@
+"""The picture: time of the step above, memory of the process below, one column per sweep."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
+
+from bench.cost.cases import FORMS
+from bench.cost.costs import Cost
+
+AXES = {
+    "batch": "batch, pictures a step",
+    "blocks": "trained blocks",
+    "resolution": "resolution, px",
+}
+COLOURS = dict(zip(FORMS, ("tab:blue", "tab:orange"), strict=True))
+MARKS = dict(zip(FORMS, ("o", "s"), strict=True))
+
+
+def draw_costs(costs: Sequence[Cost], path: Path, title: str) -> None:
+    """Two rows of small plots in one PNG of 1200 x 700 pixels; a row has one scale."""
+    figure = Figure(figsize=(12, 7), layout="constrained")
+    FigureCanvasAgg(figure)
+    sweeps = list(dict.fromkeys(cost.sweep for cost in costs))
+    panels = figure.subplots(2, len(sweeps), sharey="row", sharex="col", squeeze=False)
+    for (upper, lower), sweep in zip(panels.T, sweeps, strict=True):
+        _panels(upper, lower, [cost for cost in costs if cost.sweep == sweep])
+        lower.set_xlabel(AXES[sweep])
+    times, peaks = panels[:, 0]
+    times.set_ylabel("step, ms a picture (measured)")
+    peaks.set_ylabel("peak of the process, MB (1e6 bytes)")
+    times.legend()
+    peaks.legend()
+    figure.suptitle(title, fontsize="medium")
+    figure.savefig(path, dpi=100)
+
+
+def _panels(upper: Axes, lower: Axes, costs: Sequence[Cost]) -> None:
+    """Draw one sweep; its costs differ in the field that it is named after."""
+    sweep = costs[0].sweep
+    for form in FORMS:
+        drawn = [cost for cost in costs if cost.form == form]
+        values = [getattr(cost.case, sweep) for cost in drawn]
+        colour, mark = COLOURS[form], MARKS[form]
+        step_ms = [cost.step_ms for cost in drawn]
+        upper.plot(values, step_ms, color=colour, marker=mark, label=f"step on {form}")
+        measured = [cost.measured_bytes / 1e6 for cost in drawn]
+        lower.plot(values, measured, mark, color=colour, label=f"{form}, measured")
+        planned = [cost.planned_bytes / 1e6 for cost in drawn]
+        lower.plot(values, planned, color=colour, label=f"{form}, planned")
+    # Both axes span more than a factor of ten, and equal factors are to look alike.
+    upper.set_yscale("log")
+    lower.set_yscale("log")
+    lower.set_xscale("log" if sweep == "batch" else "linear")
+    lower.xaxis.set_major_locator(FixedLocator(sorted({getattr(c.case, sweep) for c in costs})))
+    lower.xaxis.set_minor_locator(NullLocator())
+    for axis in (lower.xaxis, upper.yaxis, lower.yaxis):
+        axis.set_major_formatter(ScalarFormatter())
+    for axes in (upper, lower):
+        axes.grid(alpha=0.3, which="both")
