@@ -8,7 +8,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
+from matplotlib.ticker import FixedLocator, LogLocator, NullLocator, StrMethodFormatter
 
 from bench.cost.cases import FORMS
 from bench.cost.costs import Cost
@@ -34,8 +34,15 @@ def draw_costs(costs: Sequence[Cost], path: Path, title: str) -> None:
     times, peaks = panels[:, 0]
     times.set_ylabel("step, ms a picture (measured)")
     peaks.set_ylabel("peak of the process, MB (1e6 bytes)")
-    times.legend()
-    peaks.legend()
+    # Zero is in sight: much of a process is there before any training. All panels are drawn now.
+    peaks.set_ylim(bottom=0)
+    handles, names = (
+        above + below
+        for above, below in zip(
+            *(a.get_legend_handles_labels() for a in (times, peaks)), strict=True
+        )
+    )
+    figure.legend(handles, names, loc="outside lower center", ncols=len(names))
     figure.suptitle(title, fontsize="medium")
     figure.savefig(path, dpi=100)
 
@@ -50,16 +57,17 @@ def _panels(upper: Axes, lower: Axes, costs: Sequence[Cost]) -> None:
         step_ms = [cost.step_ms for cost in drawn]
         upper.plot(values, step_ms, color=colour, marker=mark, label=f"step on {form}")
         measured = [cost.measured_bytes / 1e6 for cost in drawn]
-        lower.plot(values, measured, mark, color=colour, label=f"{form}, measured")
+        lower.plot(values, measured, mark, color=colour, label=f"peak, {form}, measured")
         planned = [cost.planned_bytes / 1e6 for cost in drawn]
-        lower.plot(values, planned, color=colour, label=f"{form}, planned")
-    # Both axes span more than a factor of ten, and equal factors are to look alike.
+        lower.plot(values, planned, color=colour, label=f"peak, {form}, planned")
+    # Times span more than a factor of ten.
     upper.set_yscale("log")
-    lower.set_yscale("log")
+    upper.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    upper.yaxis.set_minor_locator(NullLocator())
     lower.set_xscale("log" if sweep == "batch" else "linear")
     lower.xaxis.set_major_locator(FixedLocator(sorted({getattr(c.case, sweep) for c in costs})))
     lower.xaxis.set_minor_locator(NullLocator())
-    for axis in (lower.xaxis, upper.yaxis, lower.yaxis):
-        axis.set_major_formatter(ScalarFormatter())
+    for axis in (lower.xaxis, upper.yaxis):
+        axis.set_major_formatter(StrMethodFormatter("{x:g}"))
     for axes in (upper, lower):
-        axes.grid(alpha=0.3, which="both")
+        axes.grid(alpha=0.3)
