@@ -34,8 +34,6 @@ def draw_costs(costs: Sequence[Cost], path: Path, title: str) -> None:
     times, peaks = panels[:, 0]
     times.set_ylabel("step, ms a picture (measured)")
     peaks.set_ylabel("peak of the process, MB (1e6 bytes)")
-    # Zero is in sight: much of a process is there before any training. All panels are drawn now.
-    peaks.set_ylim(bottom=0)
     handles, names = (
         above + below
         for above, below in zip(
@@ -57,17 +55,20 @@ def _panels(upper: Axes, lower: Axes, costs: Sequence[Cost]) -> None:
         step_ms = [cost.step_ms for cost in drawn]
         upper.plot(values, step_ms, color=colour, marker=mark, label=f"step on {form}")
         measured = [cost.measured_bytes / 1e6 for cost in drawn]
-        lower.plot(values, measured, mark, color=colour, label=f"peak, {form}, measured")
+        # Hollow: where the forms cost the same, both marks and the lines stay in sight.
+        points = lower.plot(values, measured, mark, color=colour, label=f"peak, {form}, measured")
+        points[0].set(markerfacecolor="none", markersize=8)
         planned = [cost.planned_bytes / 1e6 for cost in drawn]
         lower.plot(values, planned, color=colour, label=f"peak, {form}, planned")
-    # Times span more than a factor of ten.
-    upper.set_yscale("log")
-    upper.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    upper.yaxis.set_minor_locator(NullLocator())
+    # All blocks cost so much more than a few that a linear axis would press the rest together.
+    for axes, marked in ((upper, (1, 2, 5)), (lower, (1, 1.2, 1.5, 2, 3, 5, 7))):
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=marked))
+        axes.yaxis.set_minor_locator(NullLocator())
     lower.set_xscale("log" if sweep == "batch" else "linear")
     lower.xaxis.set_major_locator(FixedLocator(sorted({getattr(c.case, sweep) for c in costs})))
     lower.xaxis.set_minor_locator(NullLocator())
-    for axis in (lower.xaxis, upper.yaxis):
+    for axis in (lower.xaxis, upper.yaxis, lower.yaxis):
         axis.set_major_formatter(StrMethodFormatter("{x:g}"))
     for axes in (upper, lower):
         axes.grid(alpha=0.3)
