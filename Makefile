@@ -37,7 +37,7 @@ EXPORT_FLAGS = --out $(OUT) \
 	$(if $(REPLACE),--force)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo studio-demo test test-all test-host test-slow test-board lint export bench bench-accuracy bench-fleet fleet ort-training bench-training bench-peers parity figures board-install wheelhouse emulate emulate-studio matrix attack attack-files clean FORCE
+.PHONY: help demo studio-demo test test-all test-host test-slow test-board lint export bench bench-accuracy bench-cost bench-fleet fleet ort-training bench-training bench-peers parity figures board-install wheelhouse emulate emulate-studio matrix attack attack-files clean FORCE
 
 help: ## this list
 	@echo "make TARGET [VARIABLE=value ...]"
@@ -122,6 +122,10 @@ bench-accuracy: build/host.installed ## accuracy against measured memory and tim
 		$(if $(RESOLUTION),--resolution $(RESOLUTION)) \
 		$(if $(EPOCHS),--epochs $(EPOCHS)) \
 		$(if $(SEEDS),--seeds $(SEEDS)) $(BENCH_FLAGS)
+
+bench-cost: build/host.installed ## time and memory against batch, blocks and resolution, as plots: WEIGHTS OUT BENCH_FLAGS
+	@$(BIN)/python -m bench.cost $(if $(WEIGHTS),--weights $(WEIGHTS)) \
+		$(if $(filter command line,$(origin OUT)),--out $(OUT)) $(BENCH_FLAGS)
 
 parity: build/host.installed build/ort-training.installed ## one training in every runtime, beside PyTorch's autograd
 	@$(BIN)/python -m parity

@@ -1,0 +1,1 @@
+"""Cost against batch, blocks and resolution, as plots: `make bench-cost` (docs/measured.md)."""
