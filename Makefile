@@ -37,7 +37,7 @@ EXPORT_FLAGS = --out $(OUT) \
 	$(if $(REPLACE),--force)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo studio-demo test test-all test-host test-slow test-board lint export bench bench-accuracy bench-fleet fleet ort-training bench-training bench-peers parity figures board-install wheelhouse emulate emulate-studio matrix attack attack-files clean FORCE
+.PHONY: help demo studio-demo test test-all test-host test-slow test-board lint export bench bench-accuracy bench-learning bench-fleet fleet ort-training bench-training bench-peers parity figures board-install wheelhouse emulate emulate-studio matrix attack attack-files clean FORCE
 
 help: ## this list
 	@echo "make TARGET [VARIABLE=value ...]"
@@ -120,6 +120,13 @@ bench-accuracy: build/host.installed ## accuracy against measured memory and tim
 		$(if $(WEIGHTS),--weights $(WEIGHTS)) \
 		$(if $(MODEL),--model $(MODEL)) \
 		$(if $(RESOLUTION),--resolution $(RESOLUTION)) \
+		$(if $(EPOCHS),--epochs $(EPOCHS)) \
+		$(if $(SEEDS),--seeds $(SEEDS)) $(BENCH_FLAGS)
+
+bench-learning: build/host.installed ## accuracy after equal pictures, and time to it, beside PyTorch's: DATA WEIGHTS EPOCHS SEEDS BENCH_FLAGS
+	@test -n "$(DATA)" || { echo "make: which pictures? make bench-learning DATA=photos/ (with train/ and test/) WEIGHTS=mobilenet_v2.safetensors" >&2; exit 2; }
+	@$(BIN)/python -m bench.learning --data $(DATA) \
+		$(if $(WEIGHTS),--weights $(WEIGHTS)) \
 		$(if $(EPOCHS),--epochs $(EPOCHS)) \
 		$(if $(SEEDS),--seeds $(SEEDS)) $(BENCH_FLAGS)
 
