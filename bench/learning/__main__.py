@@ -137,6 +137,7 @@ def _pictures(folder: Path, names: list[str]) -> Pictures:
 def _run(course: Course, tests: Tests, seed: int) -> dict[str, Curve]:
     """The curves of one seed; feature maps of test pictures are put into `tests` once."""
     flags = course.flags
+    print(f"seed {seed + 1} of {flags.seeds} ...", file=sys.stderr, flush=True)
     with ExitStack() as stack:
         learners = _learners(course, seed, stack)
         for name, learner in learners.items():

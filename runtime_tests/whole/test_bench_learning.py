@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -28,11 +30,9 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     photos = write_digits(tmp_path_factory.mktemp("digits") / "photos", digits=2)
     words = ["--data", str(photos), "--weights", "none", "--blocks", "1", "--epochs", "2"]
     words += ["--parts", "2", "--seeds", "1", "--limit", "9", "--test-limit", "4", "--json"]
-    with pytest.MonkeyPatch.context() as patch:
-        printed: list[str] = []
-        patch.setattr("builtins.print", printed.append)
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
         assert main([*words, "--no-memory", "--threads", "1"]) == 0
-    found: dict[str, Any] = json.loads(printed[-1])
+    found: dict[str, Any] = json.loads(printed.getvalue())
     return found
 
 
