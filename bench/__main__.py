@@ -5,27 +5,17 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
-from bench.eager import MODEL
+from bench.exported import BYTES, FLOATS, ROWS, export_row, wants_pictures
 from bench.processes import board_memory, eager_memory, unpacked
 from bench.report import Process, conditions, memory_lines, speed_lines
-from bench.speed import BLOCKS, EAGER, SIDE, measure_speed
-from mobiletl.export.writing.export_bundle import Request, export_bundle
+from bench.speed import BLOCKS, EAGER, measure_speed
 from runtime_tests.support.board.shared_files import SHARED
 
 WEIGHTS = SHARED / "weights" / "mobilenet_v2-imagenet.safetensors"
 PICTURES = SHARED / "data" / "animals4.zip"
-
-# What ours is exported as, row by row; frozen layers in bytes are calibrated on the pictures.
-FLOATS, PREFIX, BYTES = "mobiletl", "mobiletl, prefix int8", "mobiletl, all int8"
-ROWS: dict[str, dict[str, str]] = {
-    FLOATS: {},
-    PREFIX: {"prefix": "int8"},
-    BYTES: {"prefix": "int8", "step": "int8"},
-    "ft-blocks": {"method": "ft-blocks"},
-}
 
 
 def main() -> None:
@@ -34,9 +24,9 @@ def main() -> None:
         scratch = Path(folder)
         data = unpacked(flags.pictures, scratch / "pictures") if flags.pictures.exists() else None
         bundles = {
-            name: _export(flags, data, changes, scratch / name.replace(", ", "-"))
-            for name, changes in ROWS.items()
-            if data is not None or "prefix" not in changes
+            name: export_row(name, flags.weights, flags.blocks, data and data / "train", scratch)
+            for name in ROWS
+            if data is not None or not wants_pictures(name)
         }
         speed = measure_speed(flags.weights, bundles, flags.blocks, flags.rounds)
         processes = [] if data is None else _processes(flags, bundles, data, scratch)
@@ -72,16 +62,6 @@ def _parser() -> argparse.ArgumentParser:
         help="zip of split/class/file.jpg for the memory section (default: ../shared/data)",
     )
     return parser
-
-
-def _export(
-    flags: argparse.Namespace, data: Path | None, changes: dict[str, str], out: Path
-) -> Path:
-    request = Request(MODEL, flags.weights, "mobiletl", flags.blocks, SIDE, "sgd", out)
-    if "prefix" in changes:
-        assert data is not None
-        request = replace(request, calibrate=data / "train")
-    return export_bundle(replace(request, **changes))  # type: ignore[arg-type]  # texts all
 
 
 def _processes(

@@ -24,13 +24,18 @@ class Process:
 
 def conditions(weights: str, blocks: int, rounds: int) -> dict[str, str]:
     """What the figures depend on."""
+    timing = f"medians of {rounds} rounds, ratios of paired ones; a round runs all in turn"
+    return {**common_conditions(weights, blocks, THREADS), "timing": timing}
+
+
+def common_conditions(weights: str, blocks: int, threads: int) -> dict[str, str]:
+    """Those that benches beside eager PyTorch share: network, machine and versions."""
     return {
         "model": f"MobileNetV2 1.0, {SIDE} px, batch {BATCH}, {blocks} blocks trained",
         "weights": weights,
-        "machine": f"{platform.machine()}, {THREADS} threads, {_processor()}",
+        "machine": f"{platform.machine()}, {threads} threads, {_processor()}",
         "versions": f"Python {platform.python_version()}, torch {torch.__version__}, "
         f"onnxruntime {onnxruntime.__version__}, numpy {numpy.__version__}",
-        "timing": f"medians of {rounds} rounds, ratios of paired ones; a round runs all in turn",
     }
 
 

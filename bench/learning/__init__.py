@@ -1,0 +1,1 @@
+"""Accuracy against time beside PyTorch's: `make bench-learning`, or `python -m bench.learning`."""
