@@ -37,16 +37,12 @@ EXPORT_FLAGS = --out $(OUT) \
 	$(if $(REPLACE),--force)
 
 .DEFAULT_GOAL := help
-<<<<<<< HEAD
-.PHONY: help demo studio-demo test test-all test-host test-slow test-board lint export bench bench-accuracy bench-cost bench-fleet fleet ort-training bench-training bench-peers parity figures board-install wheelhouse emulate emulate-studio matrix attack attack-files clean FORCE
-=======
-.PHONY: help demo studio-demo test test-all test-host test-slow test-board lint export bench bench-accuracy bench-learning bench-fleet fleet ort-training bench-training bench-peers parity figures board-install wheelhouse emulate emulate-studio matrix attack attack-files clean FORCE
->>>>>>> 340c2f99277ac087eb5391bf405a95680758349e
+.PHONY: help demo studio-demo test test-all test-host test-slow test-board lint export bench bench-accuracy bench-cost bench-learning bench-fleet fleet ort-training bench-training bench-peers parity figures board-install wheelhouse emulate emulate-studio matrix attack attack-files clean FORCE
 
 help: ## this list
 	@echo "make TARGET [VARIABLE=value ...]"
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r name text; do \
-		printf '  %-13s %s\n' "$$name" "$$text"; done
+		printf '  %-15s %s\n' "$$name" "$$text"; done
 	@echo "PYTHON=path picks the host's Python, PYTHON38=path the one for the board's tests;"
 	@echo "PIP_FLAGS='...' goes to every pip install (an index of CPU builds of PyTorch, say)."
 
@@ -127,18 +123,16 @@ bench-accuracy: build/host.installed ## accuracy against measured memory and tim
 		$(if $(EPOCHS),--epochs $(EPOCHS)) \
 		$(if $(SEEDS),--seeds $(SEEDS)) $(BENCH_FLAGS)
 
-<<<<<<< HEAD
 bench-cost: build/host.installed ## time and memory against batch, blocks and resolution, as plots: WEIGHTS OUT BENCH_FLAGS
 	@$(BIN)/python -m bench.cost $(if $(WEIGHTS),--weights $(WEIGHTS)) \
 		$(if $(filter command line,$(origin OUT)),--out $(OUT)) $(BENCH_FLAGS)
-=======
+
 bench-learning: build/host.installed ## accuracy after equal pictures, and time to it, beside PyTorch's: DATA WEIGHTS EPOCHS SEEDS BENCH_FLAGS
 	@test -n "$(DATA)" || { echo "make: which pictures? make bench-learning DATA=photos/ (with train/ and test/) WEIGHTS=mobilenet_v2.safetensors" >&2; exit 2; }
 	@$(BIN)/python -m bench.learning --data $(DATA) \
 		$(if $(WEIGHTS),--weights $(WEIGHTS)) \
 		$(if $(EPOCHS),--epochs $(EPOCHS)) \
 		$(if $(SEEDS),--seeds $(SEEDS)) $(BENCH_FLAGS)
->>>>>>> 340c2f99277ac087eb5391bf405a95680758349e
 
 parity: build/host.installed build/ort-training.installed ## one training in every runtime, beside PyTorch's autograd
 	@$(BIN)/python -m parity
