@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import stat
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -100,8 +102,36 @@ def test_a_graph_that_ends_old_releases_does_not_end_this_process(bundle: Bundle
         session.features(np.zeros((1, 3, 8, 8), np.float32))
 
 
+@pytest.fixture
+def children(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The processes that a test starts from here on: other tests may have left some."""
+    pids: list[int] = []
+    fork = os.fork
+
+    def forked() -> int:
+        child = fork()
+        if child:
+            pids.append(child)
+        return child
+
+    class Started(subprocess.Popen):
+        def __init__(self, *words: Any, **options: Any) -> None:
+            super().__init__(*words, **options)
+            pids.append(self.pid)
+
+    monkeypatch.setattr(os, "fork", forked)
+    monkeypatch.setattr(subprocess, "Popen", Started)
+    return pids
+
+
+def assert_gone(children: list[int]) -> None:
+    (child,) = children
+    with pytest.raises(ChildProcessError):
+        os.waitpid(child, os.WNOHANG)
+
+
 def test_what_takes_for_ever_is_ended(
-    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, children: list[int]
 ) -> None:
     (tmp_path / "sleeping.py").write_text(
         "import time\n\n\ndef open_session(*_):\n    time.sleep(600)\n"
@@ -110,16 +140,9 @@ def test_what_takes_for_ever_is_ended(
     monkeypatch.setattr(rehearsal, "MOST_SECONDS", 0.3)
     row = replace(known_runtime("onnxruntime"), module="sleeping")
     monkeypatch.setattr(rehearsal, "_alone", lambda: True)
-    polled = rehearsal._polled
-    children = set()
-    monkeypatch.setattr(
-        rehearsal, "_polled", lambda child: polled(child) if children.add(child) is None else None
-    )
     with pytest.raises(BadBundle, match="not done after"):
         rehearse(bundle, row)
-    (child,) = children
-    with pytest.raises(ChildProcessError):
-        os.waitpid(child, os.WNOHANG)
+    assert_gone(children)
 
 
 @pytest.mark.parametrize("alone", [True, False])
@@ -164,15 +187,16 @@ def test_a_home_that_is_not_there_keeps_no_record(monkeypatch: pytest.MonkeyPatc
     assert not remembered(OPENED, "x")
 
 
-def test_an_interrupt_ends_the_process_too(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupt_ends_the_process_too(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, children: list[int]
+) -> None:
     def interrupted(_: float) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(rehearsal.time, "sleep", _once(interrupted, rehearsal.time.sleep))
     with pytest.raises(KeyboardInterrupt):
         rehearse(bundle, known_runtime("onnxruntime"))
-    with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
+    assert_gone(children)
     assert signal.getsignal(signal.SIGINT) is not None
 
 
