@@ -16,8 +16,9 @@ from itertools import pairwise
 import onnx
 
 from mobiletl.core.errors import UnsupportedModel
+from mobiletl.device.bundle.manifest import BELOW
 
-BELOW, MAP = "below", "h"
+MAP = "h"
 
 
 def cut(whole: onnx.ModelProto, deeper: onnx.ModelProto) -> onnx.ModelProto:

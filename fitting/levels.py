@@ -31,7 +31,7 @@ FORMS = (ONE_BIT.name, EIGHT_BIT.name, INT8)
 TRAINED = 1.0 - float(DEFAULTS["val_split"])
 _TIMED = 5
 # To the plan comes a tenth, as in a service's limit: where the kernel enforces one it counts files
-# that were read as well, and with 3 % more than the plan a run reads its libraries over and over.
+# that were read as well. With 5 % more than the plan a run may read its libraries over and over.
 _ROOM = 0.1
 
 

@@ -12,6 +12,8 @@ from typing import Any, Mapping, Tuple
 from mobiletl.device.bundle.digest import fit_id
 from mobiletl.device.bundle.manifest_schema import MANIFEST_FILE, checked_document
 
+# What a further file of the frozen layers takes: the map of the one before it (docs/bundle.md).
+BELOW = "below"
 # Bytes alive at moments of one function's run, each as (fixed, per N, per K, per N and K).
 Moments = Tuple[Tuple[int, int, int, int], ...]
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Iterable, Sequence
 import numpy as np
 
 from mobiletl.device.bundle.arrays import Tensors
+from mobiletl.device.bundle.manifest import BELOW
 from mobiletl.device.errors import BadBundle
 
 if TYPE_CHECKING:
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 # What names of the frozen part begin with: both graphs count their constants from 0.
 FROZEN = "frozen/"
 IMAGES, MAP, LOGITS, EMBEDDING = "images", "h", "logits", "embedding"
-# What a further file of the frozen layers takes.
-BELOW = "below"
 
 
 def chained(files: Sequence[onnx.ModelProto]) -> onnx.ModelProto:

@@ -18,7 +18,6 @@ from mobiletl.device.bundle.manifest import Manifest
 from mobiletl.device.bundle.prepare import prepare
 from mobiletl.device.bundle.state_file import load_state
 from mobiletl.device.bundle.view import View
-from mobiletl.device.errors import UsageError
 from mobiletl.device.heads.softmax import Doubles, softmax
 from mobiletl.device.heads.unknown import Familiar, score, strangeness
 from mobiletl.device.run.start import Start
@@ -149,8 +148,6 @@ def open_predictor(
     runtime cannot, or has fewer threads, `Predictor.at_once` stays 1. Raises BadBundle, BadState,
     MissingDependency, UsageError.
     """
-    if threads < 0:
-        raise UsageError(f"threads is {threads}, expected at least 0")
     check_threads(threads)
     opened = _at_level(bundle if isinstance(bundle, Bundle) else open_bundle(bundle), state)
     tensors, names, answers, view = _state(state, opened.manifest)

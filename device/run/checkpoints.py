@@ -74,7 +74,7 @@ class Settings:
     begins: str = ""
     """Hash of the state that the run began from; empty for the bundle's."""
     blocks: int = 0
-    """Of the level that is trained; 0 in runs from before it was kept. What fits says a state."""
+    """Of the level that is trained; 0 in runs from before it was kept: a state's fit says it."""
 
 
 # How a person names a setting, for the line that refuses a resume.

@@ -19,7 +19,7 @@ import numpy as np
 
 from mobiletl.device.bundle.arrays import Floats, Labels, Tensors
 from mobiletl.device.bundle.bundle import Bundle
-from mobiletl.device.bundle.manifest import Manifest
+from mobiletl.device.bundle.manifest import BELOW, Manifest
 from mobiletl.device.bundle.manifest_schema import MOST_MAP_VALUES
 from mobiletl.device.errors import BadBundle, InternalError, MissingDependency
 from mobiletl.device.printable import one_line
@@ -43,8 +43,6 @@ Arrays = Dict[str, Any]
 # the exporter packed into masks; in predict it scales the weights of every layer before the first
 # one runs. The files of the frozen layers are chains of constants, with nothing to bring forward.
 AS_WRITTEN = ("train_step", "predict")
-# What a further file of the frozen layers takes: the map of the one before it.
-BELOW = "below"
 # Address space: a page counts as memory once a tensor has been in it. A batch that needs more gets
 # a second region, twice as large.
 FIRST_REGION_BYTES = 64 << 20

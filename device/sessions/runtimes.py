@@ -50,7 +50,9 @@ def open_session(
 
 
 def check_threads(threads: int) -> None:
-    """Raise UsageError for more than any board has cores."""
+    """Raise UsageError for less than none, and for more than any board has cores."""
+    if threads < 0:
+        raise UsageError(f"threads is {threads}, expected at least 0")
     if threads > MOST_THREADS:
         raise UsageError(
             f"{threads} threads are asked for, expected at most {MOST_THREADS}, or 0 for all cores"

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import subprocess
+import sys
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 
 UNIFIED = Path("/sys/fs/cgroup")
 VERSION_1 = UNIFIED / "memory"
+LIBRARIES = ("numpy", "onnxruntime", "pillow", "safetensors")
+
+Ended = subprocess.CompletedProcess[str]
 
 
 @dataclass(frozen=True)
@@ -32,9 +38,7 @@ class MemoryGroup:
     folder: Path
     files: Files
 
-    def run(
-        self, command: Sequence[str], environment: Mapping[str, str], cwd: Path
-    ) -> subprocess.CompletedProcess[str]:
+    def run(self, command: Sequence[str], environment: Mapping[str, str], cwd: Path) -> Ended:
         """Run `command` inside; at the limit the kernel drops file pages first, then kills it."""
         enter = ["sh", "-c", f'echo $$ >"{self.folder}/cgroup.procs" && exec "$@"', "enter"]
         return subprocess.run(
@@ -90,6 +94,28 @@ def _hierarchy(limit_bytes: int) -> tuple[Path, Files]:
         except OSError as error:
             raise NoMemoryGroups(f"{control}: {error.strerror}") from error
     return UNIFIED, Files("memory.max", "memory.peak", "memory.swap.max", "0")
+
+
+def copied_libraries(folder: Path) -> Path:
+    """Copy what a board's process maps from files to `folder`, besides the interpreter itself.
+
+    No other process has that copy in memory, so that all of it is charged to the group.
+    """
+    for name in LIBRARIES:
+        for file in metadata.files(name) or []:
+            # Scripts lie outside, at ../../bin.
+            if ".." not in file.parts:
+                target = folder / str(file)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(str(file.locate()), target)
+    return folder
+
+
+def train_inside(group: MemoryGroup, libraries: Path, arguments: Sequence[str], cwd: Path) -> Ended:
+    """Train as a board does, on `libraries` that are copied; `arguments` are runner and flags."""
+    forget_pages(libraries)
+    environment = {**os.environ, "PYTHONPATH": str(libraries), "PYTHONDONTWRITEBYTECODE": "1"}
+    return group.run([sys.executable, *arguments, "--threads", "1", "--json"], environment, cwd)
 
 
 def forget_pages(folder: Path) -> None:

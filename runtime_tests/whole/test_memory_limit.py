@@ -5,12 +5,9 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
-from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -24,10 +21,12 @@ from runtime_tests.support.board.shared_files import shared
 from runtime_tests.support.digits import write_digits
 from runtime_tests.support.exported_bundles import Case, exported
 from runtime_tests.support.memory_group import (
+    Ended,
     MemoryGroup,
     NoMemoryGroups,
-    forget_pages,
+    copied_libraries,
     memory_group,
+    train_inside,
 )
 
 BATCH = 8
@@ -38,35 +37,20 @@ REAL = Case("mobiletl", 3, real=True, resolution=224)
 # Between two exports, which measure the libraries each.
 DIFFERENCE_MB = 2
 FIT = ("--classes", "4", "--weights", "demo")
-# What a board's process maps from files, besides the interpreter itself.
-LIBRARIES = ("numpy", "onnxruntime", "pillow", "safetensors")
-
-Ended = subprocess.CompletedProcess[str]
 
 
 @pytest.fixture(scope="module")
 def libraries(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy that no other process has in memory: all of it is charged to the group."""
-    folder = tmp_path_factory.mktemp("libraries")
-    for name in LIBRARIES:
-        for file in metadata.files(name) or []:
-            # Scripts lie outside, at ../../bin.
-            if ".." not in file.parts:
-                target = folder / str(file)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(str(file.locate()), target)
-    return folder
+    return copied_libraries(tmp_path_factory.mktemp("libraries"))
 
 
 def train(
     group: MemoryGroup, bundle: Path, photos: Path, libraries: Path, out: Path, batch: int = BATCH
 ) -> Ended:
     """Train one epoch inside `group`; its report is what was printed."""
-    forget_pages(libraries)
-    command = [sys.executable, str(bundle / "device/train_on_board.py"), "--data", str(photos)]
-    command += ["--epochs", "1", "--batch", str(batch), "--threads", "1", "--json"]
-    environment = {**os.environ, "PYTHONPATH": str(libraries), "PYTHONDONTWRITEBYTECODE": "1"}
-    return group.run([*command, "--out", str(out / "run")], environment, out)
+    words = [str(bundle / "device/train_on_board.py"), "--data", str(photos), "--epochs", "1"]
+    words += ["--batch", str(batch), "--out", str(out / "run")]
+    return train_inside(group, libraries, words, out)
 
 
 @pytest.fixture
