@@ -25,10 +25,14 @@ def prepare(frame: Frame, size: Input, out: Floats | None = None) -> Floats:
     Raises UnreadablePicture for a frame that cannot be decoded.
     """
     filled = np.empty((3, size.resolution, size.resolution), np.float32) if out is None else out
-    pixels = frame.pixels()
-    source = frame.decode(evaluation_short_side(size)) if pixels is None else pixels
-    evaluated(source, size, filled)
+    normalise(central_crop(frame, size), size, filled)
     return filled
+
+
+def central_crop(frame: Frame, size: Input) -> Image.Image:
+    """Return the central crop of `frame`, RGB of H x W; raises UnreadablePicture."""
+    pixels = frame.pixels()
+    return evaluated(frame.decode(evaluation_short_side(size)) if pixels is None else pixels, size)
 
 
 def evaluation_short_side(size: Input) -> int:
@@ -40,8 +44,8 @@ def evaluation_short_side(size: Input) -> int:
     return 2 * size.resize
 
 
-def evaluated(source: Source, size: Input, out: Floats) -> None:
-    """Write the central crop of `source` to `out` f32[3,H,W].
+def evaluated(source: Source, size: Input) -> Image.Image:
+    """Return the central crop of `source`, RGB of H x W.
 
     The picture is resized so that its short side is `size.resize`, then cropped. Of a very long
     picture only the middle is resized: the crop shows no more, and 1 x 20000 pixels would become
@@ -56,8 +60,7 @@ def evaluated(source: Source, size: Input, out: Floats) -> None:
         int(size.resize * height / min(width, height)),
     )
     side = size.resolution
-    part = resized_part(source, resized, _corner(resized, (side, side)), (side, side))
-    normalise(part, size, out)
+    return resized_part(source, resized, _corner(resized, (side, side)), (side, side))
 
 
 def normalise(image: Image.Image, size: Input, out: Floats) -> None:

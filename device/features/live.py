@@ -13,15 +13,17 @@ from functools import partial
 from typing import Callable, Sequence
 
 import numpy as np
+from PIL import Image
 
 from mobiletl.device.bundle.arrays import Floats
 from mobiletl.device.bundle.decode import UnreadablePicture
 from mobiletl.device.bundle.frame import Frame
 from mobiletl.device.bundle.manifest import Input
+from mobiletl.device.bundle.prepare import normalise
 from mobiletl.device.errors import BadState
 from mobiletl.device.features.maps import Maps
 from mobiletl.device.features.quantised import Codec
-from mobiletl.device.features.views import Views, write_view
+from mobiletl.device.features.views import Views, cut_views
 from mobiletl.device.pictures.outage import patiently
 from mobiletl.device.printable import printable
 from mobiletl.device.sessions.session import Session
@@ -37,8 +39,15 @@ SMALLEST = 1e-6
 OnUnreadable = Callable[[int, str], None]
 
 
+# Asked before a map is computed that a later epoch will want; no map is, where this is not true.
+Ahead = Callable[[], bool]
+
+
 class FeatureSource(ABC):
     """Feature maps of one list of pictures; a row is a picture's position in that list."""
+
+    computed = 0
+    """How many maps went through the prefix."""
 
     @abstractmethod
     def fill(self, rows: Sequence[int], epoch: int, out: Floats) -> list[int]:
@@ -64,7 +73,8 @@ class LiveFeatures(FeatureSource):
     """Maps of pictures, each in the view that an epoch is to see.
 
     With a `codec` every map goes through its 8 bits, so that it is the same whether it is kept or
-    not.
+    not. Where maps are kept, a picture that was decoded for a random crop is cut into those of all
+    epochs that are to come: to decode a phone's picture takes longer than to look at it.
     """
 
     def __init__(
@@ -76,10 +86,13 @@ class LiveFeatures(FeatureSource):
         micro_batch: int = 1,
         codec: Codec | None = None,
         maps: Maps | None = None,
+        last_epoch: int = 0,
+        ahead: Ahead = lambda: True,
     ) -> None:
         """Allocate one micro-batch; nothing is read yet.
 
-        `pictures` maps a row to its picture; it may raise UnreadablePicture.
+        `pictures` maps a row to its picture; it may raise UnreadablePicture. No epoch after
+        `last_epoch` is computed for beforehand.
         """
         self._session = session
         self._size = size
@@ -88,9 +101,9 @@ class LiveFeatures(FeatureSource):
         self._codec = codec
         self._maps = Maps() if maps is None else maps
         self._images = np.empty((micro_batch, 3, size.resolution, size.resolution), np.float32)
+        self._last_epoch = last_epoch
+        self._ahead = ahead
         self._compared = 0
-        self.computed = 0
-        """How many maps went through the prefix."""
 
     def fill(self, rows: Sequence[int], epoch: int, out: Floats) -> list[int]:
         """Write the maps of the pictures `rows`, see FeatureSource; epoch 0 sees central crops."""
@@ -101,18 +114,30 @@ class LiveFeatures(FeatureSource):
             try:
                 picture = patiently(partial(self._pictures, row))
                 view = picture.views.of(picture.identity, epoch)
-                image = self._images[len(waiting)]
-                if not self._stored(picture, view, out[place], image):
-                    patiently(partial(self._prepare, picture, view, image))
-                    waiting.append(_Waiting(picture, view, place))
+                if self._stored(picture, view, out[place], self._images[len(waiting)]):
+                    written.append(row)
+                    continue
+                wanted = [view, *self._wanted_later(picture, view, epoch)]
+                crops = patiently(partial(self._cut, picture, wanted))
             except UnreadablePicture as error:
                 self._on_unreadable(row, error.reason)
                 continue
             written.append(row)
-            if len(waiting) == len(self._images):
-                self._run(waiting, out)
+            for number, crop in zip(wanted, crops):
+                if number != view and not self._ahead():
+                    break
+                normalise(crop, self._size, self._images[len(waiting)])
+                waiting.append(_Waiting(picture, number, place if number == view else None))
+                if len(waiting) == len(self._images):
+                    self._run(waiting, out)
         self._run(waiting, out)
         return written
+
+    def _wanted_later(self, picture: KnownPicture, view: int, epoch: int) -> list[int]:
+        if self._codec is None or self._maps.cache is None:
+            return []
+        later = picture.views.beside(view, picture.identity, epoch, self._last_epoch)
+        return [number for number in later if not self._maps.has(picture.identity, number)]
 
     def _stored(self, picture: KnownPicture, view: int, out: Floats, image: Floats) -> bool:
         """Write a kept map to `out`, if there is one; `image` is overwritten."""
@@ -127,9 +152,10 @@ class LiveFeatures(FeatureSource):
         if picture.frame is None:
             return  # nothing is left to compute it from
         try:
-            self._prepare(picture, view, image)
+            (crop,) = self._cut(picture, [view])
         except UnreadablePicture:
             return
+        normalise(crop, self._size, image)
         self._compared += 1
         expected = self._session.features(image[None])[0]
         difference = float(np.sqrt(np.mean((expected - found) ** 2)))
@@ -142,10 +168,10 @@ class LiveFeatures(FeatureSource):
                 "again"
             )
 
-    def _prepare(self, picture: KnownPicture, view: int, image: Floats) -> None:
+    def _cut(self, picture: KnownPicture, numbers: Sequence[int]) -> list[Image.Image]:
         if picture.frame is None:
             raise UnreadablePicture(picture.identity, "is gone, and its feature map is damaged")
-        write_view(picture.frame(), self._size, picture.identity, view, image)
+        return cut_views(picture.frame(), self._size, picture.identity, numbers)
 
     def _run(self, waiting: list[_Waiting], out: Floats) -> None:
         """Move the pictures `waiting` in the micro-batch through the prefix to their places."""
@@ -155,10 +181,12 @@ class LiveFeatures(FeatureSource):
         self.computed += len(waiting)
         for one, h in zip(waiting, maps):
             if self._codec is None:
-                out[one.place] = h
+                if one.place is not None:
+                    out[one.place] = h
                 continue
             content = self._codec.encode(h)
-            self._codec.decode(content, out[one.place])
+            if one.place is not None:
+                self._codec.decode(content, out[one.place])
             picture = one.picture
             self._maps.add(picture.identity, one.view, picture.class_name, content)
         waiting.clear()
@@ -166,8 +194,10 @@ class LiveFeatures(FeatureSource):
 
 @dataclass(frozen=True)
 class _Waiting:
-    """A picture in the micro-batch, and the row of the result that its map goes to."""
+    """A picture in the micro-batch, and the row of the result that its map goes to; None for a map
+    that is computed for a later epoch.
+    """
 
     picture: KnownPicture
     view: int
-    place: int
+    place: int | None

@@ -35,6 +35,10 @@ class Maps:
         if self.cache is not None:
             self.cache.remember(file, picture)
 
+    def has(self, picture: str, view: int) -> bool:
+        """Whether there is such a map; it may still turn out damaged."""
+        return any(store.has(picture, view) for store in self._stores())
+
     def is_foreign(self, picture: str, view: int) -> bool:
         """Whether the file that has such a map was begun by somebody else, or elsewhere."""
         return any(one.foreign for one in self._stores() if one.has(picture, view))

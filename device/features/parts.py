@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Callable, Iterator, Mapping, Sequence
@@ -17,7 +17,13 @@ from mobiletl.device.bundle.frame import Frame
 from mobiletl.device.bundle.lock import locked
 from mobiletl.device.bundle.manifest import Manifest
 from mobiletl.device.errors import NoSpace
-from mobiletl.device.features.live import FeatureSource, KnownPicture, LiveFeatures, OnUnreadable
+from mobiletl.device.features.live import (
+    Ahead,
+    FeatureSource,
+    KnownPicture,
+    LiveFeatures,
+    OnUnreadable,
+)
 from mobiletl.device.features.maps import Maps
 from mobiletl.device.features.quantised import Codec
 from mobiletl.device.features.replay import Kept, KeptParts, kept_parts
@@ -62,6 +68,10 @@ class SourcePlan:
     """What pictures are known to be, by path."""
     note: Callable[[Picture, str], None] | None = None
     """Hears what each other picture is, once."""
+    epochs: int = 0
+    """How many there will be: a picture's maps for all of them are computed when it is decoded."""
+    ahead: Ahead = lambda: True
+    """Asked before each map that is not wanted at once; where it is not true, that one waits."""
 
 
 @dataclass(frozen=True)
@@ -108,9 +118,11 @@ def open_parts(plan: SourcePlan, dataset: Dataset, skipped: SkippedFiles) -> Ite
         if maps.cache is not None:
             _check_space(plan, dataset, maps.cache)
         rows = _Rows(manifest, dataset, maps, plan.known, plan.note)
+        judges = judged(plan.views)
+        judging = replace(plan, views=judges, epochs=len(judges.numbers))
         yield Parts(
-            rows.part(plan, dataset.train, plan.views, skipped.train_row, plan.kept.train),
-            rows.part(plan, dataset.val, judged(plan.views), skipped.val_row, plan.kept.val),
+            rows.part(plan, dataset.train, skipped.train_row, plan.kept.train),
+            rows.part(judging, dataset.val, skipped.val_row, plan.kept.val),
         )
 
 
@@ -165,10 +177,11 @@ class _Rows:
         self,
         plan: SourcePlan,
         pictures: Sequence[Picture],
-        views: Views,
         on_unreadable: OnUnreadable,
         kept: Sequence[Kept],
     ) -> Pictures:
+        views = plan.views
+
         def look(row: int) -> KnownPicture:
             if row >= len(pictures):
                 one = kept[row - len(pictures)]
@@ -196,6 +209,8 @@ class _Rows:
             plan.micro_batch,
             Codec(self._manifest.feature.shape) if eight_bits else None,
             maps,
+            plan.epochs,
+            plan.ahead,
         )
         labels = [picture.label for picture in pictures] + [one.label for one in kept]
         return Pictures(source, np.array(labels, np.int64))

@@ -8,11 +8,13 @@ whichever pictures came and went, and its feature map can be kept.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Sequence
 
-from mobiletl.device.bundle.arrays import Floats
+from PIL import Image
+
 from mobiletl.device.bundle.frame import Frame
 from mobiletl.device.bundle.manifest import Input
-from mobiletl.device.bundle.prepare import prepare
+from mobiletl.device.bundle.prepare import central_crop
 from mobiletl.device.pictures.augment import augmented, random_stream, training_short_side
 
 CENTRAL = 0
@@ -37,6 +39,15 @@ class Views:
             return epoch
         return self.numbers[(epoch + _number(identity)) % len(self.numbers)]
 
+    def beside(self, view: int, identity: str, epoch: int, last: int) -> list[int]:
+        """Return the views that the epochs after `epoch`, to `last`, see of the picture `identity`
+        and that come from the decoded picture that `view`, which `epoch` sees, is cut out of.
+        """
+        if view == CENTRAL or not self.numbers:
+            return []
+        rounds = range(epoch + 1, min(last, epoch + len(self.numbers) - 1) + 1)
+        return [later for later in (self.of(identity, e) for e in rounds) if later != CENTRAL]
+
 
 # A new crop in every epoch, and the same one in all.
 FRESH = Views(())
@@ -59,13 +70,23 @@ def judged(training: Views) -> Views:
     return training if training.numbers else views(JUDGED)
 
 
-def write_view(frame: Frame, size: Input, identity: str, view: int, out: Floats) -> None:
-    """Decode `frame` and write `view` of it to `out` f32[3,H,W]; raises UnreadablePicture."""
-    if view == CENTRAL:
-        prepare(frame, size, out)
-    else:
-        stream = random_stream(_number(identity), view)
-        augmented(frame.decode(training_short_side(size)), size, stream, out)
+def cut_views(
+    frame: Frame, size: Input, identity: str, numbers: Sequence[int]
+) -> list[Image.Image]:
+    """Return the views `numbers` of `frame` as RGB of H x W, H = W the resolution.
+
+    All random crops are cut out of a picture that is decoded once. Raises UnreadablePicture.
+    """
+    found = []
+    whole: Image.Image | None = None
+    for view in numbers:
+        if view == CENTRAL:
+            found.append(central_crop(frame, size))
+            continue
+        if whole is None:
+            whole = frame.decode(training_short_side(size))
+        found.append(augmented(whole, size, random_stream(_number(identity), view)))
+    return found
 
 
 def _number(identity: str) -> int:

@@ -12,9 +12,7 @@ import math
 import numpy as np
 from PIL import Image
 
-from mobiletl.device.bundle.arrays import Floats
 from mobiletl.device.bundle.manifest import Input
-from mobiletl.device.bundle.prepare import normalise
 
 # Share of the picture's area and aspect ratio that a crop may have. 0.22 is the recipe of
 # TinyTL (Cai et al., NeurIPS 2020); the ratio is torchvision's default.
@@ -40,15 +38,15 @@ def random_stream(picture: int, view: int) -> np.random.Generator:
     return np.random.default_rng((STREAM, picture, view))
 
 
-def augmented(image: Image.Image, size: Input, stream: np.random.Generator, out: Floats) -> None:
-    """Write a random crop of `image`, perhaps mirrored, to `out` f32[3,H,W]."""
+def augmented(image: Image.Image, size: Input, stream: np.random.Generator) -> Image.Image:
+    """Return a random crop of `image` as H x W, perhaps mirrored."""
     left, top, width, height = crop_box(image.width, image.height, stream)
     side = size.resolution
     patch = image.crop((left, top, left + width, top + height))
     patch = patch.resize((side, side), Image.Resampling.BILINEAR)
     if stream.random() < FLIP_SHARE:
         patch = patch.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    normalise(patch, size, out)
+    return patch
 
 
 def crop_box(width: int, height: int, stream: np.random.Generator) -> tuple[int, int, int, int]:

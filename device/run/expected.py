@@ -59,8 +59,10 @@ def time_batch(session: Session, pictures: Pictures, schedule: Schedule, buffer:
     """
     rows = schedule.rows(1)[0]
     began = time.monotonic()
+    before = pictures.source.computed
     written = pictures.source.fill(rows, 1, buffer)
-    a_pass = (time.monotonic() - began) / max(len(rows), 1)
+    # Each picture may have been put through for more epochs than this one.
+    a_pass = (time.monotonic() - began) / max(pictures.source.computed - before, len(rows), 1)
     size = session.batch or len(written)
     if not written:
         return Timing(a_pass, 0.0, 0.0)

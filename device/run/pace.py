@@ -18,15 +18,18 @@ class Pace:
         self._schedule = schedule
         self._step_ended: float | None = None
         self._step_s: float | None = None
+        self._ahead_s = 0.0
         self._score_s = 0.0
 
-    def step(self) -> None:
-        """A step has ended."""
+    def step(self, ahead_s: float = 0.0) -> None:
+        """A step has ended; `ahead_s` of its seconds went into maps for all epochs to come."""
         now = time.monotonic()
         if self._step_ended is not None:
-            took = now - self._step_ended
-            mean = took if self._step_s is None else self._step_s
+            took = max(now - self._step_ended - ahead_s, 0.0)
+            first = self._step_s is None
+            mean, ahead = (took, ahead_s) if first else (self._step_s or 0.0, self._ahead_s)
             self._step_s = mean + NEWEST * (took - mean)
+            self._ahead_s = ahead + NEWEST * (ahead_s - ahead)
         self._step_ended = now
 
     def interrupted(self) -> None:
@@ -43,4 +46,7 @@ class Pace:
         if self._step_s is None:
             return None
         evaluations = self._schedule.epochs - epoch + 1
-        return (self._schedule.steps - step) * self._step_s + evaluations * self._score_s
+        # What is computed for later epochs is computed in this one.
+        ahead_s = (epoch * self._schedule.steps_per_epoch - step) * self._ahead_s
+        steps_s = (self._schedule.steps - step) * self._step_s
+        return steps_s + ahead_s + evaluations * self._score_s

@@ -90,6 +90,7 @@ class Trainer:
         self._listener = listener
         self._stop = stop
         self._pace = Pace(job.schedule)
+        self._ahead_s = 0.0
         self._saves = Saves(job.checkpoints, job.session, listener, job.save_budget)
 
     def run(self) -> Position:
@@ -183,9 +184,9 @@ class Trainer:
 
     def _step(self, epoch: int, rows: list[int]) -> None:
         """Take one step, or none where unreadable files left less than a batch of two."""
-        started = time.monotonic()
+        started = self._working_time()
         job, position = self._job, self.position
-        written = job.train.source.fill(rows, epoch, job.buffer)
+        written = self._fill(rows, epoch)
         if len(written) >= min(2, job.schedule.batch):
             result = self._update(written)
             if not math.isfinite(result.loss):
@@ -197,11 +198,20 @@ class Trainer:
                 correct=position.correct + result.correct,
                 seen=position.seen + len(written),
             )
-        seconds = position.seconds + time.monotonic() - started
+        seconds = position.seconds + self._working_time() - started
         self.position = replace(position, step=position.step + 1, seconds=seconds)
 
+    def _fill(self, rows: list[int], epoch: int) -> list[int]:
+        """Put the maps of `rows` into the buffer; return the rows that could be read."""
+        job, started = self._job, self._working_time()
+        before = job.train.source.computed
+        written = job.train.source.fill(rows, epoch, job.buffer)
+        ahead = job.train.source.computed - before > len(rows)
+        self._ahead_s = self._working_time() - started if ahead else 0.0
+        return written
+
     def _tell_step(self, epoch: int) -> None:
-        self._pace.step()
+        self._pace.step(self._ahead_s)
         position, schedule = self.position, self._job.schedule
         seen = max(position.seen, 1)
         self._listener.hear(

@@ -167,7 +167,8 @@ class _Run(Told):
         """Train to the end; a stop or an error is told and leaves the reports behind, too."""
         trainer: Trainer | None = None
         try:
-            with open_parts(self._sources(session), self.opened.dataset, self.skipped) as parts:
+            sources = self._sources(session, stop)
+            with open_parts(sources, self.opened.dataset, self.skipped) as parts:
                 job = self._job(session, parts)
                 if needs_head:
                     self._solve(job, voice, stop)
@@ -184,8 +185,14 @@ class _Run(Told):
                 self.try_to_leave_reports()
             raise
 
-    def _sources(self, session: Session) -> SourcePlan:
+    def _sources(self, session: Session, stop: StopFlag) -> SourcePlan:
         settings, manifest = self.settings, self.bundle.manifest
+
+        def ahead() -> bool:
+            """Between two maps a run may rest, and stops when it is asked to."""
+            self.courtesy.rest(stop.__bool__)
+            return not stop
+
         memory = memory_path(self.opened.folder.path, manifest)
         cache = maps.cache_folder(self.options, self.opened)
         return SourcePlan(
@@ -198,6 +205,8 @@ class _Run(Told):
             kept=self.opened.replayed,
             known=self.opened.record.identities,
             note=self.opened.record.note,
+            epochs=settings.epochs,
+            ahead=ahead,
         )
 
     def _checkpoints(self) -> Checkpoints:

@@ -12,7 +12,12 @@ from PIL import Image
 from mobiletl.device.bundle.decode import UnreadablePicture
 from mobiletl.device.bundle.frame import Frame, frame_of
 from mobiletl.device.bundle.manifest import Input
-from mobiletl.device.bundle.prepare import evaluated, evaluation_short_side, prepare
+from mobiletl.device.bundle.prepare import (
+    evaluated,
+    evaluation_short_side,
+    normalise,
+    prepare,
+)
 
 SIZE = Input(resolution=32, resize=36, mean=(0.5, 0.4, 0.3), std=(0.2, 0.3, 0.4))
 
@@ -30,7 +35,7 @@ def normalised(image: Image.Image) -> np.ndarray:
 
 def evaluate(image: Image.Image) -> np.ndarray:
     out = np.full((3, 32, 32), np.nan, np.float32)
-    evaluated(image, SIZE, out)
+    normalise(evaluated(image, SIZE), SIZE, out)
     return out
 
 

@@ -127,6 +127,57 @@ def test_maps_are_the_same_whether_kept_or_not(
     np.testing.assert_allclose(features(live, rows, 1)[1], exact, rtol=0, atol=within)
 
 
+@pytest.mark.parametrize("micro_batch", [1, 4])
+def test_a_picture_is_decoded_once_for_all_random_crops(
+    setting: Setting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, micro_batch: int
+) -> None:
+    codec = Codec(setting.manifest.feature.shape)
+    decoded: list[str] = []
+    decode = Frame.decode
+
+    def counted(frame: Frame, short_side: int) -> Any:
+        decoded.append(frame.name)
+        return decode(frame, short_side)
+
+    monkeypatch.setattr(Frame, "decode", counted)
+    rows, turns = [6, 2, 0, 5, 1], views(5)
+    asked: list[bool] = []
+
+    def ahead() -> bool:
+        asked.append(True)
+        return len(asked) < 100
+
+    with FeatureStore(store_path(tmp_path, setting.manifest), setting.manifest) as store:
+        kept: dict[str, Any] = {"codec": codec, "maps": Maps(cache=store)}
+        live = setting.live(turns, micro_batch, last_epoch=7, ahead=ahead, **kept)
+        for epoch in range(1, 8):
+            written, found = features(live, rows, epoch)
+            assert written == [6, 0, 5, 1]
+            done = len(decoded)
+            np.testing.assert_array_equal(
+                found, features(setting.live(turns, codec=codec), rows, epoch)[1]
+            )
+            del decoded[done:]
+        assert live.computed == 4 * 5
+        assert len(list(store.maps())) == 4 * 5
+    # Once for the random ones, once for the central one; the damaged one is tried in every epoch.
+    readable = [name for name in decoded if not name.endswith("a/002.png")]
+    assert len(readable) == 4 * 2
+    assert len(asked) == 4 * 3
+
+
+def test_maps_of_later_epochs_wait_when_the_run_is_to_stop(
+    setting: Setting, tmp_path: Path
+) -> None:
+    codec = Codec(setting.manifest.feature.shape)
+    with FeatureStore(store_path(tmp_path, setting.manifest), setting.manifest) as store:
+        live = setting.live(
+            views(5), codec=codec, maps=Maps(cache=store), last_epoch=9, ahead=lambda: False
+        )
+        assert features(live, [0, 1], 1)[0] == [0, 1]
+        assert live.computed == 2
+
+
 def test_a_damaged_map_is_computed_again(setting: Setting, tmp_path: Path) -> None:
     path = store_path(tmp_path, setting.manifest)
     codec = Codec(setting.manifest.feature.shape)

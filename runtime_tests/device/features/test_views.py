@@ -11,8 +11,8 @@ import pytest
 
 from mobiletl.device.bundle.frame import Frame
 from mobiletl.device.bundle.manifest import Input
-from mobiletl.device.bundle.prepare import prepare
-from mobiletl.device.features.views import CENTRAL, FRESH, ONLY_CENTRAL, Views, views, write_view
+from mobiletl.device.bundle.prepare import normalise, prepare
+from mobiletl.device.features.views import CENTRAL, FRESH, ONLY_CENTRAL, Views, cut_views, views
 from runtime_tests.support.board.picture_folders import write_pictures
 
 SIZE = Input(resolution=8, resize=9, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
@@ -52,7 +52,7 @@ def test_views_that_are_left_take_turns() -> None:
 
 def view_of(frame: Frame, identity: str, view: int) -> np.ndarray:
     out = np.full((3, 8, 8), np.nan, np.float32)
-    write_view(frame, SIZE, identity, view, out)
+    normalise(cut_views(frame, SIZE, identity, [view])[0], SIZE, out)
     return out
 
 
@@ -71,6 +71,30 @@ def test_a_view_follows_from_the_picture_alone(tmp_path: Path) -> None:
     other = Frame("other", second)
     draws = [view_of(frame, identity, 1) for identity in (frame.identity(), other.identity())]
     assert (draws[0] != draws[1]).any()
+
+
+def test_views_that_are_cut_together_are_those_cut_alone(tmp_path: Path) -> None:
+    (path,) = write_pictures(tmp_path, {"a": 1}).joinpath("a").iterdir()
+    frame = Frame("one", path)
+    identity = frame.identity()
+    for number, crop in zip((3, 0, 1, 5), cut_views(frame, SIZE, identity, [3, 0, 1, 5])):
+        alone = cut_views(frame, SIZE, identity, [number])[0]
+        assert crop.tobytes() == alone.tobytes()
+
+
+def test_which_views_come_from_the_same_decoded_picture() -> None:
+    turns = views(4)
+    for identity in IDENTITIES[:8]:
+        seen = [turns.of(identity, epoch) for epoch in range(1, 8)]
+        beside = turns.beside(seen[0], identity, 1, 7)
+        if seen[0] == CENTRAL:  # it is cut out of a larger one
+            assert beside == []
+            continue
+        assert {seen[0], *beside} == {1, 2, 3}
+        # Nothing is computed for epochs that do not come.
+        assert turns.beside(seen[0], identity, 1, 1) == []
+        assert set(turns.beside(seen[0], identity, 1, 2)) <= {seen[1]}
+    assert FRESH.beside(1, IDENTITIES[0], 1, 9) == []
 
 
 def test_view_0_is_what_predictions_are_made_of(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from mobiletl.device.bundle.manifest import Input
+from mobiletl.device.bundle.prepare import normalise
 from mobiletl.device.pictures.augment import (
     AREA,
     RATIO,
@@ -34,7 +35,8 @@ def normalised(image: Image.Image) -> np.ndarray:
 
 def test_training_writes_a_normalised_crop() -> None:
     out = np.full((3, 32, 32), np.nan, np.float32)
-    augmented(Image.new("RGB", (50, 40), (255, 0, 51)), SIZE, random_stream(1, 2), out)
+    crop = augmented(Image.new("RGB", (50, 40), (255, 0, 51)), SIZE, random_stream(1, 2))
+    normalise(crop, SIZE, out)
     for channel, value in enumerate((1.0, 0.0, 0.2)):
         expected = (value - SIZE.mean[channel]) / SIZE.std[channel]
         np.testing.assert_allclose(out[channel], expected, rtol=1e-5)
@@ -45,7 +47,7 @@ def test_training_crop_is_resized_and_flipped() -> None:
     flips = 0
     for index in range(40):
         out = np.empty((3, 32, 32), np.float32)
-        augmented(image, SIZE, random_stream(1, index), out)
+        normalise(augmented(image, SIZE, random_stream(1, index)), SIZE, out)
         left, top, width, height = crop_box(50, 40, random_stream(1, index))
         patch = image.crop((left, top, left + width, top + height))
         expected = normalised(patch.resize((32, 32), Image.Resampling.BILINEAR))

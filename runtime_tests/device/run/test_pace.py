@@ -38,6 +38,15 @@ def test_steps_that_are_left(clock: list[float]) -> None:
     assert pace.seconds_left(1, 3) == pytest.approx(34.0)
 
 
+def test_maps_for_later_epochs_are_no_steps(clock: list[float]) -> None:
+    pace = Pace(SCHEDULE)
+    for _ in range(3):
+        clock[0] += 8.0
+        pace.step(ahead_s=6.0)
+    # Each of the 7 steps that are left of this epoch computes such maps, too.
+    assert pace.seconds_left(1, 3) == pytest.approx(17 * 2.0 + 7 * 6.0)
+
+
 def test_evaluations_count(clock: list[float]) -> None:
     pace = Pace(SCHEDULE)
     pace.scored(30.0)
