@@ -8,7 +8,7 @@ import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
-from bench.exported import BYTES, FLOATS, ROWS, export_row, wants_pictures
+from bench.exported import BYTES, FLOATS, ROWS, STEP, export_row, wants_pictures
 from bench.processes import board_memory, eager_memory, unpacked
 from bench.report import Process, conditions, memory_lines, speed_lines
 from bench.speed import BLOCKS, EAGER, measure_speed
@@ -67,12 +67,12 @@ def _parser() -> argparse.ArgumentParser:
 def _processes(
     flags: argparse.Namespace, bundles: dict[str, Path], data: Path, scratch: Path
 ) -> list[Process]:
-    """Ours as by default, without augmentation and in bytes, then eager PyTorch."""
+    """Ours by default, in floats, in bytes and without augmentation, then eager PyTorch."""
     runs = (
-        ("defaults", FLOATS, ()),
-        ("no augmentation", FLOATS, ("--no-augment",)),
+        ("defaults", STEP, ()),
+        ("no augmentation", STEP, ("--no-augment",)),
+        ("floats", FLOATS, ()),
         ("all int8", BYTES, ()),
-        ("all int8, no augmentation", BYTES, ("--no-augment",)),
     )
     found = []
     for name, bundle, switches in runs:

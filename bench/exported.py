@@ -10,10 +10,12 @@ from bench.speed import SIDE
 from mobiletl.export.parts import Request
 from mobiletl.export.writing.export_bundle import export_bundle
 
-FLOATS, PREFIX, BYTES = "mobiletl", "mobiletl, prefix int8", "mobiletl, all int8"
+FLOATS, STEP = "mobiletl, floats", "mobiletl, step int8"
+PREFIX, BYTES = "mobiletl, prefix int8", "mobiletl, all int8"
 # What a request of each row has besides; frozen layers in bytes are calibrated on pictures.
 ROWS: dict[str, dict[str, str]] = {
     FLOATS: {},
+    STEP: {"step": "int8"},  # what `mobiletl export` writes by default
     PREFIX: {"prefix": "int8"},
     BYTES: {"prefix": "int8", "step": "int8"},
     "ft-blocks": {"method": "ft-blocks"},

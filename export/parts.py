@@ -42,7 +42,7 @@ class Request:
     calibrate: Path | None = None
     """Pictures that a prefix in 8 bits is calibrated on."""
     step: str = "float32"
-    """In which numbers the training step multiplies: one of `core/integer`'s STEPS."""
+    """In which numbers the training step multiplies: one of `core/integer`'s STEPS, or AUTO."""
     levels: tuple[int, ...] = ()
     """Fewer blocks than `blocks`, which the same bundle may be trained at, too."""
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from mobiletl.core.errors import UnsupportedModel
-from mobiletl.core.integer.top import INT8
+from mobiletl.core.integer.top import FLOAT32, INT8
 from mobiletl.core.saved import EIGHT_BIT, ONE_BIT
 from mobiletl.device.bundle.bundle import Bundle, open_bundle
 from mobiletl.device.memory.plan import plan
@@ -24,9 +24,9 @@ from mobiletl.device.sessions.runtimes import open_session
 from mobiletl.export.parts import Request
 from mobiletl.export.writing.export_bundle import export_bundle
 
-# What a step keeps and multiplies, from the most exact down: one bit of activations, bytes of maps,
-# and products of bytes.
-FORMS = (ONE_BIT.name, EIGHT_BIT.name, INT8)
+# What a step multiplies or keeps: products of bytes, which are the fastest and the default of
+# `mobiletl export`, where the network has them; one bit of activations; bytes of maps.
+FORMS = (INT8, ONE_BIT.name, EIGHT_BIT.name)
 # Of the pictures, what a run trains on.
 TRAINED = 1.0 - float(DEFAULTS["val_split"])
 _TIMED = 5
@@ -87,9 +87,9 @@ def levels_of(
 ) -> Iterator[Level]:
     """Export, plan and time each depth of `request`, below the folder `request.out`.
 
-    A form that is less exact is tried where the one before does not keep to the limits. Where the
-    first depth does not in any form, with any of `batches`, the deeper ones are not exported, which
-    take more. Raises what an export raises.
+    A form is tried where the one before does not keep to the limits. Where the first depth does not
+    in any form, with any of `batches`, the deeper ones are not exported, which take more. Raises
+    what an export raises.
     """
     for blocks in depths:
         kept = False
@@ -97,7 +97,7 @@ def levels_of(
             tell(f"exporting {blocks} block{'s' if blocks > 1 else ''}, {form} ...")
             bundle = _exported(replace(request, blocks=blocks), form)
             if bundle is None:
-                break
+                continue
             found = [_level(bundle, form, batch, wanted.classes) for batch in batches]
             yield from found
             kept |= any(map(wanted.allows, found))
@@ -120,7 +120,9 @@ def _exported(request: Request, form: str) -> Bundle | None:
 
 def in_form(request: Request, form: str) -> Request:
     """Return `request` for one of the FORMS."""
-    return replace(request, step=form) if form == INT8 else replace(request, saved=form)
+    if form == INT8:
+        return replace(request, step=INT8)
+    return replace(request, step=FLOAT32, saved=form)
 
 
 def _level(bundle: Bundle, form: str, batch: int, classes: int) -> Level:
@@ -152,7 +154,7 @@ def chosen(levels: Sequence[Level], wanted: Wanted) -> Level | None:
     """Return the level to take, None where no level keeps to the limits.
 
     The deepest one with at least 4 pictures in a step: means and variances of norms are learned
-    from a step's pictures. Then as many pictures as there may be, and the most exact form.
+    from a step's pictures. Then as many pictures as there may be, and the first of FORMS.
     """
     allowed = [level for level in levels if wanted.allows(level)]
     return max(

@@ -19,6 +19,9 @@ from mobiletl.core.transfer import Transfer, TransferTop
 
 FLOAT32, INT8 = "float32", "int8"
 STEPS = (FLOAT32, INT8)
+# Bytes where the network has them under the method MEASURED, whose accuracy was compared on many
+# sets of pictures (docs/eight-bits.md); else floats.
+AUTO, MEASURED = "auto", "mobiletl"
 
 
 def integer_top(transfer: Transfer) -> TransferTop:

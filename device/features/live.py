@@ -8,7 +8,7 @@ the resolution, C x h x w the feature map of one picture, N rows of a batch.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Callable, Sequence
 
@@ -69,11 +69,22 @@ class KnownPicture:
     views: Views
 
 
+@dataclass(frozen=True)
+class Keeping:
+    """What becomes of maps: where they are kept, and for how many epochs they are wanted."""
+
+    codec: Codec | None = None
+    """Every map goes through its 8 bits, so that it is the same whether it is kept or not."""
+    maps: Maps = field(default_factory=Maps)
+    last_epoch: int = 0
+    """No later one is computed for beforehand."""
+    ahead: Ahead = lambda: True
+
+
 class LiveFeatures(FeatureSource):
     """Maps of pictures, each in the view that an epoch is to see.
 
-    With a `codec` every map goes through its 8 bits, so that it is the same whether it is kept or
-    not. Where maps are kept, a picture that was decoded for a random crop is cut into those of all
+    Where maps are kept, a picture that was decoded for a random crop is cut into those of all
     epochs that are to come: to decode a phone's picture takes longer than to look at it.
     """
 
@@ -84,25 +95,19 @@ class LiveFeatures(FeatureSource):
         pictures: Callable[[int], KnownPicture],
         on_unreadable: OnUnreadable,
         micro_batch: int = 1,
-        codec: Codec | None = None,
-        maps: Maps | None = None,
-        last_epoch: int = 0,
-        ahead: Ahead = lambda: True,
+        keeping: Keeping | None = None,
     ) -> None:
         """Allocate one micro-batch; nothing is read yet.
 
-        `pictures` maps a row to its picture; it may raise UnreadablePicture. No epoch after
-        `last_epoch` is computed for beforehand.
+        `pictures` maps a row to its picture; it may raise UnreadablePicture.
         """
+        self._keeping = Keeping() if keeping is None else keeping
         self._session = session
         self._size = size
         self._pictures = pictures
         self._on_unreadable = on_unreadable
-        self._codec = codec
-        self._maps = Maps() if maps is None else maps
+        self._codec, self._maps = self._keeping.codec, self._keeping.maps
         self._images = np.empty((micro_batch, 3, size.resolution, size.resolution), np.float32)
-        self._last_epoch = last_epoch
-        self._ahead = ahead
         self._compared = 0
 
     def fill(self, rows: Sequence[int], epoch: int, out: Floats) -> list[int]:
@@ -124,7 +129,7 @@ class LiveFeatures(FeatureSource):
                 continue
             written.append(row)
             for number, crop in zip(wanted, crops):
-                if number != view and not self._ahead():
+                if number != view and not self._keeping.ahead():
                     break
                 normalise(crop, self._size, self._images[len(waiting)])
                 waiting.append(_Waiting(picture, number, place if number == view else None))
@@ -136,7 +141,7 @@ class LiveFeatures(FeatureSource):
     def _wanted_later(self, picture: KnownPicture, view: int, epoch: int) -> list[int]:
         if self._codec is None or self._maps.cache is None:
             return []
-        later = picture.views.beside(view, picture.identity, epoch, self._last_epoch)
+        later = picture.views.beside(view, picture.identity, epoch, self._keeping.last_epoch)
         return [number for number in later if not self._maps.has(picture.identity, number)]
 
     def _stored(self, picture: KnownPicture, view: int, out: Floats, image: Floats) -> bool:

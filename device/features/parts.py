@@ -20,6 +20,7 @@ from mobiletl.device.errors import NoSpace
 from mobiletl.device.features.live import (
     Ahead,
     FeatureSource,
+    Keeping,
     KnownPicture,
     LiveFeatures,
     OnUnreadable,
@@ -201,16 +202,14 @@ class _Rows:
         if views == FRESH:
             # A fresh crop is seen once: it is worth neither its place nor the loss to 8 bits.
             eight_bits, maps = bool(kept), Maps(memory=maps.memory)
+        codec = Codec(self._manifest.feature.shape)
         source = LiveFeatures(
             plan.session,
             self._manifest.input,
             look,
             note,
             plan.micro_batch,
-            Codec(self._manifest.feature.shape) if eight_bits else None,
-            maps,
-            plan.epochs,
-            plan.ahead,
+            Keeping(codec if eight_bits else None, maps, plan.epochs, plan.ahead),
         )
         labels = [picture.label for picture in pictures] + [one.label for one in kept]
         return Pictures(source, np.array(labels, np.int64))

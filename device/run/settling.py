@@ -145,6 +145,8 @@ class Settling:
         seen = observe(job.session, one.size, job.train, job.val, one.seed, job.buffer, calibrating)
         closed = kept is not None and kept.what == CLOSED_FORM
         answers = None if seen is None else fit_answers(*seen, solved=closed)
+        del seen
+        return_all()
         if kept is not None and self._drawn:
             progress = self._progress("solving")
             head = solve_with_all(self._examples, kept.penalty, kept.scale, closed, progress)

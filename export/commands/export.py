@@ -11,7 +11,7 @@ from typing import Any
 
 from mobiletl.core.backbones import FAMILIES
 from mobiletl.core.errors import UsageError
-from mobiletl.core.integer.top import STEPS
+from mobiletl.core.integer.top import AUTO, STEPS
 from mobiletl.core.methods import METHODS
 from mobiletl.core.optimizers import OPTIMIZERS
 from mobiletl.core.saved import SAVED
@@ -119,10 +119,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--step",
-        choices=STEPS,
-        default=STEPS[0],
-        help="numbers that the training step multiplies; int8 is faster and needs less memory "
-        "(docs/performance.md; default %(default)s)",
+        choices=(AUTO, *STEPS),
+        default=AUTO,
+        help="numbers that the training step multiplies; int8 is faster and needs less memory; "
+        "auto is int8 where the network has it under --method mobiletl (docs/eight-bits.md; "
+        "default %(default)s)",
     )
     _add_runtimes(parser)
     parser.add_argument("--out", type=Path, help="the folder to write (default artifacts/MODEL)")

@@ -13,11 +13,11 @@ import onnx
 import torch
 
 from mobiletl.core.errors import UnsupportedModel
-from mobiletl.core.integer.top import FLOAT32, integer_top
+from mobiletl.core.integer.top import AUTO, FLOAT32, INT8, MEASURED, integer_top
 from mobiletl.core.optimizers import find_optimizer
 from mobiletl.core.saved import find_saved
 from mobiletl.core.step import TrainingStep
-from mobiletl.core.transfer import check_resolution
+from mobiletl.core.transfer import Transfer, TransferTop, check_resolution
 from mobiletl.device.bundle.graph_scan import graph_bytes_problem
 from mobiletl.export.chain import links
 from mobiletl.export.memory.at_rest import runtime_at_rest
@@ -28,12 +28,7 @@ from mobiletl.export.own_method import method_named
 from mobiletl.export.own_network import find_network
 from mobiletl.export.parts import Parts, Request
 from mobiletl.export.prefix.cost import Cost
-from mobiletl.export.prefix.frozen_in_bytes import (
-    INT8,
-    check_prefix,
-    frozen_in_bytes,
-    links_in_bytes,
-)
+from mobiletl.export.prefix.frozen_in_bytes import check_prefix, frozen_in_bytes, links_in_bytes
 from mobiletl.export.runtimes import DEFAULT_RUNTIMES, Runtime, build_artifact, find_runtimes
 from mobiletl.export.runtimes.artifact import Artifact, NamedFile
 from mobiletl.export.stock_graphs import StockGraphs, stock_graphs
@@ -191,13 +186,29 @@ def _prepare(request: Request) -> Parts:
         h = transfer.prefix(torch.zeros(1, 3, request.resolution, request.resolution))
     _, channels, height, width = h.shape
     step = TrainingStep(transfer.top, optimizer)
-    training = step
-    if request.step != FLOAT32:
-        check_step(request)
-        training = TrainingStep(integer_top(transfer), optimizer)
+    in_bytes = _top_in_bytes(request, transfer)
+    training = step if in_bytes is None else TrainingStep(in_bytes, optimizer)
+    request = replace(request, step=FLOAT32 if in_bytes is None else INT8)
     return Parts(
         request, backbone, method, saved, transfer, step, training, (channels, height, width)
     )
+
+
+def _top_in_bytes(request: Request, transfer: Transfer) -> TransferTop | None:
+    """What is traced for a step on bytes; None for one on floats.
+
+    Raises UnsupportedModel where bytes are asked for and have no form.
+    """
+    is_auto = request.step == AUTO
+    if request.step == FLOAT32 or (is_auto and request.method != MEASURED):
+        return None
+    try:
+        check_step(request)
+        return integer_top(transfer)
+    except UnsupportedModel:
+        if not is_auto:
+            raise
+        return None
 
 
 def check_step(request: Request) -> None:

@@ -145,8 +145,25 @@ def test_what_it_does_not_go_with_is_refused(
     assert not list(tmp_path.iterdir())
 
 
-def test_the_command_takes_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("", "int8"),
+        ("--step int8", "int8"),
+        ("--step float32", "float32"),
+        ("--saved eight-bit", "float32"),
+        ("--method ft-blocks --blocks 1", "float32"),
+        ("--method repnet", "float32"),
+        ("--runtimes onnxruntime,torchscript", "float32"),
+        ("--model mbv3-small --weights none", "float32"),
+    ],
+)
+def test_who_names_no_step_gets_bytes_where_they_were_measured(
+    tmp_path: Path, words: str, expected: str
+) -> None:
     out = tmp_path / "bundle"
-    flags = ["--weights", "demo", "--blocks", "1", "--step", "int8", "--out", str(out)]
-    assert export(flags) == 0
-    assert open_bundle(out).manifest.step == "int8"
+    flags = ["--resolution", "64", *words.split()]
+    flags += [] if "--method" in flags else ["--blocks", "1"]
+    weights = [] if "--weights" in flags else ["--weights", "demo"]
+    assert export([*flags, *weights, "--out", str(out)]) == 0
+    assert open_bundle(out).manifest.step == expected

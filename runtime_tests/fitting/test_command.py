@@ -43,7 +43,7 @@ def test_json_names_what_there_was(tmp_path: Path, capsys: pytest.CaptureFixture
     (taken,) = [row for row in document["levels"] if row["chosen"]]
     assert (taken["blocks"], taken["form"], taken["batch"], taken["fits"]) == (
         1,
-        "one-bit",
+        "int8",
         8,
         True,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -35,11 +36,11 @@ def test_depth_counts_before_pictures_of_a_step_but_two_are_too_few() -> None:
     assert chosen([two], replace(ANY, memory=140 * MB)) is two
 
 
-@pytest.mark.parametrize("form", FORMS[1:])
-def test_one_bit_is_taken_before_bytes_where_both_fit(form: str) -> None:
-    narrow = level(5, 130, form)
-    assert chosen([narrow, DEEP], replace(ANY, memory=165 * MB)) is DEEP
-    assert chosen([narrow, DEEP], replace(ANY, memory=145 * MB)) is narrow
+@pytest.mark.parametrize(("first", "second"), [*pairwise(FORMS)])
+def test_of_two_forms_that_fit_the_first_is_taken(first: str, second: str) -> None:
+    wide, narrow = level(5, 140, first), level(5, 130, second)
+    assert chosen([narrow, wide], replace(ANY, memory=165 * MB)) is wide
+    assert chosen([narrow, wide], replace(ANY, memory=145 * MB)) is narrow
 
 
 def test_time_is_a_limit_as_well() -> None:

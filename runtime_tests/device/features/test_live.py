@@ -14,7 +14,7 @@ from mobiletl.device.bundle.frame import Frame, frame_of
 from mobiletl.device.bundle.manifest import Manifest
 from mobiletl.device.errors import NoSpace
 from mobiletl.device.features import parts
-from mobiletl.device.features.live import KnownPicture, LiveFeatures
+from mobiletl.device.features.live import Keeping, KnownPicture, LiveFeatures
 from mobiletl.device.features.maps import Maps
 from mobiletl.device.features.parts import Parts, SourcePlan, open_parts, worth_keeping
 from mobiletl.device.features.quantised import Codec
@@ -62,7 +62,8 @@ class Setting:
         def note(row: int, reason: str) -> None:
             self.unreadable.append(row)
 
-        return LiveFeatures(self.session, self.manifest.input, look, note, micro_batch, **kept)
+        keeping = Keeping(**kept)
+        return LiveFeatures(self.session, self.manifest.input, look, note, micro_batch, keeping)
 
     def plan(self, turns: Views, cache: Path | None) -> SourcePlan:
         return SourcePlan(self.session, self.manifest, turns, 1, cache)
@@ -214,8 +215,7 @@ def test_a_picture_that_is_gone_is_read_from_the_memory_alone(
             setting.manifest.input,
             lambda row: KnownPicture(identities[row], None, "a", Views((0,))),
             lambda row, reason: said.append((row, reason)),
-            codec=codec,
-            maps=Maps(memory=store),
+            keeping=Keeping(codec, Maps(memory=store)),
         )
         written, found = features(gone, [0, 1], 5)
     assert written == [0]

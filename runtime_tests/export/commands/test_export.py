@@ -15,6 +15,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from mobiletl.core.integer.top import AUTO
 from mobiletl.device.bundle.bundle import open_bundle
 from mobiletl.device.commands.table import main
 from mobiletl.export.commands.export import EXAMPLES, _parser
@@ -132,7 +133,7 @@ def test_help_ends_with_lines_that_parse(capsys: pytest.CaptureFixture[str]) -> 
 def test_other_process_writes_the_same_bundle(tmp_path: Path) -> None:
     """Under another hash seed, by the installed command; the id covers all but the measured."""
     case = Case("mobiletl", 1)
-    request = replace(case.request(tmp_path / "here"), runtimes=DEFAULT_RUNTIMES)
+    request = replace(case.request(tmp_path / "here"), runtimes=DEFAULT_RUNTIMES, step=AUTO)
     here, out = export_bundle(request), tmp_path / "there"
     command = Path(sys.executable).parent / "mobiletl"
     flags = ["--weights", "demo", "--method", case.method, "--blocks", "1"]
