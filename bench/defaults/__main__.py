@@ -11,6 +11,7 @@ from pathlib import Path
 from bench.defaults.cells import Results, cells, find_sets
 from bench.defaults.runs import Bench, run
 from bench.defaults.table import table_lines
+from mobiletl.core.integer.top import AUTO
 from mobiletl.device.bundle.bundle import Bundle, open_bundle
 from mobiletl.device.commands.table import guarded
 from mobiletl.export.parts import Request
@@ -52,7 +53,7 @@ def _bundle(flags: argparse.Namespace, blocks: int) -> Bundle:
     if not out.exists():
         request = Request(
             flags.model, flags.weights, flags.method, blocks or None, flags.resolution,
-            flags.optimizer, out,
+            flags.optimizer, out, step=flags.step,
         )  # fmt: skip
         export_bundle(request)
     return open_bundle(out)
@@ -73,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--resolution", type=int, default=224)
     add("--blocks", default="1,3,5", help="0 for a method that takes none")
     add("--optimizer", default="adam")
+    add("--step", default=AUTO, help="as for mobiletl export")
     add("--train", default="", metavar="FLAGS", help="of mobiletl train, instead of its defaults")
     add("--per-class", default="5,20,0", help="pictures of each class, 0 for all")
     add("--limit", type=int, default=120, help="how many of a class are all")

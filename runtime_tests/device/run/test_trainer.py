@@ -6,6 +6,7 @@ import errno
 import math
 import os
 import weakref
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -164,11 +165,28 @@ def test_one_decoded_picture_at_a_time(
 
     monkeypatch.setattr(frame, "decode", watched)
     # The head is solved on central crops; 4 of 17 pictures see theirs again in epoch 1. The 4 that
-    # validate have five views more.
+    # validate are cut into five views more, each out of one decoded picture.
     workshop.train(workshop.options("run", epochs=1, augment=augment))
     assert workshop.session is not None
-    assert len(counts) == workshop.session.calls["features"] == 21 + (13 + 20 if augment else 0)
+    assert workshop.session.calls["features"] == 21 + (13 + 20 if augment else 0)
+    assert len(counts) == 21 + (13 + 4 if augment else 0)
     assert max(counts) == 0
+
+
+def test_no_picture_is_decoded_more_than_twice(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded: Counter[str] = Counter()
+
+    def watched(path: Path, short_side: int, name: str, limit: int) -> Image.Image:
+        decoded[name] += 1
+        return decode(path, short_side, name, limit)
+
+    monkeypatch.setattr(frame, "decode", watched)
+    workshop.train(workshop.options("run", epochs=9))
+    assert workshop.session is not None
+    assert workshop.session.calls["features"] == 21 * 6
+    assert set(decoded.values()) == {2}
 
 
 def test_bundle_is_what_the_outcome_names(workshop: Workshop) -> None:
