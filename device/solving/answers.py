@@ -37,6 +37,7 @@ from mobiletl.device.heads.unknown import (
     strangeness,
 )
 from mobiletl.device.pictures.balanced import balanced_rows
+from mobiletl.device.sessions.freed import return_all
 from mobiletl.device.sessions.session import Session
 from mobiletl.device.solving.closed_form import embed
 
@@ -83,8 +84,10 @@ def observe(
     found = embed(session, size, train, rows, buffer, lambda done, _: on_progress(done, total))
     if not found.rows:
         return None
+    return_all()
     familiar = fit_familiar(found.values)
     del found  # as large as a batch of pictures; the validation pictures need the room
+    return_all()
     held_out = look_at(
         session, val, familiar, buffer, lambda done: on_progress(len(rows) + done, total)
     )

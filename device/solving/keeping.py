@@ -126,6 +126,8 @@ def solve(examples: Examples, on_progress: OnProgress) -> Solution:
     labels = one.train.labels
     few = balanced_rows(labels, one.rows, one.seed, MOST_PICTURES)
     found = embed(one.session, one.size, one.train, few, one.buffer, on_progress)
+    # Solving and embedding run code of two libraries; only one of them has to be in memory.
+    return_all()
     fit = fit_ridge(found.values, found.labels, one.classes)
     del found
     # What solving took is free again, but scattered.
@@ -134,6 +136,7 @@ def solve(examples: Examples, on_progress: OnProgress) -> Solution:
         return Solution(fit.head, fit.penalty, fit.scale)
     rows = balanced_rows(labels, one.rows, one.seed, one.most)
     found = embed(one.session, one.size, one.train, rows, one.buffer, on_progress)
+    return_all()
     head = solve_many(found.values, found.labels, one.classes, fit.penalty)
     del found
     return_all()
@@ -163,6 +166,7 @@ def solve_with_all(
         )
         seen += [row + first for row in written.rows]
     values, labels = values[: len(seen)], labels[seen]
+    return_all()
     if untrained and len(seen) <= MOST_PICTURES:
         return fit_ridge(values, labels, one.classes).head
     return scaled(solve_many(values, labels, one.classes, penalty), scale)
