@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from mobiletl.device.bundle.manifest import Input, Manifest
 from mobiletl.device.memory.at_rest import runtime_bytes
+from mobiletl.device.sessions.arena import lists_bytes, region_bytes
 from mobiletl.device.sessions.table import STOCK, known_runtime
 
 FLOAT_BYTES = 4
@@ -32,6 +33,8 @@ class MemoryPlan:
     """The parts of a process that trains; their sum is the promise."""
 
     rows: tuple[MemoryRow, ...]
+    activations: int = 0
+    """What the tensors of a call take at most: sessions are opened with it."""
 
     @property
     def total_bytes(self) -> int:
@@ -67,8 +70,10 @@ def plan(
     picture = MemoryRow(
         "a picture while it is decoded", max(decoding, decoded_bytes(manifest.input))
     )
-    copies = known_runtime(runtime).copies_while_loading
-    loading = MemoryRow("while features load", copies * memory.features.weights)
+    row = known_runtime(runtime)
+    lists = MemoryRow("lists of where tensors are", lists_bytes(region_bytes(moment.bytes)))
+    running = (picture, lists, moment) if row.regions else (picture, moment)
+    loading = MemoryRow("while features load", row.copies_while_loading * memory.features.weights)
     weights = (memory.features.weights, memory.train_step.weights, memory.predict.weights)
     feature_maps = batch * math.prod(manifest.feature.shape) * FLOAT_BYTES
     return MemoryPlan(
@@ -78,8 +83,9 @@ def plan(
             MemoryRow("state: parameters and statistics", memory.state.at(classes)),
             MemoryRow("state: optimizer slots", memory.slots.at(classes)),
             MemoryRow(f"feature maps of {batch} pictures", feature_maps),
-            *((loading,) if loading.bytes > moment.bytes + picture.bytes else (picture, moment)),
-        )
+            *((loading,) if loading.bytes > sum(part.bytes for part in running) else running),
+        ),
+        moment.bytes,
     )
 
 

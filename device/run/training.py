@@ -154,7 +154,8 @@ class _Run(Told):
     def open_session(self, state: Tensors) -> Session:
         """Open the runtime with a copy of `state`."""
         threads, runtime = self.settings.threads, self.settings.runtime or None
-        return open_session(self.bundle, len(self.class_names), state, threads, runtime)
+        room = self.plan().activations
+        return open_session(self.bundle, len(self.class_names), state, threads, runtime, room)
 
     def train(
         self,

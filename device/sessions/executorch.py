@@ -35,8 +35,11 @@ METHODS = ("features", "train_step", "predict")
 STDERR = 2
 
 
-def open_session(bundle: Bundle, classes: int, state: Tensors, threads: int) -> ExecuTorchSession:
+def open_session(
+    bundle: Bundle, classes: int, state: Tensors, threads: int, activations: int = 0
+) -> ExecuTorchSession:
     """Open a session on `threads` threads; raises MissingDependency without executorch."""
+    del activations  # the program plans its own arena
     runtime = bundle.manifest.runtimes[NAME]
     path = bundle.file(runtime.files["program"])
     assert runtime.batch is not None

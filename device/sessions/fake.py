@@ -19,9 +19,11 @@ from mobiletl.device.errors import BadBundle
 from mobiletl.device.sessions.session import Embedded, Session, StepResult, overwrite, read_only
 
 
-def open_session(bundle: Bundle, classes: int, state: Tensors, threads: int) -> FakeSession:
-    """Open the fake; `classes` is already in the state's shapes, `threads` has no meaning here."""
-    del classes, threads
+def open_session(
+    bundle: Bundle, classes: int, state: Tensors, threads: int, activations: int = 0
+) -> FakeSession:
+    """Open the fake; `classes` is in the state's shapes, the others have no meaning here."""
+    del classes, threads, activations
     return FakeSession(bundle.manifest, state)
 
 

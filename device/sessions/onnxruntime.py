@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import threading
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Dict, Mapping, Sequence
@@ -23,6 +22,7 @@ from mobiletl.device.bundle.manifest import BELOW, Manifest
 from mobiletl.device.bundle.manifest_schema import MOST_MAP_VALUES
 from mobiletl.device.errors import BadBundle, InternalError, MissingDependency
 from mobiletl.device.printable import one_line
+from mobiletl.device.sessions.arena import share_arena
 from mobiletl.device.sessions.freed import return_all
 from mobiletl.device.sessions.session import (
     Embedded,
@@ -43,20 +43,18 @@ Arrays = Dict[str, Any]
 # the exporter packed into masks; in predict it scales the weights of every layer before the first
 # one runs. The files of the frozen layers are chains of constants, with nothing to bring forward.
 AS_WRITTEN = ("train_step", "predict")
-# Address space: a page counts as memory once a tensor has been in it. A batch that needs more gets
-# a second region, twice as large.
-FIRST_REGION_BYTES = 64 << 20
-DOUBLE_EACH_TIME = 0
-UNLIMITED = 0
-AS_BUILT = -1
 
 
-def open_session(bundle: Bundle, classes: int, state: Tensors, threads: int) -> OnnxRuntimeSession:
+def open_session(
+    bundle: Bundle, classes: int, state: Tensors, threads: int, activations: int = 0
+) -> OnnxRuntimeSession:
     """Open a session on `threads` threads; raises MissingDependency without onnxruntime."""
+    onnxruntime = _import()
+    share_arena(onnxruntime, activations)
     files = bundle.manifest.runtimes["onnxruntime"]
     names = (*files.chain, *AS_WRITTEN)
     paths = {name: bundle.file(files.files[name]) for name in names}
-    return OnnxRuntimeSession(_import(), bundle.manifest, paths, classes, state, threads)
+    return OnnxRuntimeSession(onnxruntime, bundle.manifest, paths, classes, state, threads)
 
 
 class OnnxRuntimeSession(Session):
@@ -218,7 +216,6 @@ def _load(
     onnxruntime: ModuleType, path: Path, optimised: bool, names: _Names, threads: int
 ) -> _Function:
     options = session_options(onnxruntime, optimised, threads)
-    share_arena(onnxruntime)
     # Loading runs much code once, and what was imported and used until now is not needed for it.
     return_all()
     try:
@@ -261,21 +258,6 @@ def session_options(onnxruntime: ModuleType, optimised: bool, threads: int) -> A
     options.inter_op_num_threads = 1
     options.log_severity_level = LOG_ERRORS_ONLY
     return options
-
-
-@lru_cache(maxsize=None)
-def share_arena(onnxruntime: ModuleType) -> None:
-    """Let all functions of this process take their tensors from one arena.
-
-    They run in turn, so the arena grows to the largest need, not to the sum. Without one every
-    tensor comes from malloc, which either leaves holes (30 MB of them in one training run) or
-    returns pages to the system and faults them in again (twice the time per picture).
-    """
-    place = onnxruntime.OrtMemoryInfo(
-        "Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT
-    )
-    growth = onnxruntime.OrtArenaCfg(UNLIMITED, DOUBLE_EACH_TIME, FIRST_REGION_BYTES, AS_BUILT)
-    onnxruntime.create_and_register_allocator(place, growth)
 
 
 def _expected_names(manifest: Manifest, chain: Sequence[str]) -> dict[str, _Names]:

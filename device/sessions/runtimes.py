@@ -16,7 +16,7 @@ from mobiletl.device.sessions.session import Session
 from mobiletl.device.sessions.table import MOST_THREADS, RUNTIMES, Runtime, known_runtime
 from mobiletl.device.sessions.trust import require_trust
 
-Opener = Callable[[Bundle, int, Tensors, int], Session]
+Opener = Callable[[Bundle, int, Tensors, int, int], Session]
 
 
 # Both install a package named onnxruntime, each over the other's files.
@@ -24,14 +24,20 @@ TWINS = ("onnxruntime", "onnxruntime-training-cpu")
 
 
 def open_session(
-    bundle: Bundle, classes: int, state: Tensors, threads: int = 0, runtime: str | None = None
+    bundle: Bundle,
+    classes: int,
+    state: Tensors,
+    threads: int = 0,
+    runtime: str | None = None,
+    activations: int = 0,
 ) -> Session:
     """Open `bundle` for `classes` classes with a copy of `state`.
 
-    `threads` = 0 takes every core this process may use; `runtime` as in `choose_runtime`, whose
-    errors are raised, too; UsageError if the bundle is fixed to another number of classes there;
-    BadState if the tensors do not fit the manifest; Untrusted if its files are programs that
-    nobody has said to trust; BadBundle if opening it ends a process.
+    `threads` = 0 takes every core this process may use; `activations` are the bytes that a call's
+    tensors are planned to take at most, 0 where nobody has planned; `runtime` as in
+    `choose_runtime`, whose errors are raised, too; UsageError if the bundle is fixed to another
+    number of classes there; BadState if the tensors do not fit the manifest; Untrusted if its files
+    are programs that nobody has said to trust; BadBundle if opening it ends a process.
     """
     check_threads(threads)
     row = choose_runtime(bundle, runtime)
@@ -46,7 +52,7 @@ def open_session(
         require_trust(bundle, row)
         rehearse(bundle, row)
     opener: Opener = importlib.import_module(row.module).open_session
-    return opener(bundle, classes, state, threads or usable_cores())
+    return opener(bundle, classes, state, threads or usable_cores(), activations)
 
 
 def check_threads(threads: int) -> None:

@@ -33,7 +33,7 @@ class Import:
 
 @dataclass(frozen=True)
 class Runtime:
-    """One row: a module with `open_session(bundle, classes, state, threads) -> Session`."""
+    """One row: a module with `open_session(bundle, classes, state, threads, activations)`."""
 
     name: str
     module: str
@@ -47,6 +47,8 @@ class Runtime:
     """By rising release."""
     copies_while_loading: int = 0
     """How many more copies of the frozen weights it holds while it loads `features`."""
+    regions: bool = False
+    """Whether its tensors lie in regions of memory, with lists of them (arena.py)."""
     roles: tuple[str, ...] = ()
     """What its files in a bundle must be for."""
     runs_code: bool = False
@@ -87,6 +89,7 @@ RUNTIMES: tuple[Runtime, ...] = (
         # While it optimises the graph it holds the weights as parsed and as reordered, too: 1.6
         # times their bytes (1.31.1, x86-64). The other functions it loads as they are.
         copies_while_loading=2,
+        regions=True,
         roles=("features", "train_step", "predict"),
         shared=True,
     ),

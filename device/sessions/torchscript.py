@@ -31,12 +31,15 @@ RUNTIME = "torchscript"
 FUNCTIONS = ("features", "train_step", "predict")
 
 
-def open_session(bundle: Bundle, classes: int, state: Tensors, threads: int) -> TorchScriptSession:
+def open_session(
+    bundle: Bundle, classes: int, state: Tensors, threads: int, activations: int = 0
+) -> TorchScriptSession:
     """Open a session on `threads` threads, which is a setting of the whole process in PyTorch.
 
-    `classes` is in the state's shapes already. Raises MissingDependency without PyTorch.
+    `classes` is in the state's shapes already, and PyTorch asks malloc for every tensor. Raises
+    MissingDependency without PyTorch.
     """
-    del classes
+    del classes, activations
     files = bundle.manifest.runtimes[RUNTIME].files
     paths = {name: bundle.file(files[name]) for name in FUNCTIONS}
     torch = _import()

@@ -44,6 +44,47 @@ def test_five_blocks_in_bytes(tmp_path: Path) -> None:
     assert measured == pytest.approx(planned, rel=OFF_THE_PLAN)
 
 
+FLOATS = Case("mobiletl", 3, real=True, resolution=224)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("case", "batch"),
+    [
+        (FLOATS, 16),
+        # More than was alive at once in any region that the runtime would take by itself.
+        (FLOATS, 32),
+        (replace(FLOATS, blocks=9), 8),
+        (replace(FLOATS, blocks=17), 8),
+        (replace(FLOATS, saved="eight-bit"), 8),
+        (replace(FLOATS, step="int8"), 8),
+        (replace(FLOATS, step="int8", blocks=5), 8),
+        (Case("ft-blocks", 3, real=True, resolution=224), 8),
+        (Case("ft-all", None, real=True, resolution=224), 8),
+        (Case("mobiletl", 3), 8),
+    ],
+    ids=str,
+)
+def test_a_process_stays_near_its_plan(
+    case: Case, batch: int, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    data = unpacked(shared("data/animals4.zip"), tmp_path / "data")
+    bundle = exported(tmp_path_factory, case)
+    measured, planned = board_memory(bundle, data, tmp_path / "run", batch=batch)
+    print(f"{case}, batch {batch}: planned {planned / 1e6:.1f} MB, measured {measured / 1e6:.1f}")
+    assert measured == pytest.approx(planned, rel=OFF_THE_PLAN)
+
+
+@pytest.mark.slow
+def test_another_network_stays_near_its_plan(tmp_path: Path) -> None:
+    data = unpacked(shared("data/animals4.zip"), tmp_path / "data")
+    out = tmp_path / "bundle"
+    request = Request("mbv3-small", "none", "mobiletl", 3, 224, "sgd", out, step="float32")
+    bundle = export_bundle(request)
+    measured, planned = board_memory(bundle, data, tmp_path / "run")
+    assert measured == pytest.approx(planned, rel=OFF_THE_PLAN)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("blocks", [1, 3, 5])
 def test_a_level_stays_near_its_plan(

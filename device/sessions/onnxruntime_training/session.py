@@ -36,10 +36,13 @@ LOG_ERRORS_ONLY = 3
 TRAINING = "training_model"
 
 
-def open_session(bundle: Bundle, classes: int, state: Tensors, threads: int) -> Session:
+def open_session(
+    bundle: Bundle, classes: int, state: Tensors, threads: int, activations: int = 0
+) -> Session:
     """Open a session on `threads` threads; MissingDependency without the package or PyTorch,
     BadBundle if a file does not load or the checkpoint belongs to another model.
     """
+    del activations  # each of its sessions has an arena of its own
     paths = {role: bundle.file(path) for role, path in bundle.manifest.runtimes[NAME].files.items()}
     return OnnxRuntimeTrainingSession(_import(), bundle.manifest, paths, state, threads)
 

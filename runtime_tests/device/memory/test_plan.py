@@ -11,6 +11,7 @@ from mobiletl.device.bundle.bundle import open_bundle
 from mobiletl.device.bundle.manifest import GraphMemory, Manifest, Memory, PerClass, RuntimeFiles
 from mobiletl.device.memory import at_rest as runtime_memory
 from mobiletl.device.memory import plan as memory
+from mobiletl.device.sessions.arena import lists_bytes, region_bytes
 from runtime_tests.support.board.tiny_bundle import write_tiny_bundle
 
 
@@ -37,9 +38,19 @@ def test_plan_is_the_sum_of_the_specification(manifest: Manifest) -> None:
     step = max(7 + 400 + 50 + 20, 900)
     assert features > step
     picture = (4 * 9) * (4 * 9) * 4 // 3 * 4  # 4:3, 4 bytes a pixel
-    expected = 1_000_000 + 123 + 10_500 + 21_000 + 4 * 24 * 4 + picture + features
+    lists = (2 * features + 2 * 2**20) // 256 * 8 + 8  # 8 bytes for every 256, begun ones too
+    expected = 1_000_000 + 123 + 10_500 + 21_000 + 4 * 24 * 4 + picture + lists + features
     assert plan.total_bytes == expected
     assert plan.rows[-1].name.endswith("features")
+
+
+def test_a_region_is_planned_where_a_runtime_has_one(manifest: Manifest) -> None:
+    """Its lists count, and the session is told what its tensors take."""
+    stock, other = (memory.plan(manifest, 32, 5, 1, name) for name in ("onnxruntime", "fake"))
+    assert stock.activations == other.activations == stock.rows[-1].bytes
+    (lists,) = (row.bytes for row in stock.rows if row.name.startswith("lists"))
+    assert lists == lists_bytes(region_bytes(stock.activations))
+    assert not [row for row in other.rows if row.name.startswith("lists")]
 
 
 def test_the_step_sets_the_peak_of_larger_batches(manifest: Manifest) -> None:
@@ -49,16 +60,16 @@ def test_the_step_sets_the_peak_of_larger_batches(manifest: Manifest) -> None:
 
 
 def test_loading_sets_the_peak_of_a_large_prefix_that_runs_in_little(manifest: Manifest) -> None:
-    large = replace(manifest.memory, features=GraphMemory(5000, ((0, 1000, 0, 0),)))
+    large = replace(manifest.memory, features=GraphMemory(50_000, ((0, 1000, 0, 0),)))
     plan = memory.plan(replace(manifest, memory=large), batch=4, classes=5)
-    assert (plan.rows[-1].name, plan.rows[-1].bytes) == ("while features load", 2 * 5000)
+    assert (plan.rows[-1].name, plan.rows[-1].bytes) == ("while features load", 2 * 50_000)
     elsewhere = memory.plan(replace(manifest, memory=large), 4, 5, runtime="torchscript")
     assert elsewhere.rows[-1].name.startswith("activations")
 
 
 def test_a_micro_batch_counts_in_features_alone(manifest: Manifest) -> None:
     one, four = (memory.plan(manifest, 4, 5, micro_batch) for micro_batch in (1, 4))
-    assert four.rows[:-1] == one.rows[:-1]
+    assert four.rows[:-2] == one.rows[:-2]
     assert four.rows[-1].bytes == 4 * one.rows[-1].bytes
 
 
@@ -70,8 +81,8 @@ def test_planned_and_measured_have_a_column_each(manifest: Manifest) -> None:
         has_planned = bool(line[34:planned_end].strip())
         has_measured = bool(line[planned_end:].strip())
         assert (has_planned, has_measured) == (row.kind == "planned", row.kind == "measured")
-    assert lines[-1].split()[-2:] == ["1.0", "61.5"]
-    assert memory.table(plan).splitlines()[-1].split()[-1] == "1.0"
+    assert lines[-1].split()[-2:] == ["1.1", "61.5"]
+    assert memory.table(plan).splitlines()[-1].split()[-1] == "1.1"
 
 
 @pytest.mark.parametrize("runtime", ["executorch", "torchscript"])

@@ -19,6 +19,8 @@ from mobiletl.device.bundle.bundle import Bundle
 from mobiletl.device.bundle.decode import decode
 from mobiletl.device.bundle.state_file import load_state
 from mobiletl.device.errors import BadPictures, NoSpace, UsageError
+from mobiletl.device.run import training
+from mobiletl.device.sessions.session import Session
 from runtime_tests.support.board.picture_folders import damage, write_pictures
 from runtime_tests.support.board.training_workshop import COUNTS, STEPS, Workshop
 
@@ -193,3 +195,18 @@ def test_bundle_is_what_the_outcome_names(workshop: Workshop) -> None:
     outcome = workshop.train(workshop.options("run", epochs=1))
     assert isinstance(outcome.bundle, Bundle)
     assert outcome.plan.total_bytes > 45_000_000
+
+
+def test_the_session_is_told_what_its_tensors_take(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[int] = []
+
+    def opened(*arguments: Any) -> Session:
+        told.append(arguments[-1])
+        return workshop._open(*arguments)
+
+    monkeypatch.setattr(training, "open_session", opened)
+    outcome = workshop.train(workshop.options("run", epochs=1))
+    assert told == [outcome.plan.activations]
+    assert outcome.plan.activations > 0

@@ -50,7 +50,7 @@ def _without_arena() -> None:
         return chosen
 
     session_onnxruntime.session_options = options
-    session_onnxruntime.share_arena = lambda onnxruntime: None
+    session_onnxruntime.share_arena = lambda onnxruntime, activations: None
 
 
 def _main(folder: str, batch: int, classes: int, runtime: str) -> None:
