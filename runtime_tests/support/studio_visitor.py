@@ -238,9 +238,13 @@ Hold = Callable[[Visitor, Locator], Any]
 
 @contextmanager
 def by_mouse(visitor: Visitor, button: Locator) -> Iterator[None]:
-    """Hold a button with the mouse."""
-    button.hover()
-    visitor.page.mouse.down()
+    """Hold a button with the mouse; once more where the page has moved below it meanwhile."""
+    for _ in range(3):
+        button.hover()
+        visitor.page.mouse.down()
+        if button.evaluate("(element) => element.matches(':active')"):
+            break
+        visitor.page.mouse.up()
     try:
         yield
     finally:
