@@ -84,8 +84,8 @@ class Keeping:
 class LiveFeatures(FeatureSource):
     """Maps of pictures, each in the view that an epoch is to see.
 
-    Where maps are kept, a picture that was decoded for a random crop is cut into those of all
-    epochs that are to come: to decode a phone's picture takes longer than to look at it.
+    Where maps are kept, a picture that an epoch decodes is cut into the views of all epochs that
+    are to come: to decode a phone's picture takes longer than to look at it.
     """
 
     def __init__(
@@ -122,7 +122,7 @@ class LiveFeatures(FeatureSource):
                 if self._stored(picture, view, out[place], self._images[len(waiting)]):
                     written.append(row)
                     continue
-                wanted = [view, *self._wanted_later(picture, view, epoch)]
+                wanted = [view, *self._wanted_later(picture, epoch)]
                 crops = patiently(partial(self._cut, picture, wanted))
             except UnreadablePicture as error:
                 self._on_unreadable(row, error.reason)
@@ -138,10 +138,11 @@ class LiveFeatures(FeatureSource):
         self._run(waiting, out)
         return written
 
-    def _wanted_later(self, picture: KnownPicture, view: int, epoch: int) -> list[int]:
-        if self._codec is None or self._maps.cache is None:
+    def _wanted_later(self, picture: KnownPicture, epoch: int) -> list[int]:
+        # Before the first epoch nobody knows yet how long a run will take, and whether it is to be.
+        if epoch == 0 or self._codec is None or self._maps.cache is None:
             return []
-        later = picture.views.beside(view, picture.identity, epoch, self._keeping.last_epoch)
+        later = picture.views.later(picture.identity, epoch, self._keeping.last_epoch)
         return [number for number in later if not self._maps.has(picture.identity, number)]
 
     def _stored(self, picture: KnownPicture, view: int, out: Floats, image: Floats) -> bool:

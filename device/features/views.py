@@ -14,7 +14,7 @@ from PIL import Image
 
 from mobiletl.device.bundle.frame import Frame
 from mobiletl.device.bundle.manifest import Input
-from mobiletl.device.bundle.prepare import central_crop
+from mobiletl.device.bundle.prepare import central_crop, evaluated, evaluation_short_side
 from mobiletl.device.pictures.augment import augmented, random_stream, training_short_side
 
 CENTRAL = 0
@@ -39,14 +39,18 @@ class Views:
             return epoch
         return self.numbers[(epoch + _number(identity)) % len(self.numbers)]
 
-    def beside(self, view: int, identity: str, epoch: int, last: int) -> list[int]:
-        """Return the views that the epochs after `epoch`, to `last`, see of the picture `identity`
-        and that come from the decoded picture that `view`, which `epoch` sees, is cut out of.
+    def later(self, identity: str, epoch: int, last: int) -> list[int]:
+        """Return the views that the epochs after `epoch`, to `last`, see of the picture `identity`,
+        each once and none that `epoch` sees; none where every epoch sees a fresh one.
         """
-        if view == CENTRAL or not self.numbers:
+        if not self.numbers:
             return []
-        rounds = range(epoch + 1, min(last, epoch + len(self.numbers) - 1) + 1)
-        return [later for later in (self.of(identity, e) for e in rounds) if later != CENTRAL]
+        rounds = range(epoch + 1, min(last, epoch + len(self.numbers)) + 1)
+        return [
+            view
+            for view in (self.of(identity, later) for later in rounds)
+            if view != self.of(identity, epoch)
+        ]
 
 
 # A new crop in every epoch, and the same one in all.
@@ -75,18 +79,21 @@ def cut_views(
 ) -> list[Image.Image]:
     """Return the views `numbers` of `frame` as RGB of H x W, H = W the resolution.
 
-    All random crops are cut out of a picture that is decoded once. Raises UnreadablePicture.
+    They are cut out of a picture that is decoded once, unless it is one that comes smaller where
+    the central crop is all that is wanted. Raises UnreadablePicture.
     """
-    found = []
-    whole: Image.Image | None = None
-    for view in numbers:
-        if view == CENTRAL:
-            found.append(central_crop(frame, size))
-            continue
-        if whole is None:
-            whole = frame.decode(training_short_side(size))
-        found.append(augmented(whole, size, random_stream(_number(identity), view)))
-    return found
+    if all(view == CENTRAL for view in numbers):
+        return [central_crop(frame, size) for _ in numbers]
+    whole = frame.decode(training_short_side(size))
+    halved = (min(whole.size) + 1) // 2
+    shared = halved < evaluation_short_side(size)
+
+    def cut(view: int) -> Image.Image:
+        if view != CENTRAL:
+            return augmented(whole, size, random_stream(_number(identity), view))
+        return evaluated(whole, size) if shared else central_crop(frame, size)
+
+    return [cut(view) for view in numbers]
 
 
 def _number(identity: str) -> int:

@@ -26,8 +26,8 @@ class TooLong(UsageError):
 
 @dataclass(frozen=True)
 class Work:
-    """What there is to do: `passes` of training pictures through the frozen layers in the whole
-    run, and `validated` pictures after each epoch, whose maps are kept.
+    """What there is to do: `passes` of pictures through the frozen layers that are left of the run,
+    and `validated` pictures after each epoch, whose maps are kept.
     """
 
     schedule: Schedule

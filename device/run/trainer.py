@@ -58,7 +58,7 @@ class Job:
     save_every: int
     """Steps between saves inside an epoch, where the budget allows one."""
     passes: int
-    """How many pictures go through the frozen layers in the whole run, to train on."""
+    """How many maps are computed in the whole run."""
     max_seconds: float | None = None
     """A fresh run that is expected to take longer is refused."""
     save_budget: float | None = None
@@ -153,7 +153,8 @@ class Trainer:
         timing = time_batch(job.session, job.train, job.schedule, job.buffer)
         with job.checkpoints.open(LAST) as stored:
             job.session.load(stored)
-        work = Work(job.schedule, job.passes, len(job.val.labels))
+        done = job.train.source.computed + job.val.source.computed
+        work = Work(job.schedule, max(job.passes - done, 0), len(job.val.labels))
         left = 1 - position.step / job.schedule.steps
         self._listener.hear(Expected(left * timing.seconds(work)))
         if job.max_seconds is not None and not position.step:

@@ -256,12 +256,12 @@ class _Run(Told):
         return is_judged(self.bundle, self.settings, self.opened.folder)
 
     def _passes(self) -> int:
-        """How many maps of training pictures have to be computed, if none is there yet."""
+        """How many maps have to be computed, if none is there yet."""
         settings = self.settings
         kept = self.options.use_cache and worth_keeping(self.bundle.manifest) and settings.views
         rounds = min(settings.views, settings.epochs) if kept else settings.epochs
-        judges = self._is_judged() * (self._views_seen() - 1) * len(self.opened.dataset.val)
-        return rounds * len(self.opened.dataset.train) + judges
+        judges = self._views_seen() if self._is_judged() else 1
+        return rounds * len(self.opened.dataset.train) + judges * len(self.opened.dataset.val)
 
     def _solve(self, job: Job, voice: Listener, stop: StopFlag) -> None:
         """Begin from a classifier in closed form."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from mobiletl.device.bundle.frame import Frame
 from mobiletl.device.bundle.manifest import Input
@@ -82,19 +83,27 @@ def test_views_that_are_cut_together_are_those_cut_alone(tmp_path: Path) -> None
         assert crop.tobytes() == alone.tobytes()
 
 
-def test_which_views_come_from_the_same_decoded_picture() -> None:
+def test_what_later_epochs_see() -> None:
     turns = views(4)
     for identity in IDENTITIES[:8]:
         seen = [turns.of(identity, epoch) for epoch in range(1, 8)]
-        beside = turns.beside(seen[0], identity, 1, 7)
-        if seen[0] == CENTRAL:  # it is cut out of a larger one
-            assert beside == []
-            continue
-        assert {seen[0], *beside} == {1, 2, 3}
-        # Nothing is computed for epochs that do not come.
-        assert turns.beside(seen[0], identity, 1, 1) == []
-        assert set(turns.beside(seen[0], identity, 1, 2)) <= {seen[1]}
-    assert FRESH.beside(1, IDENTITIES[0], 1, 9) == []
+        assert turns.later(identity, 1, 7) == seen[1:4]
+        # Nothing is seen in epochs that do not come.
+        assert turns.later(identity, 1, 1) == []
+        assert turns.later(identity, 1, 2) == seen[1:2]
+    assert ONLY_CENTRAL.later(IDENTITIES[0], 1, 9) == []
+    assert FRESH.later(IDENTITIES[0], 1, 9) == []
+
+
+@pytest.mark.parametrize("side", [8, 17, 20, 30, 36, 40, 70, 72, 90, 150])
+def test_the_central_view_is_the_same_beside_others(tmp_path: Path, side: int) -> None:
+    """Whatever sizes a JPEG's decoder may halve it to."""
+    pixels = np.random.default_rng(side).integers(0, 256, (side + 3, side, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.jpg", quality=95)
+    frame = Frame("one", tmp_path / "a.jpg")
+    identity = frame.identity()
+    alone = cut_views(frame, SIZE, identity, [CENTRAL])[0]
+    assert cut_views(frame, SIZE, identity, [2, CENTRAL])[1].tobytes() == alone.tobytes()
 
 
 def test_view_0_is_what_predictions_are_made_of(tmp_path: Path) -> None:
