@@ -1,26 +1,21 @@
-"""Speed or memory of training through the official API with default options, as JSON.
+"""Steps of training through the official API with default options, and what memory they take.
 
-    python measure.py speed ROUNDS NAME=FOLDER:PREFIX:INPUT ...
+    python measure.py turns NAME=FOLDER:PREFIX:INPUT ...
     python measure.py memory STEPS NAME=FOLDER:PREFIX:INPUT
 
 FOLDER holds the four files, PREFIX starts the names of the two models, INPUT is an `.npz` with the
 arrays `x` and `labels`. PREFIX `stock` stands for the graphs of a bundle beside `state.npz`, which
-the package's inference sessions run. Speed takes turns between the subjects: a busy machine hits
-them alike.
+the package's inference sessions run.
 """
 
 import json
 import re
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 from onnxruntime.training.api import CheckpointState, Module, Optimizer
-
-# Threads of the subject before spin for a while, waiting for its next call.
-SETTLE_SECONDS = 0.05
 
 
 class Subject:
@@ -83,18 +78,15 @@ def loaded_subject(text):
     return (Stock if text.split(":")[1] == "stock" else Subject)(text)
 
 
-def speed(rounds, subjects):
-    """Seconds of one step in every round, by name; a step before each warms its caches."""
+def turns(subjects):
+    """Take a step of a subject whenever a line names it, and answer with a line; whoever asks times
+    that, beside programs of other processes.
+    """
     loaded = {name: loaded_subject(text) for name, text in subjects.items()}
-    found = {name: [] for name in subjects}
-    for _ in range(rounds):
-        for name, step in loaded.items():
-            time.sleep(SETTLE_SECONDS)
-            step()
-            start = time.perf_counter()
-            step()
-            found[name].append(time.perf_counter() - start)
-    return found
+    print("loaded", flush=True)
+    for line in sys.stdin:
+        loaded[line.strip()]()
+        print("done", flush=True)
 
 
 def memory(steps, subjects):
@@ -113,7 +105,12 @@ def status(key):
     return int(found.group(1)) * 1024
 
 
+def named(words):
+    return dict(word.split("=", 1) for word in words)
+
+
 if __name__ == "__main__":
-    kind, count, *named = sys.argv[1:]
-    given = dict(item.split("=", 1) for item in named)
-    print(json.dumps({"speed": speed, "memory": memory}[kind](int(count), given)))
+    if sys.argv[1] == "turns":
+        turns(named(sys.argv[2:]))
+    else:
+        print(json.dumps(memory(int(sys.argv[2]), named(sys.argv[3:]))))
