@@ -16,7 +16,7 @@ import contextlib
 import json
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -25,15 +25,15 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
+from bench import speed
 from bench.forward_model import write_forward_model
 from bench.processes import unpacked
-from bench.speed import THREADS
+from bench.speed import our_parts
 from bench.timing import side_by_side
 from mobiletl.core.backbones import find_backbone
 from mobiletl.core.integer.top import AUTO
 from mobiletl.core.methods import find_method
 from mobiletl.device.bundle.bundle import open_bundle
-from mobiletl.device.sessions.runtimes import open_session
 from mobiletl.export.weights.loading import load_weights
 from mobiletl.export.writing.export_bundle import Request, export_bundle
 from runtime_tests.support.board.shared_files import REPOSITORY, SHARED
@@ -44,7 +44,6 @@ WEIGHTS = SHARED / "weights" / "mobilenet_v2-imagenet.safetensors"
 PICTURES = SHARED / "data" / "animals4.zip"
 MODEL, BLOCKS, SIDE, BATCH, CLASSES = "mbv2", 3, 224, 8, 10
 STEPS = 20
-LR = 1e-3
 OFFICIAL, WHOLE, SPLIT = "generate_artifacts", "ours, whole graph", "ours, split"
 INT8, INT8_SPLIT = "ours, int8", "ours, int8, split"
 STOCK, STOCK_INT8 = "ours, default, stock", "ours, int8, stock"
@@ -164,12 +163,16 @@ def _measure(subjects: dict[str, str], stock: dict[str, Path], rounds: int) -> l
     named = [f"{name}={text}" for name, text in subjects.items()]
     with contextlib.ExitStack() as opened:
         worker = opened.enter_context(_Worker(named))
-        calls = {name: partial(worker.step, name) for name in subjects}
+        calls: dict[str, Callable[[], object]] = {
+            name: partial(worker.step, name) for name in subjects
+        }
         for name, path in stock.items():
-            features_and_step, step = opened.enter_context(_stock_steps(path))
-            calls[name] = features_and_step
+            given = np.load(path.parent / "pictures.npz")
+            parts = our_parts(open_bundle(path), given["x"], given["labels"])
+            by_part = opened.enter_context(parts)
+            calls[name] = by_part[speed.WHOLE]
             if name == STOCK:
-                calls[STOCK_SPLIT] = step
+                calls[STOCK_SPLIT] = by_part[speed.STEP]
         timed = side_by_side(calls, rounds)
     rows = []
     for name, timing in timed.items():
@@ -214,23 +217,6 @@ class _Worker:
         assert self._process.stdout is not None
         if not self._process.stdout.readline():
             raise SystemExit(f"{PYTHON} ended with {self._process.wait()}")
-
-
-@contextlib.contextmanager
-def _stock_steps(path: Path) -> Iterator[tuple[Callable[[], object], Callable[[], object]]]:
-    """Frozen layers and step, and the step alone, on the pictures that the package trains on."""
-    bundle = open_bundle(path)
-    given = np.load(path.parent / "pictures.npz")
-    x, labels = given["x"], given["labels"]
-    with open_session(bundle, CLASSES, bundle.initial_state(CLASSES, 0), THREADS) as session:
-        maps = np.concatenate([session.features(picture[None]) for picture in x])
-
-        def features_and_step() -> None:
-            for row, picture in enumerate(x):
-                maps[row] = session.features(picture[None])[0]
-            session.train_step(maps, labels, LR)
-
-        yield features_and_step, partial(session.train_step, maps, labels, LR)
 
 
 def _memory(subject: str) -> Any:

@@ -61,7 +61,7 @@ def measure_speed(weights: str, bundles: dict[str, Path], blocks: int, rounds: i
     with ExitStack() as stack:
         contenders = {EAGER: _eager(weights, blocks, images, labels)}
         for name, bundle in opened.items():
-            contenders[name] = stack.enter_context(_ours(bundle, images, labels))
+            contenders[name] = stack.enter_context(our_parts(bundle, images, labels))
         subjects = {
             f"{n}: {part}": c for n, parts in contenders.items() for part, c in parts.items()
         }
@@ -83,7 +83,8 @@ def _eager(weights: str, blocks: int, images: np.ndarray, labels: np.ndarray) ->
 
 
 @contextmanager
-def _ours(bundle: Bundle, images: np.ndarray, labels: np.ndarray) -> Iterator[Parts]:
+def our_parts(bundle: Bundle, images: np.ndarray, labels: np.ndarray) -> Iterator[Parts]:
+    """A bundle's way from `images` f32[N,3,H,W] to the end of a step, and the step alone."""
     state = bundle.initial_state(CLASSES, 0)
     with open_session(bundle, CLASSES, state, THREADS) as session:
         h = np.empty((BATCH, *bundle.manifest.feature.shape), np.float32)

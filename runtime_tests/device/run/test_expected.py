@@ -6,17 +6,21 @@ import json
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Sequence
 
 import numpy as np
 import pytest
 
 from mobiletl.device.bundle.arrays import Floats, Labels
+from mobiletl.device.features.live import FeatureSource
+from mobiletl.device.features.parts import Pictures
 from mobiletl.device.run import expected, trainer
 from mobiletl.device.run.events import Event, Expected
 from mobiletl.device.run.expected import Timing, TooLong, Work, check_time, parse_seconds
 from mobiletl.device.run.listener import Listener
 from mobiletl.device.run.schedule import Schedule
 from mobiletl.device.sessions.fake import FakeSession
+from mobiletl.device.sessions.runtimes import open_session
 from mobiletl.device.sessions.session import StepResult
 from runtime_tests.support.board.training_workshop import Workshop, assert_same_run
 
@@ -76,6 +80,27 @@ def test_timing_changes_no_bit(workshop: Workshop, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(trainer, "time_batch", lambda *_: TIMING)
     workshop.train(workshop.options("untimed"))
     assert_same_run(workshop, "untimed", "timed")
+
+
+class SixMapsEach(FeatureSource):
+    """Computes each picture's maps of six epochs at once, 10 ms each."""
+
+    def fill(self, rows: Sequence[int], epoch: int, out: Floats) -> list[int]:
+        time.sleep(0.06 * len(rows))
+        self.computed += 6 * len(rows)
+        out[: len(rows)] = 0.5
+        return list(rows)
+
+
+def test_a_pass_is_one_of_the_maps_that_were_computed(workshop: Workshop) -> None:
+    bundle = workshop.bundle
+    schedule = Schedule(pictures=8, batch=4, epochs=1, lr=0.1, seed=0)
+    buffer = np.empty((4, *bundle.manifest.feature.shape), np.float32)
+    pictures = Pictures(SixMapsEach(), np.arange(8) % 2)
+    with open_session(bundle, 2, bundle.initial_state(2, 0), 1, "fake") as session:
+        timing = expected.time_batch(session, pictures, schedule, buffer)
+    # 10 ms, where a picture takes 60; machines stall.
+    assert 0.009 <= timing.a_pass < 0.04
 
 
 def test_a_slow_step_is_expected_and_then_taken(
