@@ -19,7 +19,7 @@ from mobiletl.device.bundle.bundle import Bundle
 from mobiletl.device.bundle.decode import decode
 from mobiletl.device.bundle.state_file import load_state
 from mobiletl.device.errors import BadPictures, NoSpace, UsageError
-from mobiletl.device.run import training
+from mobiletl.device.run import pace, training
 from mobiletl.device.sessions.session import Session
 from runtime_tests.support.board.picture_folders import damage, write_pictures
 from runtime_tests.support.board.training_workshop import COUNTS, STEPS, Workshop
@@ -189,6 +189,19 @@ def test_no_picture_is_decoded_more_than_twice(
     assert workshop.session is not None
     assert workshop.session.calls["features"] == 21 * 6
     assert set(decoded.values()) == {2}
+
+
+def test_maps_of_later_epochs_are_told_from_steps(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[float] = []
+    monkeypatch.setattr(pace.Pace, "step", lambda _, ahead_s=0.0: told.append(ahead_s))
+    workshop.train(workshop.options("run", epochs=3))
+    first, later = told[:STEPS], told[STEPS:]
+    assert len(later) == 2 * STEPS
+    # The last step has one picture, in its central view, whose map is kept already.
+    assert [seconds > 0 for seconds in first] == [True] * (STEPS - 1) + [False]
+    assert max(later) == 0
 
 
 def test_bundle_is_what_the_outcome_names(workshop: Workshop) -> None:
