@@ -199,7 +199,7 @@ def test_maps_of_later_epochs_are_told_from_steps(
     workshop.train(workshop.options("run", epochs=3))
     first, later = told[:STEPS], told[STEPS:]
     assert len(later) == 2 * STEPS
-    # The last step has one picture, in its central view, whose map is kept already.
+    # The last step computes two maps of two pictures, which might be for this epoch.
     assert [seconds > 0 for seconds in first] == [True] * (STEPS - 1) + [False]
     assert max(later) == 0
 
