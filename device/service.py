@@ -152,6 +152,7 @@ def _service(options: argparse.Namespace) -> int:
         values["micro_batch"],
         runtime.name,
         dataset.decoding_bytes,
+        dataset.pictures,
     )
     # Pictures that come later may be larger, but MemoryMax stays.
     options.decode_memory = max(dataset.decoding_bytes, memory.decoded_bytes(bundle.manifest.input))

@@ -97,8 +97,9 @@ class FeatureStore(Closing):
         self._writes = writes
         self.codec = Codec(manifest.feature.shape)
         self.narrow = Codec(manifest.feature.shape, NARROW)
-        self._bits: dict[tuple[str, int], int] = {}
         self._maps: dict[str, dict[int, tuple[int, int]]] = {}
+        # What a run knows of every map counts in its memory, so only the rare maps are here.
+        self._narrow: set[tuple[str, int]] = set()
         self._classes: dict[str, str] = {}
         self._files: dict[_FileKey, str] = {}
         self.foreign = False
@@ -135,7 +136,7 @@ class FeatureStore(Closing):
         """Write a map to `out` f32[C,h,w]; False where it is missing or damaged."""
         place = self._maps.get(picture, {}).get(view)
         content = None if place is None else self._data(*place)
-        codec = self.narrow if self._bits.get((picture, view)) == NARROW else self.codec
+        codec = self.narrow if self._bits(picture, view) == NARROW else self.codec
         if content is None or len(content) != codec.size:
             self._maps.get(picture, {}).pop(view, None)
             return False
@@ -149,9 +150,7 @@ class FeatureStore(Closing):
         about: dict[str, Any] = {"picture": picture, "view": view, "class": class_name}
         if bits != WIDE:
             about["bits"] = bits
-        self._maps.setdefault(picture, {})[view] = self._append(about, content)
-        self._bits[(picture, view)] = bits
-        self._classes[picture] = class_name
+        self._know(picture, view, class_name, self._append(about, content), bits)
 
     def picture_of(self, file: Picture) -> str | None:
         """Return the picture in a file that was read before, unless it has changed since."""
@@ -167,7 +166,7 @@ class FeatureStore(Closing):
         """Every map, by picture in the order in which they came, then by view."""
         for picture, views in self._maps.items():
             for view in sorted(views):
-                bits = self._bits.get((picture, view), WIDE)
+                bits = self._bits(picture, view)
                 yield StoredMap(picture, view, self._classes[picture], *views[view], bits)
 
     def sound(self, stored: StoredMap) -> bool:
@@ -189,7 +188,7 @@ class FeatureStore(Closing):
         content = None if place is None else self._data(*place)
         if content is None:
             return
-        if stored.bits != self._bits.get((stored.picture, stored.view), WIDE):
+        if stored.bits != self._bits(stored.picture, stored.view):
             h = np.empty(self._shape, np.float32)
             self.codec.decode(content, h)
             content = self.narrow.encode(h)
@@ -269,12 +268,24 @@ class FeatureStore(Closing):
         if problems:
             return
         if "view" in about:
-            self._maps.setdefault(about["picture"], {})[about["view"]] = (offset, length)
-            self._bits[(about["picture"], about["view"])] = about.get("bits", WIDE)
-            self._classes[about["picture"]] = about["class"]
+            place, bits = (offset, length), about.get("bits", WIDE)
+            self._know(about["picture"], about["view"], about["class"], place, bits)
         else:
             key = (about["path"], about["bytes"], about["mtime_ns"])
             self._files[key] = about["picture"]
+
+    def _know(
+        self, picture: str, view: int, class_name: str, place: tuple[int, int], bits: int
+    ) -> None:
+        self._maps.setdefault(picture, {})[view] = place
+        self._classes[picture] = class_name
+        if bits == NARROW:
+            self._narrow.add((picture, view))
+        else:
+            self._narrow.discard((picture, view))
+
+    def _bits(self, picture: str, view: int) -> int:
+        return NARROW if (picture, view) in self._narrow else WIDE
 
     def _append(self, about: dict[str, Any], data: bytes) -> tuple[int, int]:
         content = json.dumps(about).encode("utf-8")

@@ -223,7 +223,14 @@ def planned_bytes(asked: Asked, bundle: Bundle, dataset: Dataset) -> int:
     """Return what a round is planned with: a run, Flower, and the parameters on their way."""
     manifest, classes = bundle.manifest, len(asked.class_names)
     micro_batch = int(DEFAULTS["micro_batch"])
-    planned = plan(manifest, asked.batch, classes, micro_batch, decoding=dataset.decoding_bytes)
+    planned = plan(
+        manifest,
+        asked.batch,
+        classes,
+        micro_batch,
+        decoding=dataset.decoding_bytes,
+        pictures=dataset.pictures,
+    )
     numbers = sum(
         int(np.prod(entry.shape_for(classes))) for entry in manifest.state if entry.role != "slot"
     )

@@ -16,6 +16,10 @@ from mobiletl.device.sessions.table import STOCK, known_runtime
 
 FLOAT_BYTES = 4
 PIXEL_BYTES = 4
+# What a run knows of a picture: its file, its content, and where the maps of its views are.
+PICTURE_BYTES = 1600
+# Views of a picture that are cut at once, by default and for judging.
+CROPS = 6
 PLANNED, MEASURED = "planned", "measured"
 
 
@@ -49,18 +53,17 @@ def plan(
     micro_batch: int = 1,
     runtime: str = STOCK,
     decoding: int = 0,
+    pictures: int = 0,
 ) -> MemoryPlan:
     """Plan training with N = `batch`, K = `classes`, n = `micro_batch` (docs/bundle.md, memory).
 
     Activations are what `runtime` states in the manifest, or else those of the stock graphs.
-    `decoding` is what the largest of the pictures takes; it counts where that is more than a
-    phone's JPEG.
+    Of the `pictures` there are, `decoding` is what the largest takes; it counts where that is more
+    than a phone's JPEG.
     """
     memory = manifest.memory
-    side = manifest.input.resolution
     moments = {
-        "features": manifest.peak_bytes(runtime, "features", micro_batch, classes)
-        + micro_batch * 3 * side * side * FLOAT_BYTES,
+        "features": manifest.peak_bytes(runtime, "features", micro_batch, classes),
         "train_step": manifest.peak_bytes(runtime, "train_step", batch, classes),
         "predict": manifest.peak_bytes(runtime, "predict", batch, classes),
     }
@@ -70,12 +73,16 @@ def plan(
     picture = MemoryRow(
         "a picture while it is decoded", max(decoding, decoded_bytes(manifest.input))
     )
+    prepared = MemoryRow(
+        "crops and the network's input", prepared_bytes(manifest.input, micro_batch)
+    )
     row = known_runtime(runtime)
     lists = MemoryRow("lists of where tensors are", lists_bytes(region_bytes(moment.bytes)))
-    running = (picture, lists, moment) if row.regions else (picture, moment)
+    running = (picture, prepared, *((lists,) if row.regions else ()), moment)
     loading = MemoryRow("while features load", row.copies_while_loading * memory.features.weights)
     weights = (memory.features.weights, memory.train_step.weights, memory.predict.weights)
     feature_maps = batch * math.prod(manifest.feature.shape) * FLOAT_BYTES
+    known = pictures * PICTURE_BYTES
     return MemoryPlan(
         (
             MemoryRow("runtime and libraries at rest", runtime_bytes(manifest, runtime), MEASURED),
@@ -83,6 +90,7 @@ def plan(
             MemoryRow("state: parameters and statistics", memory.state.at(classes)),
             MemoryRow("state: optimizer slots", memory.slots.at(classes)),
             MemoryRow(f"feature maps of {batch} pictures", feature_maps),
+            *([MemoryRow(f"what is known of {pictures} pictures", known)] if pictures else ()),
             *((loading,) if loading.bytes > sum(part.bytes for part in running) else running),
         ),
         moment.bytes,
@@ -90,10 +98,17 @@ def plan(
 
 
 def decoding_room(
-    limit: int, manifest: Manifest, batch: int, classes: int, micro_batch: int, runtime: str
+    limit: int,
+    manifest: Manifest,
+    batch: int,
+    classes: int,
+    micro_batch: int,
+    runtime: str,
+    pictures: int = 0,
 ) -> int:
     """Return how many bytes a picture may take while it is decoded for the plan to hold `limit`."""
-    return limit - plan(manifest, batch, classes, micro_batch, runtime, limit).total_bytes + limit
+    planned = plan(manifest, batch, classes, micro_batch, runtime, limit, pictures)
+    return limit - planned.total_bytes + limit
 
 
 def decoded_bytes(size: Input) -> int:
@@ -103,6 +118,16 @@ def decoded_bytes(size: Input) -> int:
     """
     short = 2 * 2 * size.resize
     return PIXEL_BYTES * short * short * 4 // 3
+
+
+def prepared_bytes(size: Input, micro_batch: int) -> int:
+    """Return what lies between a decoded picture and the network: n pictures as floats, the crops
+    of a picture whose views are cut at once, and the one that is being cut, whose columns are
+    resized before its rows are.
+    """
+    side = size.resolution
+    crops = side * side * CROPS + side * 2 * 2 * size.resize
+    return micro_batch * 3 * side * side * FLOAT_BYTES + crops * PIXEL_BYTES
 
 
 def table(memory_plan: MemoryPlan, measured_peak: int | None = None) -> str:

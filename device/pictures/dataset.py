@@ -54,6 +54,11 @@ class Dataset:
     decode_limit: int = DECODING_LIMIT
     """Pictures that take more bytes than these are among the skipped."""
 
+    @property
+    def pictures(self) -> int:
+        """How many there are in both parts."""
+        return len(self.train) + len(self.val)
+
     def counts(self) -> dict[str, tuple[int, int]]:
         """Return how many pictures of each class there are to train and to validate on."""
         parts = [[picture.label for picture in part] for part in (self.train, self.val)]

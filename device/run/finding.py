@@ -51,6 +51,7 @@ def within_limit(
             len(dataset.class_names),
             values["micro_batch"],
             values["runtime"],
+            dataset.pictures,
         )
         # With less the plan is too large whatever the pictures are, and is refused as such.
         if decoded_bytes(size) <= room < dataset.decoding_bytes:

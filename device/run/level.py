@@ -61,8 +61,9 @@ def picked_level(
 
     def planned(level: Manifest, decoding: int) -> int:
         classes = len(dataset.class_names)
-        batch, micro_batch = values["batch"], values["micro_batch"]
-        return plan(level, batch, classes, micro_batch, values["runtime"], decoding).total_bytes
+        batch, micro_batch, runtime = values["batch"], values["micro_batch"], values["runtime"]
+        sizes = batch, classes, micro_batch
+        return plan(level, *sizes, runtime, decoding, dataset.pictures).total_bytes
 
     decoding = dataset.decoding_bytes
     least = decoded_bytes(bundle.manifest.input)

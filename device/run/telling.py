@@ -65,6 +65,7 @@ class Told:
             settings.micro_batch,
             settings.runtime,
             self.opened.dataset.decoding_bytes,
+            self.opened.dataset.pictures,
         )
 
     def started(self, position: Position, origin: str) -> Started:

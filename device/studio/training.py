@@ -310,9 +310,10 @@ class Training(Closing):
         """Return the planned peak of a training with the classes that are there."""
         row = choose_runtime(self._bundle, self._runtime)
         batch = static_batch(self._bundle, row) or DEFAULTS["batch"]
-        classes = max(2, len(self._album.counts()))
-        micro_batch = DEFAULTS["micro_batch"]
-        return plan(self._bundle.manifest, batch, classes, micro_batch, row.name).total_bytes
+        counts = [count for _, count in self._album.counts()]
+        sizes = batch, max(2, len(counts)), DEFAULTS["micro_batch"]
+        pictures = sum(counts)
+        return plan(self._bundle.manifest, *sizes, row.name, pictures=pictures).total_bytes
 
     def _share(self, alone: bool) -> None:
         """Slow the live part down while a training runs, or stop it where memory is short."""

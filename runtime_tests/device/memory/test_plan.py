@@ -9,8 +9,10 @@ import pytest
 
 from mobiletl.device.bundle.bundle import open_bundle
 from mobiletl.device.bundle.manifest import GraphMemory, Manifest, Memory, PerClass, RuntimeFiles
+from mobiletl.device.features.views import JUDGED
 from mobiletl.device.memory import at_rest as runtime_memory
 from mobiletl.device.memory import plan as memory
+from mobiletl.device.run.options import VIEWS
 from mobiletl.device.sessions.arena import lists_bytes, region_bytes
 from runtime_tests.support.board.tiny_bundle import write_tiny_bundle
 
@@ -34,14 +36,27 @@ def manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Manifest:
 
 def test_plan_is_the_sum_of_the_specification(manifest: Manifest) -> None:
     plan = memory.plan(manifest, batch=4, classes=5, micro_batch=1)
-    features = 1000 + 3 * 8 * 8 * 4
+    features = 1000
     step = max(7 + 400 + 50 + 20, 900)
     assert features > step
     picture = (4 * 9) * (4 * 9) * 4 // 3 * 4  # 4:3, 4 bytes a pixel
+    prepared = 3 * 8 * 8 * 4 + 6 * 8 * 8 * 4 + 8 * (4 * 9) * 4  # the input, six crops, one begun
     lists = (2 * features + 2 * 2**20) // 256 * 8 + 8  # 8 bytes for every 256, begun ones too
-    expected = 1_000_000 + 123 + 10_500 + 21_000 + 4 * 24 * 4 + picture + lists + features
+    running = picture + prepared + lists + features
+    expected = 1_000_000 + 123 + 10_500 + 21_000 + 4 * 24 * 4 + running
     assert plan.total_bytes == expected
     assert plan.rows[-1].name.endswith("features")
+
+
+def test_what_is_known_of_pictures_counts_where_they_are(manifest: Manifest) -> None:
+    none, many = (memory.plan(manifest, 4, 5, pictures=pictures) for pictures in (0, 1000))
+    assert many.total_bytes - none.total_bytes == 1000 * memory.PICTURE_BYTES
+    (row,) = set(many.rows) - set(none.rows)
+    assert row.name == "what is known of 1000 pictures"
+
+
+def test_as_many_crops_are_planned_as_are_cut_at_once() -> None:
+    assert memory.CROPS == VIEWS == JUDGED
 
 
 def test_a_region_is_planned_where_a_runtime_has_one(manifest: Manifest) -> None:
@@ -69,7 +84,8 @@ def test_loading_sets_the_peak_of_a_large_prefix_that_runs_in_little(manifest: M
 
 def test_a_micro_batch_counts_in_features_alone(manifest: Manifest) -> None:
     one, four = (memory.plan(manifest, 4, 5, micro_batch) for micro_batch in (1, 4))
-    assert four.rows[:-2] == one.rows[:-2]
+    assert four.rows[:-3] == one.rows[:-3]
+    assert four.rows[-3].bytes == one.rows[-3].bytes + 3 * (3 * 8 * 8 * 4)
     assert four.rows[-1].bytes == 4 * one.rows[-1].bytes
 
 
