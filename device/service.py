@@ -17,6 +17,7 @@ import os
 import re
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Sequence
 
@@ -139,6 +140,9 @@ def _service(options: argparse.Namespace) -> int:
     needs = needs_of(bundle.manifest.input, values["decode_memory"])
     split, seed, layout = values["val_split"], values["seed"], values["layout"]
     dataset = open_dataset(Path(options.data).resolve(), split, seed, (), layout, needs)
+    # Pictures that come later may be larger than those that are there, but MemoryMax stays.
+    decoding = max(dataset.decoding_bytes, memory.decoded_bytes(bundle.manifest.input))
+    dataset = replace(dataset, decoding_bytes=decoding)
     if bundle.levels and options.blocks is None:
         if options.max_memory is not None:
             sizes = {**values, "batch": batch or values["batch"], "runtime": runtime.name}
@@ -151,11 +155,10 @@ def _service(options: argparse.Namespace) -> int:
         len(dataset.class_names),
         values["micro_batch"],
         runtime.name,
-        dataset.decoding_bytes,
+        decoding,
         dataset.pictures,
     )
-    # Pictures that come later may be larger, but MemoryMax stays.
-    options.decode_memory = max(dataset.decoding_bytes, memory.decoded_bytes(bundle.manifest.input))
+    options.decode_memory = decoding
     run = Path(options.out).absolute()
     mounts = (bundle.path, dataset.root, run)
     print(

@@ -161,14 +161,29 @@ class Macs:
 
 @dataclass(frozen=True)
 class GraphMemory:
-    """What one function holds, in bytes; each row of `activations` is one moment of its run."""
+    """What one function holds, in bytes; each row of `activations` is one moment of its run.
+
+    Each of `holes` has a number of pictures N, and what is between tensors then in the memory of
+    stock onnxruntime, as a share of the largest moment.
+    """
 
     weights: int
     activations: Moments
+    holes: tuple[tuple[int, float], ...] = ()
 
     def peak_bytes(self, batch: int, classes: int) -> int:
         """Return the largest moment for N = `batch` and K = `classes`."""
         return peak_of(self.activations, batch, classes)
+
+    def holes_share(self, batch: int) -> float:
+        """Return the share of the holes for N = `batch`, which in between lies on a line."""
+        for (few, share), (many, other) in zip(self.holes, self.holes[1:]):
+            if few <= batch < many:
+                return share + (other - share) * (batch - few) / (many - few)
+        if not self.holes:
+            return 0.0
+        first, last = self.holes[0], self.holes[-1]
+        return first[1] if batch < first[0] else last[1]
 
 
 @dataclass(frozen=True)
@@ -296,9 +311,9 @@ def parse_manifest(content: bytes | str, name: str = MANIFEST_FILE) -> Manifest:
             _make(PerClass, document["macs"]["predict"]),
         ),
         memory=Memory(
-            features=_make(GraphMemory, memory["features"]),
-            train_step=_make(GraphMemory, memory["train_step"]),
-            predict=_make(GraphMemory, memory["predict"]),
+            features=_graph_memory(memory["features"]),
+            train_step=_graph_memory(memory["train_step"]),
+            predict=_graph_memory(memory["predict"]),
             state=_make(PerClass, memory["state"]),
             slots=_make(PerClass, memory["slots"]),
             runtime=memory["runtime"],
@@ -309,6 +324,11 @@ def parse_manifest(content: bytes | str, name: str = MANIFEST_FILE) -> Manifest:
         step=document.get("step", "float32"),
         levels={int(blocks): name for blocks, name in document.get("levels", {}).items()},
     )
+
+
+def _graph_memory(document: Mapping[str, Any]) -> GraphMemory:
+    row: GraphMemory = _make(GraphMemory, {"holes": [], **document})
+    return row
 
 
 def _make(kind: Any, values: Mapping[str, Any]) -> Any:

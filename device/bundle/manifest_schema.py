@@ -46,7 +46,9 @@ _SHA256 = text(r"[0-9a-f]{64}", "64 lower-case hex digits")
 _POSITIVE = number(above=0.0)
 _PER_CLASS = fields({"fixed": integer(), "per_class": integer()})
 _MOMENTS = list_of(list_of(integer(), length=4), minimum=1)
-_GRAPH_MEMORY = fields({"weights": integer(), "activations": _MOMENTS})
+# N, and a share of what is alive at once.
+_HOLES = list_of(list_of(number(minimum=0.0, maximum=1e6), length=2), maximum=100)
+_GRAPH_MEMORY = fields({"weights": integer(), "activations": _MOMENTS}, {"holes": _HOLES})
 _BLOCKS = text(r"0|[1-9][0-9]{0,2}", "a number of blocks")
 _STATE_ENTRY = fields(
     {

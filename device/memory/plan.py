@@ -52,33 +52,38 @@ def plan(
     classes: int,
     micro_batch: int = 1,
     runtime: str = STOCK,
-    decoding: int = 0,
+    decoding: int | None = None,
     pictures: int = 0,
 ) -> MemoryPlan:
     """Plan training with N = `batch`, K = `classes`, n = `micro_batch` (docs/bundle.md, memory).
 
     Activations are what `runtime` states in the manifest, or else those of the stock graphs.
-    Of the `pictures` there are, `decoding` is what the largest takes; it counts where that is more
-    than a phone's JPEG.
+    Of the `pictures` there are, `decoding` is what the largest takes; where nobody knows, it is a
+    phone's JPEG.
     """
     memory = manifest.memory
+    sizes = {"features": micro_batch, "train_step": batch, "predict": batch}
     moments = {
-        "features": manifest.peak_bytes(runtime, "features", micro_batch, classes),
-        "train_step": manifest.peak_bytes(runtime, "train_step", batch, classes),
-        "predict": manifest.peak_bytes(runtime, "predict", batch, classes),
+        name: manifest.peak_bytes(runtime, name, size, classes) for name, size in sizes.items()
     }
     largest = max(moments, key=lambda name: moments[name])
     moment = MemoryRow(f"activations, largest in {largest}", moments[largest])
     # Its memory is not the runtime's, whose own stays resident when activations are free again.
     picture = MemoryRow(
-        "a picture while it is decoded", max(decoding, decoded_bytes(manifest.input))
+        "a picture while it is decoded",
+        decoded_bytes(manifest.input) if decoding is None else decoding,
     )
     prepared = MemoryRow(
         "crops and the network's input", prepared_bytes(manifest.input, micro_batch)
     )
     row = known_runtime(runtime)
     lists = MemoryRow("lists of where tensors are", lists_bytes(region_bytes(moment.bytes)))
-    running = (picture, prepared, *((lists,) if row.regions else ()), moment)
+    reached = max(
+        round(alive * (1 + memory.of(name).holes_share(sizes[name])))
+        for name, alive in moments.items()
+    )
+    holes = MemoryRow("holes between tensors", max(0, reached - moment.bytes))
+    running = (picture, prepared, *((lists, holes) if row.regions else ()), moment)
     loading = MemoryRow("while features load", row.copies_while_loading * memory.features.weights)
     weights = (memory.features.weights, memory.train_step.weights, memory.predict.weights)
     feature_maps = batch * math.prod(manifest.feature.shape) * FLOAT_BYTES

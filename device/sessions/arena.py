@@ -17,8 +17,8 @@ UNPLANNED_BYTES = 64 << 20
 # A tensor goes into the smallest piece that is large enough for it. What is left at the end of a
 # region has to be larger than the holes between tensors, or else it is taken in place of one of
 # them: `repnet-bias` with 118 MB alive filled a region of 1.5 times that, and 138 MB of one twice
-# as large. Holes are up to 15 % of what is alive where blocks are trained, 22 % in other methods,
-# and of little a megabyte more (resident bytes of the region in smaps, batches of 1 to 64).
+# as large. Holes are up to 15 % of what is alive where blocks are trained, 25 % in other methods,
+# and of little a megabyte more; where tensors lie is planned (export/memory/region.py).
 TIMES_ALIVE, LEAST_HOLES = 2, 2 << 20
 # The size is an int in the runtime.
 LARGEST_BYTES = (1 << 31) - (2 << 20)

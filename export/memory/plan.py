@@ -67,10 +67,13 @@ class Bytes:
 
 @dataclass(frozen=True)
 class GraphPlan:
-    """`moments` are the sums of live bytes that can be the peak for some N and K."""
+    """`moments` are the sums of live bytes that can be the peak for some N and K. `holes` are
+    those of region.py.
+    """
 
     weights: int
     moments: tuple[Bytes, ...]
+    holes: tuple[tuple[int, float], ...] = ()
 
     def peak(self, batch: int, classes: int) -> int:
         """The largest sum of live tensors, in bytes."""
@@ -95,7 +98,10 @@ def plan_chain(models: Sequence[onnx.ModelProto], plans: Sequence[GraphPlan]) ->
     for before, plan in zip(models, plans[1:], strict=False):
         held = tensor_bytes(before)[before.graph.output[0].name]
         moments += [moment.plus(held) for moment in plan.moments]
-    return GraphPlan(sum(plan.weights for plan in plans), pareto(moments))
+    # A part that takes little may have large holes; the largest share is on the safe side.
+    shares = zip(*(plan.holes for plan in plans), strict=True)
+    holes = tuple((of[0][0], max(share for _, share in of)) for of in shares)
+    return GraphPlan(sum(plan.weights for plan in plans), pareto(moments), holes)
 
 
 def formula(size: Callable[[int, int], int]) -> Bytes:
@@ -226,27 +232,45 @@ class _Liveness:
         return None
 
 
-def _moments(graph: onnx.GraphProto, sizes: Mapping[str, Bytes]) -> Iterable[Bytes]:
-    """The sum of live memory during every node."""
+@dataclass(frozen=True)
+class Turn:
+    """What a node allocates and what is free when it has run, by name. `scratch` are the tensors
+    as large as which it takes a piece of memory while it runs.
+    """
+
+    allocated: tuple[str, ...]
+    scratch: tuple[str, ...]
+    freed: tuple[str, ...]
+
+
+def turns(graph: onnx.GraphProto, sizes: Mapping[str, Bytes]) -> Iterable[Turn]:
+    """What happens to memory, node by node."""
     liveness = _Liveness(graph, sizes)
     ends: dict[int, list[str]] = {}
     for memory, end in liveness.free_at.items():
         ends.setdefault(end, []).append(memory)
-    live = Bytes()
     allocated: set[str] = set()
     for index, node in enumerate(graph.node):
-        for name in node.output:
-            memory = liveness.memory[name]
-            if memory == name and name not in liveness.bound:
-                allocated.add(memory)
-                live = live.plus(sizes[memory])
+        own = [name for name in node.output if liveness.memory[name] == name]
+        own = [name for name in own if name not in liveness.bound]
+        allocated.update(own)
+        scratch = (node.output[0],) * ONNX_BY_NAME[node.op_type].scratch
+        freed = (memory for memory in ends.get(index, ()) if memory in allocated)
+        yield Turn(tuple(own), scratch, tuple(freed))
+
+
+def _moments(graph: onnx.GraphProto, sizes: Mapping[str, Bytes]) -> Iterable[Bytes]:
+    """The sum of live memory during every node."""
+    live = Bytes()
+    for turn in turns(graph, sizes):
+        for name in turn.allocated:
+            live = live.plus(sizes[name])
         moment = live
-        for _ in range(ONNX_BY_NAME[node.op_type].scratch):
-            moment = moment.plus(sizes[node.output[0]])
+        for name in turn.scratch:
+            moment = moment.plus(sizes[name])
         yield moment
-        for memory in ends.get(index, ()):
-            if memory in allocated:
-                live = live.plus(sizes[memory].negative())
+        for name in turn.freed:
+            live = live.plus(sizes[name].negative())
 
 
 def pareto(moments: Iterable[Bytes]) -> tuple[Bytes, ...]:

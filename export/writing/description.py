@@ -86,7 +86,11 @@ def describe(
         "macs": _macs(parts),
         "memory": {
             **{
-                name: {"weights": p.weights, "activations": [list(m.terms()) for m in p.moments]}
+                name: {
+                    "weights": p.weights,
+                    "activations": [list(m.terms()) for m in p.moments],
+                    "holes": [list(at) for at in p.holes],
+                }
                 for name, p in plans.items()
             },
             "state": _bytes(parts.step.entries, ("parameter", "statistic")),

@@ -22,6 +22,7 @@ from mobiletl.device.bundle.graph_scan import graph_bytes_problem
 from mobiletl.export.chain import links
 from mobiletl.export.memory.at_rest import runtime_at_rest
 from mobiletl.export.memory.plan import GraphPlan, plan_chain, plan_graph
+from mobiletl.export.memory.region import holes
 from mobiletl.export.memory.verifier import verify_plan
 from mobiletl.export.own_file import blamed
 from mobiletl.export.own_method import method_named
@@ -230,7 +231,7 @@ def _plan(model: onnx.ModelProto) -> GraphPlan:
     plan = plan_graph(model)
     for batch, classes in _VERIFIED_AT:
         verify_plan(model, plan, batch, classes)
-    return plan
+    return replace(plan, holes=holes(model, plan))
 
 
 def _require_openable(contents: dict[str, bytes]) -> None:

@@ -53,7 +53,8 @@ def test_limits_come_from_the_plan(tmp_path: Path, capsys: Any) -> None:
     write_tiny_bundle(tmp_path / "bundle")
     write_pictures(tmp_path / "pictures", COUNTS)
     unit = unit_of(tmp_path, capsys, "--batch", "4", "--cpu-percent", "150")
-    planned = plan(open_bundle(tmp_path / "bundle").manifest, 4, len(COUNTS)).total_bytes
+    manifest, pictures = open_bundle(tmp_path / "bundle").manifest, sum(COUNTS.values())
+    planned = plan(manifest, 4, len(COUNTS), pictures=pictures).total_bytes
     assert int(value(unit, "MemoryMax")) == round(planned * 1.1)
     assert value(unit, "CPUQuota") == "150%"
     assert value(unit, "Nice") == "10"

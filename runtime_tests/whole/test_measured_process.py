@@ -45,6 +45,7 @@ def test_five_blocks_in_bytes(tmp_path: Path) -> None:
     assert measured == pytest.approx(planned, rel=OFF_THE_PLAN)
 
 
+DEEP = ("ft-bias", "ft-bn", "repnet", "repnet-bias", "tinytl-l", "tinytl-b", "tinytl-lb", "da3")
 FLOATS = Case("mobiletl", 3, real=True, resolution=224)
 
 
@@ -66,6 +67,8 @@ FLOATS = Case("mobiletl", 3, real=True, resolution=224)
         (Case("ft-blocks", 3, real=True, resolution=224), 8),
         (Case("ft-all", None, real=True, resolution=224), 8),
         (Case("mobiletl", 3), 8),
+        # These train down to the first layer.
+        *((Case(name, None, real=True, resolution=224), 8) for name in DEEP),
     ],
     ids=str,
 )

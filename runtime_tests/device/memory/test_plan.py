@@ -48,6 +48,12 @@ def test_plan_is_the_sum_of_the_specification(manifest: Manifest) -> None:
     assert plan.rows[-1].name.endswith("features")
 
 
+def test_a_picture_counts_as_it_is_and_one_nobody_knows_as_a_phone_s(manifest: Manifest) -> None:
+    small, large, unknown = (memory.plan(manifest, 4, 5, decoding=one) for one in (10, 9999, None))
+    assert large.total_bytes - small.total_bytes == 9989
+    assert unknown.total_bytes - small.total_bytes == memory.decoded_bytes(manifest.input) - 10
+
+
 def test_what_is_known_of_pictures_counts_where_they_are(manifest: Manifest) -> None:
     none, many = (memory.plan(manifest, 4, 5, pictures=pictures) for pictures in (0, 1000))
     assert many.total_bytes - none.total_bytes == 1000 * memory.PICTURE_BYTES
@@ -68,6 +74,25 @@ def test_a_region_is_planned_where_a_runtime_has_one(manifest: Manifest) -> None
     assert not [row for row in other.rows if row.name.startswith("lists")]
 
 
+def test_holes_are_planned_where_a_runtime_has_a_region(manifest: Manifest) -> None:
+    """A share of what is alive in the function whose tensors reach furthest."""
+    step = replace(manifest.memory.train_step, holes=((4, 0.5), (8, 0.1)))
+    features = replace(manifest.memory.features, holes=((1, 0.25),))
+    holed = replace(manifest.memory, train_step=step, features=features)
+    holed_manifest = replace(manifest, memory=holed)
+    stock, other = (memory.plan(holed_manifest, 32, 5, 1, name) for name in ("onnxruntime", "fake"))
+    (holes,) = (row.bytes for row in stock.rows if row.name.startswith("holes"))
+    assert holes == round(1.1 * stock.rows[-1].bytes) - stock.rows[-1].bytes
+    assert not [row for row in other.rows if row.name.startswith("holes")]
+    # With four pictures the frozen layers have most alive, and yet the step reaches further.
+    few = memory.plan(holed_manifest, 4, 5)
+    (holes,) = (row.bytes for row in few.rows if row.name.startswith("holes"))
+    assert few.rows[-1].name.endswith("features")
+    assert holes == round(1.5 * 900) - 1000
+    assert [step.holes_share(batch) for batch in (1, 4, 6, 8, 9)] == [0.5, 0.5, 0.3, 0.1, 0.1]
+    assert manifest.memory.predict.holes_share(4) == 0.0
+
+
 def test_the_step_sets_the_peak_of_larger_batches(manifest: Manifest) -> None:
     plan = memory.plan(manifest, batch=32, classes=5, micro_batch=1)
     assert plan.rows[-1].name.endswith("train_step")
@@ -84,8 +109,8 @@ def test_loading_sets_the_peak_of_a_large_prefix_that_runs_in_little(manifest: M
 
 def test_a_micro_batch_counts_in_features_alone(manifest: Manifest) -> None:
     one, four = (memory.plan(manifest, 4, 5, micro_batch) for micro_batch in (1, 4))
-    assert four.rows[:-3] == one.rows[:-3]
-    assert four.rows[-3].bytes == one.rows[-3].bytes + 3 * (3 * 8 * 8 * 4)
+    assert four.rows[:-4] == one.rows[:-4]
+    assert four.rows[-4].bytes == one.rows[-4].bytes + 3 * (3 * 8 * 8 * 4)
     assert four.rows[-1].bytes == 4 * one.rows[-1].bytes
 
 

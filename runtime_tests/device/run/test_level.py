@@ -17,6 +17,7 @@ from mobiletl.device.commands.table import main as mobiletl
 from mobiletl.device.errors import UsageError
 from mobiletl.device.memory.limit import needed
 from mobiletl.device.memory.plan import plan
+from mobiletl.device.pictures.dataset import open_dataset
 from mobiletl.device.prediction.predictor import open_predictor
 from mobiletl.device.run import training
 from mobiletl.device.run.options import Former, Options
@@ -46,9 +47,11 @@ def options(folder: Path, photos: Path, run: str = "run", **named: Any) -> Optio
     return Options(folder, photos, folder.parent / run, False, given, threads=1, **named)
 
 
-def planned(folder: Path, blocks: int) -> int:
-    bundle = open_bundle(folder).at(blocks)
-    return plan(bundle.manifest, 5, len(COUNTS)).total_bytes
+def planned(folder: Path, photos: Path, blocks: int) -> int:
+    bundle, dataset = open_bundle(folder).at(blocks), open_dataset(photos, 0.2, 0)
+    decoding = dataset.decoding_bytes
+    sizes = 5, len(COUNTS), 1, "onnxruntime"
+    return plan(bundle.manifest, *sizes, decoding, dataset.pictures).total_bytes
 
 
 def blocks_of(bundle: Bundle) -> int:
@@ -68,7 +71,7 @@ def test_told_nothing_it_trains_the_deepest(folder: Path, photos: Path) -> None:
 
 
 def test_a_limit_of_memory_picks_the_deepest_that_keeps_to_it(folder: Path, photos: Path) -> None:
-    deep, shallow = planned(folder, 1), planned(folder, 0)
+    deep, shallow = planned(folder, photos, 1), planned(folder, photos, 0)
     outcome = train(options(folder, photos, max_memory=deep))
     assert trained_at(folder) == 1
     assert outcome.dataset.notes[-1] == (
@@ -85,7 +88,7 @@ def test_a_limit_of_memory_picks_the_deepest_that_keeps_to_it(folder: Path, phot
 
 
 def test_a_limit_below_all_levels_is_refused_as_ever(folder: Path, photos: Path) -> None:
-    least = planned(folder, 0)
+    least = planned(folder, photos, 0)
     with pytest.raises(UsageError) as caught:
         train(options(folder, photos, max_memory=least // 2))
     assert str(caught.value) == (
@@ -101,6 +104,7 @@ def test_large_pictures_are_left_out_only_where_no_level_has_room_for_them(
 ) -> None:
     from PIL import Image
 
+    without = planned(folder, photos, 0)
     Image.new("RGB", (3000, 2500)).save(photos / "ant" / "large.png")
     outcome = train(options(folder, photos))
     largest = outcome.dataset.decoding_bytes
@@ -108,7 +112,7 @@ def test_large_pictures_are_left_out_only_where_no_level_has_room_for_them(
     size = outcome.plan.total_bytes
     outcome = train(options(folder, photos, "all", max_memory=size - 1))
     assert (outcome.settings.blocks, outcome.dataset.decoding_bytes) == (0, largest)
-    outcome = train(options(folder, photos, "fewer", max_memory=planned(folder, 0) + 1000))
+    outcome = train(options(folder, photos, "fewer", max_memory=without + 10_000))
     assert outcome.settings.blocks == 0
     assert outcome.dataset.decoding_bytes < largest
 
@@ -151,7 +155,7 @@ def stopped(asked: Options) -> None:
 
 
 def test_a_resumed_run_keeps_its_level(folder: Path, photos: Path) -> None:
-    limit = planned(folder, 1) - 1
+    limit = planned(folder, photos, 1) - 1
     train(options(folder, photos, "whole", max_memory=limit))
     asked = options(folder, photos, max_memory=limit)
     stopped(asked)
@@ -183,7 +187,7 @@ def test_another_level_than_the_runs_is_refused(folder: Path, photos: Path) -> N
 def test_a_run_that_saved_nothing_begins_anew_at_its_level(
     folder: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = options(folder, photos, max_memory=planned(folder, 1) - 1)
+    asked = options(folder, photos, max_memory=planned(folder, photos, 1) - 1)
 
     def killed(*_: Any) -> None:
         raise SystemExit
@@ -283,10 +287,13 @@ def test_a_unit_names_the_level_that_it_is_planned_for(
     folder: Path, photos: Path, capsys: Capture
 ) -> None:
     data = ["--bundle", str(folder), "--data", str(photos), "--out", "run", "--batch", "5"]
-    limit = planned(folder, 1) - 1
+    # Pictures that come later may be larger.
+    sizes = {"batch": 5, "classes": len(COUNTS), "pictures": sum(COUNTS.values())}
+    deep, shallow = (plan(open_bundle(folder).at(n).manifest, **sizes) for n in (1, 0))
+    limit = deep.total_bytes - 1
     assert mobiletl(["service", *data, "--max-memory", str(limit)]) == 0
     unit = capsys.readouterr().out
     assert "--blocks 0" in unit
-    assert f"MemoryMax is the plan, {planned(folder, 0) / 1e6:.1f} MB" in unit
+    assert f"MemoryMax is the plan, {shallow.total_bytes / 1e6:.1f} MB" in unit
     assert mobiletl(["service", *data]) == 0
     assert "--blocks 1" in capsys.readouterr().out
