@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Mapping
 
-from mobiletl.device.bundle.manifest import Input, Manifest
+from mobiletl.device.bundle.manifest import Input, Manifest, Memory
 from mobiletl.device.memory.at_rest import runtime_bytes
 from mobiletl.device.sessions.arena import lists_bytes, region_bytes
 from mobiletl.device.sessions.table import STOCK, known_runtime
@@ -63,31 +64,22 @@ def plan(
     """
     memory = manifest.memory
     sizes = {"features": micro_batch, "train_step": batch, "predict": batch}
-    moments = {
+    alive = {
         name: manifest.peak_bytes(runtime, name, size, classes) for name, size in sizes.items()
     }
-    largest = max(moments, key=lambda name: moments[name])
-    moment = MemoryRow(f"activations, largest in {largest}", moments[largest])
+    largest = max(alive, key=lambda name: alive[name])
+    moment = MemoryRow(f"activations, largest in {largest}", alive[largest])
+    decoding = decoded_bytes(manifest.input) if decoding is None else decoding
     # Its memory is not the runtime's, whose own stays resident when activations are free again.
-    picture = MemoryRow(
-        "a picture while it is decoded",
-        decoded_bytes(manifest.input) if decoding is None else decoding,
-    )
-    prepared = MemoryRow(
-        "crops and the network's input", prepared_bytes(manifest.input, micro_batch)
-    )
+    picture = MemoryRow("a picture while it is decoded", decoding)
+    crops = MemoryRow("crops and the network's input", prepared_bytes(manifest.input, micro_batch))
     row = known_runtime(runtime)
-    lists = MemoryRow("lists of where tensors are", lists_bytes(region_bytes(moment.bytes)))
-    reached = max(
-        round(alive * (1 + memory.of(name).holes_share(sizes[name])))
-        for name, alive in moments.items()
-    )
-    holes = MemoryRow("holes between tensors", max(0, reached - moment.bytes))
-    running = (picture, prepared, *((lists, holes) if row.regions else ()), moment)
+    region = _region_rows(memory, sizes, alive) if row.regions else ()
+    running = (picture, crops, *region, moment)
     loading = MemoryRow("while features load", row.copies_while_loading * memory.features.weights)
     weights = (memory.features.weights, memory.train_step.weights, memory.predict.weights)
     feature_maps = batch * math.prod(manifest.feature.shape) * FLOAT_BYTES
-    known = pictures * PICTURE_BYTES
+    known = MemoryRow(f"what is known of {pictures} pictures", pictures * PICTURE_BYTES)
     return MemoryPlan(
         (
             MemoryRow("runtime and libraries at rest", runtime_bytes(manifest, runtime), MEASURED),
@@ -95,10 +87,24 @@ def plan(
             MemoryRow("state: parameters and statistics", memory.state.at(classes)),
             MemoryRow("state: optimizer slots", memory.slots.at(classes)),
             MemoryRow(f"feature maps of {batch} pictures", feature_maps),
-            *([MemoryRow(f"what is known of {pictures} pictures", known)] if pictures else ()),
+            *((known,) if pictures else ()),
             *((loading,) if loading.bytes > sum(part.bytes for part in running) else running),
         ),
         moment.bytes,
+    )
+
+
+def _region_rows(
+    memory: Memory, sizes: Mapping[str, int], alive: Mapping[str, int]
+) -> tuple[MemoryRow, ...]:
+    """Return what a region takes beside the tensors that are `alive` in it."""
+    reached = [
+        round(size * (1 + memory.of(name).holes_share(sizes[name]))) for name, size in alive.items()
+    ]
+    most = max(alive.values())
+    return (
+        MemoryRow("lists of where tensors are", lists_bytes(region_bytes(most))),
+        MemoryRow("holes between tensors", max(reached) - most),
     )
 
 
