@@ -62,7 +62,8 @@ def long_capture(files: list[Path], frames: int, every_s: float = EVERY_S) -> Gr
             began = time.monotonic()
             while process.poll() is None:
                 # The end says how many frames the milliseconds until here stand for.
-                samples.append(sample(process.pid, round(1000 * (time.monotonic() - began))))
+                looked_at = sample(process.pid, round(1000 * (time.monotonic() - began)))
+                samples += [] if looked_at is None else [looked_at]
                 time.sleep(every_s)
             seconds = time.monotonic() - began
             assert process.stdout is not None

@@ -66,7 +66,8 @@ def long_run(
             for text in process.stdout:
                 line = json.loads(text)
                 if line["event"] == "answer":
-                    samples.append(sample(process.pid, line["frame"]))
+                    looked_at = sample(process.pid, line["frame"])
+                    samples += [] if looked_at is None else [looked_at]
                 elif line["event"] == "ended":
                     end = line
     return growth_of(samples, end, process.returncode)
@@ -84,10 +85,13 @@ def _played(data: Path, frames: int, folder: Path) -> Path:
     return folder
 
 
-def sample(process: int, frame: int) -> Sample:
-    """Look at a process now, which has come to `frame`."""
+def sample(process: int, frame: int) -> Sample | None:
+    """Look at a process now, which has come to `frame`; None of one that has ended meanwhile."""
     status = Path(f"/proc/{process}/status").read_text().splitlines()
     fields = dict(line.split(":", 1) for line in status)
+    # It stays listed, without memory, until somebody has asked for its exit code.
+    if "VmRSS" not in fields:
+        return None
     return Sample(
         frame,
         1024 * int(fields["VmRSS"].split()[0]),
