@@ -44,9 +44,6 @@ SHARES = (0.5, 1.0)
 PRIOR = Prior(1.0, 0.5)
 # Validation pictures that judge.
 MOST_JUDGES = 256
-# As many are embedded once where penalty and scale are chosen on some and the rest is solved for:
-# their embeddings stay meanwhile, 2.6 MB of 1280 numbers each.
-MOST_AT_ONCE = 512
 # Of embeddings that one classifier is solved for on: what solving for the first one took.
 MOST_BYTES = 6_500_000
 
@@ -128,25 +125,18 @@ def solve(examples: Examples, on_progress: OnProgress) -> Solution:
     one = examples
     labels = one.train.labels
     few = balanced_rows(labels, one.rows, one.seed, MOST_PICTURES)
-    # The few are among them.
-    rows = balanced_rows(labels, one.rows, one.seed, one.most)
-    looked_at = rows if len(rows) <= MOST_AT_ONCE else few
-    found = embed(one.session, one.size, one.train, looked_at, one.buffer, on_progress)
+    found = embed(one.session, one.size, one.train, few, one.buffer, on_progress)
     # Solving and embedding run code of two libraries; only one of them has to be in memory.
     return_all()
-    chosen = set(few)
-    mine = [place for place, row in enumerate(found.rows) if row in chosen]
-    values = found.values if len(mine) == len(found.rows) else found.values[mine]
-    fit = fit_ridge(values, found.labels[mine], one.classes)
-    del values
+    fit = fit_ridge(found.values, found.labels, one.classes)
+    del found
     # What solving took is free again, but scattered.
     return_all()
-    if len(few) == len(rows):
+    if len(few) == len(one.rows):
         return Solution(fit.head, fit.penalty, fit.scale)
-    if looked_at is few:
-        del found
-        found = embed(one.session, one.size, one.train, rows, one.buffer, on_progress)
-        return_all()
+    rows = balanced_rows(labels, one.rows, one.seed, one.most)
+    found = embed(one.session, one.size, one.train, rows, one.buffer, on_progress)
+    return_all()
     head = solve_many(found.values, found.labels, one.classes, fit.penalty)
     del found
     return_all()
