@@ -251,8 +251,8 @@ def turns(graph: onnx.GraphProto, sizes: Mapping[str, Bytes]) -> Iterable[Turn]:
         ends.setdefault(end, []).append(memory)
     allocated: set[str] = set()
     for index, node in enumerate(graph.node):
-        own = [name for name in node.output if liveness.memory[name] == name]
-        own = [name for name in own if name not in liveness.bound]
+        new = (name for name in node.output if liveness.memory[name] == name)
+        own = [name for name in new if name not in liveness.bound]
         allocated.update(own)
         scratch = (node.output[0],) * ONNX_BY_NAME[node.op_type].scratch
         freed = (memory for memory in ends.get(index, ()) if memory in allocated)
