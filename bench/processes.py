@@ -28,10 +28,15 @@ def unpacked(archive: Path, folder: Path) -> Path:
 
 
 def board_memory(
-    bundle: Path, data: Path, out: Path, *flags: str, batch: int = BATCH
+    bundle: Path,
+    data: Path,
+    out: Path,
+    *flags: str,
+    batch: int = BATCH,
+    python: str = sys.executable,
 ) -> tuple[int, int]:
     """(measured, planned) bytes of one epoch of `train_on_board.py` on batches of `batch`."""
-    command = [sys.executable, str(BOARD), "--bundle", str(bundle), "--data", str(data)]
+    command = [python, str(BOARD), "--bundle", str(bundle), "--data", str(data)]
     command += ["--out", str(out), "--epochs", "1", "--batch", str(batch)]
     memory = _json([*command, "--threads", str(THREADS), "--json", *flags])["memory"]
     return memory["measured_peak_bytes"], memory["planned_bytes"]

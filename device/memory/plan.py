@@ -13,6 +13,7 @@ from typing import Mapping
 from mobiletl.device.bundle.manifest import Input, Manifest, Memory
 from mobiletl.device.memory.at_rest import runtime_bytes
 from mobiletl.device.sessions.arena import lists_bytes, region_bytes
+from mobiletl.device.sessions.freed import returns_code
 from mobiletl.device.sessions.table import STOCK, known_runtime
 
 FLOAT_BYTES = 4
@@ -22,6 +23,9 @@ PIXEL_BYTES = 4
 PICTURE_BYTES = 1600
 # Views of a picture that are cut at once, by default and for judging.
 CROPS = 6
+# Of pictures that a classifier is solved for on with its penalty unknown, and of bytes of their
+# embeddings where it is known (device/solving).
+SOLVED_AT_ONCE, MOST_EMBEDDINGS = 256, 6_500_000
 PLANNED, MEASURED = "planned", "measured"
 
 
@@ -80,15 +84,21 @@ def plan(
     loading = MemoryRow("while features load", row.copies_while_loading * memory.features.weights)
     weights = (memory.features.weights, memory.train_step.weights, memory.predict.weights)
     feature_maps = batch * math.prod(manifest.feature.shape) * FLOAT_BYTES
+    state, slots = memory.state.at(classes), memory.slots.at(classes)
+    copies = MemoryRow("state: copies of the runtime's", row.copies_of_state * (state + slots))
+    to_solve = solving_bytes(manifest.embedding.size, pictures)
+    solving = MemoryRow("solving for a classifier", to_solve)
     known = MemoryRow(f"what is known of {pictures} pictures", pictures * PICTURE_BYTES)
     return MemoryPlan(
         (
             MemoryRow("runtime and libraries at rest", runtime_bytes(manifest, runtime), MEASURED),
             MemoryRow("frozen weights", sum(weights)),
-            MemoryRow("state: parameters and statistics", memory.state.at(classes)),
-            MemoryRow("state: optimizer slots", memory.slots.at(classes)),
+            MemoryRow("state: parameters and statistics", state),
+            MemoryRow("state: optimizer slots", slots),
+            *((copies,) if copies.bytes else ()),
             MemoryRow(f"feature maps of {batch} pictures", feature_maps),
             *((known,) if pictures else ()),
+            *((solving,) if solving.bytes else ()),
             *((loading,) if loading.bytes > sum(part.bytes for part in running) else running),
         ),
         moment.bytes,
@@ -140,6 +150,22 @@ def prepared_bytes(size: Input, micro_batch: int) -> int:
     side = size.resolution
     crops = side * side * CROPS + side * 2 * 2 * size.resize
     return micro_batch * 3 * side * side * FLOAT_BYTES + crops * PIXEL_BYTES
+
+
+def solving_bytes(size: int, pictures: int) -> int:
+    """Return what solving for a classifier takes beside the rest, for embeddings of `size` numbers.
+
+    On 256 pictures these are there three times, and `eigh` has six matrices of P x P. On more, they
+    are there once, and 256 of them were (device/solving/keeping.py). Where code is given back, that
+    makes room for as much as 256 pictures take.
+    """
+    pictures = pictures or SOLVED_AT_ONCE
+    few = min(pictures, SOLVED_AT_ONCE)
+    row = size * FLOAT_BYTES
+    many = 0 if few == pictures else min(pictures * row, MOST_EMBEDDINGS)
+    if returns_code():
+        return max(0, many - 2 * few * row)
+    return max(3 * few * row + 6 * few * few * FLOAT_BYTES, many + few * row)
 
 
 def table(memory_plan: MemoryPlan, measured_peak: int | None = None) -> str:

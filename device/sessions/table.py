@@ -23,8 +23,7 @@ class Import:
     Measured on x86-64 Linux with CPU builds: the resident memory of
     `mobiletl.export.memory.at_rest` with the functions of MobileNetV2, 3 blocks, less that without
     any and less their weights. Stock onnxruntime's are the same in three processes of three to
-    0.2 MB. Of TorchScript and ExecuTorch it is what a run's measured peak left for it, of
-    onnxruntime-training the import alone.
+    0.2 MB. Of the others it is what the measured peaks of runs left for it.
     """
 
     release: tuple[int, ...]
@@ -47,6 +46,8 @@ class Runtime:
     """By rising release."""
     copies_while_loading: int = 0
     """How many more copies of the frozen weights it holds while it loads `features`."""
+    copies_of_state: int = 0
+    """How many more copies of the state it holds: gradients, and a file put together in memory."""
     regions: bool = False
     """Whether its tensors lie in regions of memory, with lists of them (arena.py)."""
     roles: tuple[str, ...] = ()
@@ -100,7 +101,9 @@ RUNTIMES: tuple[Runtime, ...] = (
         distribution="onnxruntime-training-cpu",
         install="pip install onnxruntime-training-cpu==1.19.2 torch "
         "(Linux on x86-64, Python 3.8 to 3.11)",
-        imports=(Import((1, 19, 2), 265_600_000),),
+        imports=(Import((1, 19, 2), 243_600_000),),
+        copies_of_state=1,
+        regions=True,
         roles=("features", "training_model", "eval_model", "optimizer_model", "checkpoint"),
     ),
     Runtime(

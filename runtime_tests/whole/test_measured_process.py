@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -13,6 +14,8 @@ from mobiletl.export.parts import Request
 from mobiletl.export.writing.export_bundle import export_bundle
 from runtime_tests.support.board.shared_files import shared
 from runtime_tests.support.exported_bundles import REAL_WEIGHTS, Case, exported
+from runtime_tests.support.training_env import PYTHON as TRAINING_PYTHON
+from runtime_tests.support.training_env import needs_training_env
 
 LIMIT_BYTES = 110_000_000
 LIMIT_OF_FIVE_BLOCKS = 105_000_000
@@ -102,6 +105,77 @@ def _as_from_a_phone(folder: Path) -> Path:
         with Image.open(path) as picture:
             picture.convert("RGB").resize((2048, 1536)).save(path, quality=85)
     return data
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("pictures", [60, 400, 1400])
+@pytest.mark.parametrize("kept", ["", "1"], ids=["code-given-back", "code-kept"])
+def test_solving_stays_in_the_plan(
+    pictures: int,
+    kept: str,
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Small pictures of a small network, so that solving for a classifier is what takes most."""
+    monkeypatch.setenv("MOBILETL_KEEP_CODE", kept)
+    generator = np.random.default_rng(0)
+    for i in range(pictures):
+        folder = tmp_path / "data" / f"class{i % 10}"
+        folder.mkdir(parents=True, exist_ok=True)
+        noise = generator.integers(0, 255, (32, 32, 3), np.uint8)
+        Image.fromarray(noise).save(folder / f"{i}.png")
+    bundle = exported(tmp_path_factory, Case("mobiletl", 3))
+    measured, planned = board_memory(bundle, tmp_path / "data", tmp_path / "run")
+    print(f"{pictures} pictures: planned {planned / 1e6:.1f} MB, measured {measured / 1e6:.1f}")
+    assert measured == pytest.approx(planned, rel=OFF_THE_PLAN)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("runtime", ["torchscript", "executorch"])
+def test_another_runtime_stays_near_its_plan(runtime: str, tmp_path: Path) -> None:
+    if runtime == "executorch":
+        pytest.importorskip("executorch", reason="needs the executorch package")
+    data, out = _as_from_a_phone(tmp_path), tmp_path / "bundle"
+    request = Request("mbv2", str(shared(REAL_WEIGHTS)), "mobiletl", 3, 224, "sgd", out)
+    runtimes = ("onnxruntime", runtime)
+    classes = len(list((data / "train").iterdir()))
+    bundle = export_bundle(
+        replace(request, step="float32", runtimes=runtimes, batch=8, classes=classes)
+    )
+    measured, planned = board_memory(bundle, data, tmp_path / "run", "--runtime", runtime)
+    print(f"{runtime}: planned {planned / 1e6:.1f} MB, measured {measured / 1e6:.1f}")
+    assert measured == pytest.approx(planned, rel=OFF_THE_PLAN)
+
+
+@pytest.mark.slow
+@needs_training_env
+@pytest.mark.parametrize(
+    ("case", "batch"),
+    [
+        (FLOATS, 8),
+        (FLOATS, 32),
+        (replace(FLOATS, blocks=5), 8),
+        (Case("ft-last", None, real=True, resolution=224), 8),
+    ],
+    ids=str,
+)
+def test_onnxruntime_training_stays_near_its_plan(
+    case: Case, batch: int, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    runtime, data = "onnxruntime-training", _as_from_a_phone(tmp_path)
+    bundle = exported(tmp_path_factory, replace(case, runtimes=("onnxruntime", runtime)))
+    measured, planned = board_memory(
+        bundle,
+        data,
+        tmp_path / "run",
+        "--runtime",
+        runtime,
+        batch=batch,
+        python=str(TRAINING_PYTHON),
+    )
+    print(f"{case}, batch {batch}: planned {planned / 1e6:.1f} MB, measured {measured / 1e6:.1f}")
+    assert measured == pytest.approx(planned, rel=OFF_THE_PLAN)
 
 
 @pytest.mark.slow

@@ -8,10 +8,13 @@ checkpoints but not set an optimizer's moments.
 
 from __future__ import annotations
 
+import mmap
+import os
 import struct
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO, Iterator, Union
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +22,8 @@ from numpy.typing import NDArray
 from mobiletl.device.bundle.arrays import Floats, Tensors
 from mobiletl.device.errors import BadBundle
 from mobiletl.device.printable import one_line
+
+Content = Union[bytes, mmap.mmap]
 
 IDENTIFIER = b"ODTC"
 FLOAT = 1
@@ -40,23 +45,34 @@ class Values:
     step: int
 
 
-def read_checkpoint(content: bytes) -> Values:
-    """Return what `content` holds; raises BadBundle if it is no checkpoint of float32 tensors."""
+def read_checkpoint(content: Content) -> Values:
+    """Return what `content` holds, as views of it; raises BadBundle if it is no checkpoint of
+    float32 tensors.
+    """
     with _sound():
         return _Reader(content).values()
 
 
-def with_values(content: bytes, values: Values) -> bytes:
-    """Return `content` with `values`, which must name exactly its tensors; raises BadBundle."""
-    with _sound():
-        reader = _Reader(content)
-        output = bytearray(content)
+def change_checkpoint(path: Path, values: Values) -> None:
+    """Give the file at `path` other `values`, which must name exactly its tensors.
+
+    Raises BadBundle. Neither what is there nor what comes is copied in memory.
+    """
+    with path.open("r+b") as file, _sound():
+        reader = _Reader(mapped(path))
         for name, table in reader.tensors():
             tensor = values.tensors[name]
-            _append(output, reader.field(table, DIMS), np.array(tensor.shape, np.int64))
-            _append(output, reader.field(table, RAW), np.ascontiguousarray(tensor, np.float32))
-        struct.pack_into("<q", output, reader.step_place(), values.step)
-        return bytes(output)
+            _append(file, reader.field(table, DIMS), np.array(tensor.shape, np.int64))
+            _append(file, reader.field(table, RAW), np.ascontiguousarray(tensor, np.float32))
+        _overwrite(file, reader.step_place(), "<q", values.step)
+
+
+def mapped(path: Path) -> Content:
+    """The content of a file, read where it is looked at, for as long as there are views of it."""
+    with path.open("rb") as file:
+        if not os.fstat(file.fileno()).st_size:
+            return b""  # nothing cannot be mapped
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 
 @contextmanager
@@ -71,22 +87,28 @@ def _sound() -> Iterator[None]:
         ) from error
 
 
-def _append(output: bytearray, reference: int, array: NDArray[Any]) -> None:
+def _append(file: BinaryIO, reference: int, array: NDArray[Any]) -> None:
     """Write `array` as a vector behind everything else, and point `reference` at it.
 
     The length of a vector of bytes counts bytes, as raw data do; of another one members.
     """
     count = array.nbytes if array.dtype == np.float32 else array.size
-    output.extend(bytes(-(len(output) + 4) % ALIGNMENT))
-    struct.pack_into("<I", output, reference, len(output) - reference)
-    output.extend(struct.pack("<I", count))
-    output.extend(array.tobytes())
+    end = file.seek(0, os.SEEK_END)
+    padding = -(end + 4) % ALIGNMENT
+    file.write(bytes(padding) + struct.pack("<I", count))
+    file.write(array.reshape(-1).data)
+    _overwrite(file, reference, "<I", end + padding - reference)
+
+
+def _overwrite(file: BinaryIO, place: int, form: str, number: int) -> None:
+    file.seek(place)
+    file.write(struct.pack(form, number))
 
 
 class _Reader:
     """Positions of tables and fields in the file; see https://flatbuffers.dev/internals."""
 
-    def __init__(self, content: bytes) -> None:
+    def __init__(self, content: Content) -> None:
         self._content = content
         if content[4:8] != IDENTIFIER:
             raise BadBundle(

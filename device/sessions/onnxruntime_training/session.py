@@ -7,6 +7,7 @@ from a checkpoint that the runtime saves. That is also why any K is possible.
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +20,13 @@ from mobiletl.device.bundle.bundle import Bundle
 from mobiletl.device.bundle.manifest import Manifest
 from mobiletl.device.errors import BadBundle, InternalError, MissingDependency
 from mobiletl.device.printable import one_line
-from mobiletl.device.sessions.freed import return_all
-from mobiletl.device.sessions.onnxruntime_training.checkpoint import read_checkpoint, with_values
+from mobiletl.device.sessions.arena import share_arena
+from mobiletl.device.sessions.freed import return_all, return_early, return_freed
+from mobiletl.device.sessions.onnxruntime_training.checkpoint import (
+    change_checkpoint,
+    mapped,
+    read_checkpoint,
+)
 from mobiletl.device.sessions.onnxruntime_training.slots import Slots
 from mobiletl.device.sessions.session import (
     Embedded,
@@ -42,9 +48,11 @@ def open_session(
     """Open a session on `threads` threads; MissingDependency without the package or PyTorch,
     BadBundle if a file does not load or the checkpoint belongs to another model.
     """
-    del activations  # each of its sessions has an arena of its own
+    return_early()
+    api = _import()
+    share_arena(api.runtime, activations)
     paths = {role: bundle.file(path) for role, path in bundle.manifest.runtimes[NAME].files.items()}
-    return OnnxRuntimeTrainingSession(_import(), bundle.manifest, paths, state, threads)
+    return OnnxRuntimeTrainingSession(api, bundle.manifest, paths, state, threads)
 
 
 @dataclass(frozen=True)
@@ -66,14 +74,21 @@ class OnnxRuntimeTrainingSession(Session):
         self._threads = threads
         self._prefix: Any = None
         self._slots = _slots(self._checkpoint(paths["checkpoint"]), manifest, paths)
+        return_all()
         self._start(state)
 
     def _start(self, state: Tensors) -> None:
         """Set up module and optimizer; their moments can be given in a file only."""
         api, paths, exported = self._api, self._paths, self._paths["checkpoint"]
+        # Names, shapes and types, without memory of their own.
+        self._form = {
+            name: np.broadcast_to(np.zeros((), tensor.dtype), tensor.shape)
+            for name, tensor in state.items()
+        }
         with tempfile.TemporaryDirectory(prefix="mobiletl-") as scratch:
             start = Path(scratch, "checkpoint")
-            start.write_bytes(with_values(exported.read_bytes(), self._slots.to_runtime(state)))
+            shutil.copyfile(exported, start)
+            change_checkpoint(start, self._slots.to_runtime(state))
             self._state = self._checkpoint(start)
         try:
             self._module = api.training.Module(
@@ -86,6 +101,7 @@ class OnnxRuntimeTrainingSession(Session):
         # onnxruntime's exceptions have no base class of their own.
         except Exception as error:
             raise _unloadable(paths[TRAINING].parent, error) from error
+        return_all()
 
     def features(self, images: Floats) -> Floats:
         """See Session."""
@@ -117,11 +133,12 @@ class OnnxRuntimeTrainingSession(Session):
             file = Path(scratch, "checkpoint")
             save = self._api.training.CheckpointState.save_checkpoint
             self._run(save, self._state, str(file), include_optimizer_state=True)
-            return read_only(self._slots.to_state(read_checkpoint(file.read_bytes())))
+            return_freed()  # the runtime has put all of the file together in memory
+            return read_only(self._slots.to_state(read_checkpoint(mapped(file))))
 
     def load(self, state: Mapping[str, Floats]) -> None:
         """See Session; here module and optimizer are set up anew."""
-        check_form(self.state(), state)
+        check_form(self._form, state)
         # What is there now goes first, so that it is never there twice.
         self._module = self._optimizer = self._state = None
         return_all()
@@ -141,6 +158,7 @@ class OnnxRuntimeTrainingSession(Session):
         runtime, path = self._api.runtime, self._paths["features"]
         options = runtime.SessionOptions()
         options.intra_op_num_threads = self._threads
+        options.add_session_config_entry("session.use_env_allocators", "1")
         options.log_severity_level = LOG_ERRORS_ONLY
         options.add_session_config_entry("session.force_spinning_stop", "1")
         try:
@@ -189,6 +207,7 @@ def _step_options(runtime: Any, threads: int) -> Any:
     options.enable_mem_pattern = False
     options.enable_mem_reuse = False
     options.intra_op_num_threads = threads
+    options.add_session_config_entry("session.use_env_allocators", "1")
     options.log_severity_level = LOG_ERRORS_ONLY
     # Threads of prefix and step would wait for one another (device/sessions/onnxruntime.py).
     options.add_session_config_entry("session.force_spinning_stop", "1")

@@ -41,7 +41,7 @@ class Slots:
         return Values(tensors, self._step(state))
 
     def to_state(self, values: Values) -> Tensors:
-        """Return the state in the manifest's order."""
+        """Return the state in the manifest's order, with memory of its own."""
         scalars = dict(zip(self._scalars(), self.betas))
         moments = self._moments()
         state: Tensors = {}
@@ -52,7 +52,7 @@ class Slots:
                 moment, unit = moments[name]
                 state[name] = values.tensors[moment] / np.float32(unit)
             else:
-                state[name] = values.tensors[name]
+                state[name] = np.array(values.tensors[name])
         return state
 
     def _scalars(self) -> list[str]:

@@ -14,6 +14,7 @@ from mobiletl.device.memory import at_rest as runtime_memory
 from mobiletl.device.memory import plan as memory
 from mobiletl.device.run.options import VIEWS
 from mobiletl.device.sessions.arena import lists_bytes, region_bytes
+from mobiletl.device.solving import closed_form, keeping
 from runtime_tests.support.board.tiny_bundle import write_tiny_bundle
 
 
@@ -55,10 +56,41 @@ def test_a_picture_counts_as_it_is_and_one_nobody_knows_as_a_phone_s(manifest: M
 
 
 def test_what_is_known_of_pictures_counts_where_they_are(manifest: Manifest) -> None:
-    none, many = (memory.plan(manifest, 4, 5, pictures=pictures) for pictures in (0, 1000))
-    assert many.total_bytes - none.total_bytes == 1000 * memory.PICTURE_BYTES
-    (row,) = set(many.rows) - set(none.rows)
-    assert row.name == "what is known of 1000 pictures"
+    none, few = (memory.plan(manifest, 4, 5, pictures=pictures) for pictures in (0, 200))
+    assert few.total_bytes - none.total_bytes == 200 * memory.PICTURE_BYTES
+    (row,) = set(few.rows) - set(none.rows)
+    assert row.name == "what is known of 200 pictures"
+
+
+def test_solving_is_planned_as_it_is_bounded() -> None:
+    assert memory.SOLVED_AT_ONCE == closed_form.MOST_PICTURES
+    assert memory.MOST_EMBEDDINGS == keeping.MOST_BYTES
+
+
+def test_code_that_is_given_back_makes_room_for_256_pictures(
+    manifest: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given_back = [memory.solving_bytes(1280, pictures) for pictures in (0, 60, 256, 512, 1000)]
+    assert given_back == [0, 0, 0, 0, (1000 - 2 * 256) * 1280 * 4]
+    monkeypatch.setenv("MOBILETL_KEEP_CODE", "1")
+    kept = [memory.solving_bytes(1280, pictures) for pictures in (60, 256, 1000, 9000)]
+    assert kept == sorted(kept)
+    assert memory.solving_bytes(1280, 0) == kept[1], "nobody knows: as many as at once"
+    assert kept[-1] == memory.MOST_EMBEDDINGS + 256 * 1280 * 4
+    plan = memory.plan(manifest, 4, 5, pictures=60)
+    (row,) = (row for row in plan.rows if row.name == "solving for a classifier")
+    assert row.bytes == memory.solving_bytes(manifest.embedding.size, 60)
+
+
+def test_copies_of_the_state_are_planned_where_a_runtime_has_them(manifest: Manifest) -> None:
+    names = ("onnxruntime", "onnxruntime-training")
+    of_runtime = {name: memory.plan(manifest, 4, 5, runtime=name) for name in names}
+    copies = {
+        name: sum(row.bytes for row in plan.rows if row.name.startswith("state: copies"))
+        for name, plan in of_runtime.items()
+    }
+    state = sum(one.at(5) for one in (manifest.memory.state, manifest.memory.slots))
+    assert copies == {"onnxruntime": 0, "onnxruntime-training": state}
 
 
 def test_as_many_crops_are_planned_as_are_cut_at_once() -> None:

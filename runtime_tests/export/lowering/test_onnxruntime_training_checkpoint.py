@@ -5,6 +5,7 @@ rewrites. That the package itself takes it: test_onnxruntime_training.py.
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,8 +13,9 @@ import pytest
 from mobiletl.device.errors import BadBundle
 from mobiletl.device.sessions.onnxruntime_training.checkpoint import (
     Values,
+    change_checkpoint,
+    mapped,
     read_checkpoint,
-    with_values,
 )
 from mobiletl.export.lowering.onnx_training.checkpoint import Checkpoint, write_checkpoint
 
@@ -62,25 +64,34 @@ def test_equal_zeros_are_written_once() -> None:
     assert size < 4000 * (len(large) + 1) + 4000, "four parameters and one row of zeros"
 
 
-def test_values_may_change_shape() -> None:
+def test_values_may_change_shape(tmp_path: Path) -> None:
     """Another number of classes: rows come, the rest of the file stays."""
     content = write_checkpoint(EXAMPLE)
     tensors = {
         name: np.resize(value, (5, *value.shape[1:])) + 1 if "fc." in name else value
         for name, value in read_checkpoint(content).tensors.items()
     }
-    changed = with_values(content, Values(tensors, 41))
-    found = read_checkpoint(changed)
+    file = tmp_path / "checkpoint"
+    file.write_bytes(content)
+    change_checkpoint(file, Values(tensors, 41))
+    found = read_checkpoint(file.read_bytes())
     assert_tensors(found, tensors)
     assert found.step == 41
-    again = read_checkpoint(with_values(changed, replace(found, step=42)))
+    change_checkpoint(file, replace(found, step=42))
+    again = read_checkpoint(mapped(file))
     assert_tensors(again, tensors)
+    assert again.step == 42
 
 
 @pytest.mark.parametrize("content", [b"", b"nothing of the kind", b"\x10\x00\x00\x00ODTX" * 4])
-def test_no_checkpoint(content: bytes) -> None:
+def test_no_checkpoint(content: bytes, tmp_path: Path) -> None:
     with pytest.raises(BadBundle, match="export the bundle again"):
         read_checkpoint(content)
+    file = tmp_path / "checkpoint"
+    file.write_bytes(content)
+    with pytest.raises(BadBundle, match="export the bundle again"):
+        change_checkpoint(file, Values({}, 0))
+    assert file.read_bytes() == content
 
 
 @pytest.mark.parametrize("length", [8, 40, 200, 500])
