@@ -13,7 +13,7 @@ import re
 from mobiletl.device.bundle.manifest import Manifest
 from mobiletl.device.installed import installed_release
 from mobiletl.device.sessions.freed import GIVEN_BACK_BYTES, returns_code
-from mobiletl.device.sessions.table import STOCK, Runtime, known_runtime
+from mobiletl.device.sessions.table import STOCK, Import, Runtime, known_runtime
 
 
 def runtime_bytes(manifest: Manifest, runtime: str) -> int:
@@ -26,16 +26,18 @@ def runtime_bytes(manifest: Manifest, runtime: str) -> int:
     exported = _imported(known_runtime(STOCK), manifest.memory.runtime_release)
     installed = installed_release(row.distribution)
     here = _imported(row, installed) if installed else None
-    kept = 0 if returns_code() else GIVEN_BACK_BYTES
+    kept = 0
+    if not returns_code():
+        kept = GIVEN_BACK_BYTES if here is None else here.code
     if exported is None or here is None:
         return manifest.memory.runtime + kept
-    return max(0, manifest.memory.runtime - exported + here) + kept
+    return max(0, manifest.memory.runtime - exported.bytes + here.bytes) + kept
 
 
-def _imported(runtime: Runtime, release: str) -> int | None:
+def _imported(runtime: Runtime, release: str) -> Import | None:
     later = [row for row in runtime.imports if row.release >= _numbers(release)]
     chosen = later[:1] or list(runtime.imports[-1:])
-    return chosen[0].bytes if chosen else None
+    return chosen[0] if chosen else None
 
 
 def _numbers(release: str) -> tuple[int, ...]:

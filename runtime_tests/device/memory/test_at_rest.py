@@ -14,7 +14,7 @@ from mobiletl.device.memory import plan as memory
 from mobiletl.device.memory.at_rest import runtime_bytes
 from mobiletl.device.sessions.arena import lists_bytes, region_bytes
 from mobiletl.device.sessions.freed import GIVEN_BACK_BYTES
-from mobiletl.device.sessions.table import RUNTIMES
+from mobiletl.device.sessions.table import GIVEN_BACK_TO_1_19, RUNTIMES
 from runtime_tests.support.board.tiny_bundle import write_tiny_bundle
 
 AT_REST = 80_000_000
@@ -76,3 +76,13 @@ def test_where_code_stays_it_is_planned(
     monkeypatch.setenv("MOBILETL_KEEP_CODE", "1")
     assert runtime_bytes(manifest, "onnxruntime") == AT_REST + GIVEN_BACK_BYTES
     assert runtime_bytes(manifest, "fake") == AT_REST + GIVEN_BACK_BYTES
+
+
+def test_less_code_stays_of_an_older_release(
+    manifest: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtime_memory, "installed_release", lambda row: "1.19.2")
+    given_back = runtime_bytes(manifest, "onnxruntime")
+    monkeypatch.setenv("MOBILETL_KEEP_CODE", "1")
+    kept = runtime_bytes(manifest, "onnxruntime")
+    assert kept - given_back == GIVEN_BACK_TO_1_19 < GIVEN_BACK_BYTES
