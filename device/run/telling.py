@@ -12,7 +12,7 @@ from mobiletl.device.bundle.bundle import Bundle
 from mobiletl.device.bundle.wear import Wear, wear
 from mobiletl.device.errors import Interrupted, MobileTLError, NoSpace
 from mobiletl.device.memory.measured import peak_bytes
-from mobiletl.device.memory.plan import MemoryPlan, plan
+from mobiletl.device.memory.plan import SOLVING, MemoryPlan, plan
 from mobiletl.device.neighbour.courtesy import Courtesy
 from mobiletl.device.pictures.skipped import SkippedFiles
 from mobiletl.device.run.checkpoints import Position, Settings
@@ -22,7 +22,8 @@ from mobiletl.device.run.metrics import MetricsFile
 from mobiletl.device.run.opening import Opened
 from mobiletl.device.run.options import Options, Outcome
 from mobiletl.device.run.schedule import Schedule
-from mobiletl.device.run.settling import Kept
+from mobiletl.device.run.settling import Kept, is_judged
+from mobiletl.device.sessions.freed import returns_code
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +59,7 @@ class Told:
     def plan(self, batch: int | None = None) -> MemoryPlan:
         """Return what the run takes, with this batch or its own."""
         settings = self.settings
-        return plan(
+        planned = plan(
             self.bundle.manifest,
             batch or settings.batch,
             len(self.class_names),
@@ -67,6 +68,10 @@ class Told:
             self.opened.dataset.decoding_bytes,
             self.opened.dataset.pictures,
         )
+        # A run that keeps its best epoch as it is solves for no classifier in the end. What it asks
+        # of 256 pictures' embeddings takes as much, but not more than code that is given back.
+        judged = is_judged(self.bundle, settings, self.opened.folder)
+        return planned if judged or not returns_code() else planned.without(SOLVING)
 
     def started(self, position: Position, origin: str) -> Started:
         """Return the first event."""

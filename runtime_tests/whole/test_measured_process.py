@@ -108,10 +108,14 @@ def _as_from_a_phone(folder: Path) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("pictures", [60, 400, 1400])
+@pytest.mark.parametrize(
+    ("pictures", "start"),
+    [(60, "closed-form"), (400, "closed-form"), (1400, "closed-form"), (1400, "random")],
+)
 @pytest.mark.parametrize("kept", ["", "1"], ids=["code-given-back", "code-kept"])
 def test_solving_stays_in_the_plan(
     pictures: int,
+    start: str,
     kept: str,
     tmp_path: Path,
     tmp_path_factory: pytest.TempPathFactory,
@@ -126,7 +130,8 @@ def test_solving_stays_in_the_plan(
         noise = generator.integers(0, 255, (32, 32, 3), np.uint8)
         Image.fromarray(noise).save(folder / f"{i}.png")
     bundle = exported(tmp_path_factory, Case("mobiletl", 3))
-    measured, planned = board_memory(bundle, tmp_path / "data", tmp_path / "run")
+    flags = ("--start", start)
+    measured, planned = board_memory(bundle, tmp_path / "data", tmp_path / "run", *flags)
     print(f"{pictures} pictures: planned {planned / 1e6:.1f} MB, measured {measured / 1e6:.1f}")
     assert measured == pytest.approx(planned, rel=OFF_THE_PLAN)
 
